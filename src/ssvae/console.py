@@ -1,0 +1,97 @@
+"""What the commands show: progress, on a terminal and in a log file, and errors in one line."""
+
+import logging
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from rich import box
+from rich.console import Console
+from rich.logging import RichHandler
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.table import Table
+
+from ssvae.report.tables import Row
+
+console = Console()
+error_console = Console(stderr=True)
+
+SECONDS_BETWEEN_LINES = 15  # where the output is not a terminal
+
+
+def configure_logging(debug: bool) -> None:
+    """Our own log at INFO and everybody else's at WARNING; with ``debug``, all of it."""
+    handler = RichHandler(
+        console=error_console, show_path=debug, show_time=debug, show_level=debug, markup=False
+    )
+    logging.basicConfig(level="DEBUG" if debug else "WARNING", handlers=[handler], force=True)
+    logging.getLogger("ssvae").setLevel("DEBUG" if debug else "INFO")
+
+
+@contextmanager
+def progress(title: str, total: int, start: int = 0) -> Iterator[Callable[[int, str], None]]:
+    """A progress bar, or a line every few seconds where the output is not a terminal.
+
+    Yields ``advance_to(done, note)``.
+    """
+    began = last = time.monotonic()
+    if not console.is_terminal:
+
+        def line(done: int, note: str = "") -> None:
+            nonlocal last
+            now = time.monotonic()
+            if now - last < SECONDS_BETWEEN_LINES and done < total:
+                return
+            last = now
+            left = (now - began) / max(done - start, 1) * (total - done)
+            console.print(f"{title}  {done}/{total}  {left:.0f} s left  {note}", soft_wrap=True)
+
+        yield line
+        return
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[note]}"),
+    )
+    with Progress(*columns, console=console) as bar:
+        task = bar.add_task(title, total=total, completed=start, note="")
+        yield lambda done, note="": bar.update(task, completed=done, note=note)
+
+
+def print_rows(names: list[str], rows: list[Row]) -> None:
+    """Quantities over several models, as a table."""
+    table = Table(box=box.SIMPLE_HEAD)
+    table.add_column("")
+    for name in names:
+        table.add_column(name, justify="right")
+    table.add_column("", style="dim")
+    for row in rows:
+        table.add_row(row.name, *row.values, row.note)
+    console.print(table)
+
+
+@contextmanager
+def errors_in_one_line(debug: bool) -> Iterator[None]:
+    """Users' mistakes and the machine's failures end with a line and status 2, not a traceback."""
+    try:
+        yield
+    except (ValueError, OSError) as error:
+        if debug:
+            raise
+        error_console.print(f"error: {error}", style="red", markup=False, soft_wrap=True)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        error_console.print("interrupted; the same command goes on from the last checkpoint")
+        sys.exit(130)

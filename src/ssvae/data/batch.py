@@ -1,0 +1,34 @@
+"""What every source of data gives: clips with captions."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Clips (B, 3, T, H, W), floats in [-1, 1], with a caption each (empty where unknown)."""
+
+    video: torch.Tensor
+    captions: list[str]
+
+
+class Source(Protocol):
+    """A set of clips in which each index names one clip, the same in every process and run."""
+
+    def batch(self, indices: Sequence[int]) -> Batch:
+        """The clips of these indices. Any integer of at least 0 is an index."""
+        ...
+
+
+def check_finite(video: torch.Tensor, where: str) -> torch.Tensor:
+    """``video`` itself, or a ValueError where it holds NaN or infinity."""
+    bad = ~torch.isfinite(video.flatten(1)).all(1)
+    if bad.any():
+        raise ValueError(
+            f"clips must hold finite numbers, clip {int(bad.nonzero()[0])} of {where} holds NaN or "
+            "infinity: leave it out"
+        )
+    return video

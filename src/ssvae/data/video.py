@@ -1,0 +1,309 @@
+"""Video files in and out, through PyAV.
+
+Frames are uint8 arrays (H, W, 3), upright (a rotation in the file is applied), with their times in
+seconds, which may be irregular. Clips are float tensors (3, T, H, W) in [-1, 1].
+"""
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+import torch
+from av.video.reformatter import Interpolation
+
+EXTENSIONS = (".mp4", ".mkv", ".webm", ".mov", ".avi", ".m4v", ".mpg", ".mpeg", ".ts", ".gif")
+
+# Containers that keep frame times, and what is written into them.
+CODECS = {".mp4": "h264", ".m4v": "h264", ".mov": "h264", ".mkv": "h264", ".webm": "vp9"}
+
+
+class VideoError(ValueError):
+    """A video file that cannot be used; ``reason`` says why in a word or two."""
+
+    def __init__(self, path: str | Path, reason: str, remedy: str):
+        super().__init__(f"{path}: {reason}: {remedy}")
+        self.reason = reason
+
+
+@dataclass(frozen=True)
+class VideoInfo:
+    """What the container says of a video; nothing is decoded but the first frame."""
+
+    width: int
+    """Width of the upright frame."""
+    height: int
+    fps: Fraction
+    """Mean frame rate."""
+    duration: float
+    """Seconds; 0 where the container does not tell."""
+    frames: int
+    """Number of frames, estimated where the container does not tell."""
+    time_base: Fraction
+    has_audio: bool
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One decoded frame: uint8 (H, W, 3), and its time in seconds."""
+
+    image: np.ndarray
+    time: float
+
+
+@contextmanager
+def _opened(path: str | Path) -> Iterator[tuple[Any, Any]]:
+    """The container and its first video stream, with FFmpeg's errors turned into VideoErrors."""
+    if not Path(path).is_file():
+        raise VideoError(path, "no such file", "give the path of a video file")
+    try:
+        with av.open(str(path)) as container:
+            if not container.streams.video:
+                raise VideoError(path, "no video in it", "give a file with a video stream")
+            stream = container.streams.video[0]
+            stream.thread_type = "AUTO"
+            yield container, stream
+    except av.FFmpegError as error:
+        raise VideoError(
+            path, "unreadable", f"FFmpeg says {error.strerror!r}; re-encode or replace the file"
+        ) from error
+
+
+def probe(path: str | Path) -> VideoInfo:
+    """Size, rate and length of a video file."""
+    with _opened(path) as (container, stream):
+        first = next(container.decode(stream), None)
+        if first is None:
+            raise VideoError(path, "no frames in it", "re-encode or replace the file")
+        sides = (first.height, first.width) if first.rotation % 180 else (first.width, first.height)
+        fps = Fraction(stream.average_rate or stream.guessed_rate or 25)
+        duration = float(stream.duration * stream.time_base) if stream.duration else 0.0
+        if not duration and container.duration:
+            duration = container.duration / av.time_base
+        frames = stream.frames or max(1, round(duration * fps))
+        audio = bool(container.streams.audio)
+        return VideoInfo(*sides, fps, duration, frames, stream.time_base, audio)
+
+
+def _upright(frame: av.VideoFrame, size: tuple[int, int] | None) -> np.ndarray:
+    """RGB, turned as the file asks; resized to cover ``size`` (height, width), cropped to it."""
+    quarters = round(frame.rotation / 90) % 4
+    if size is None:
+        return np.rot90(frame.to_ndarray(format="rgb24"), quarters)
+    height, width = size if quarters % 2 == 0 else size[::-1]
+    scale = max(height / frame.height, width / frame.width)
+    h, w = max(height, round(frame.height * scale)), max(width, round(frame.width * scale))
+    # Bicubic in FFmpeg widens its filter when it shrinks, so nothing aliases.
+    image = frame.to_ndarray(format="rgb24", width=w, height=h, interpolation=Interpolation.BICUBIC)
+    top, left = (h - height) // 2, (w - width) // 2
+    return np.rot90(image[top : top + height, left : left + width], quarters)
+
+
+def read_frames(
+    path: str | Path, start: float = 0.0, size: tuple[int, int] | None = None
+) -> Iterator[Frame]:
+    """Decode a video frame by frame, from the frame shown at ``start`` seconds on.
+
+    ``size`` (height, width) resizes each frame to cover that size and crops to its middle.
+
+    Raises:
+        VideoError: where the file is missing, holds no video, or breaks off.
+    """
+    with _opened(path) as (container, stream):
+        for frame in _decoded(container, stream, start):
+            yield Frame(_upright(frame, size), frame.time)
+
+
+def _decoded(container: Any, stream: Any, start: float) -> Iterator[av.VideoFrame]:
+    """Frames from the one shown at ``start`` on; jumps to the key frame before it."""
+    begin = float((stream.start_time or 0) * stream.time_base)
+    if start > 0:
+        container.seek(int((begin + start) / stream.time_base), stream=stream)
+    shown = None  # the last frame that is not after the start
+    for index, frame in enumerate(container.decode(stream)):
+        if frame.pts is None:  # raw streams carry no times
+            frame.pts = round(index / ((stream.average_rate or 25) * stream.time_base))
+            frame.time_base = stream.time_base
+        if frame.time <= begin + start + 1e-6:
+            shown = frame
+            continue
+        if shown is not None:
+            yield shown
+            shown = None
+        yield frame
+    if shown is not None:
+        yield shown
+
+
+def read_clip(
+    path: str | Path,
+    frames: int,
+    start: float = 0.0,
+    fps: float | None = None,
+    size: tuple[int, int] | None = None,
+) -> torch.Tensor:
+    """Read a clip of ``frames`` frames: float (3, T, H, W) in [-1, 1].
+
+    With ``fps`` the clip shows, at each of its times, the frame that the video shows then; without
+    it, consecutive frames. Only frames that are used are converted, and none after them decoded.
+
+    Raises:
+        VideoError: where the file cannot be read or ends before the clip does.
+    """
+    images: list[np.ndarray] = []
+    with _opened(path) as (container, stream):
+        last, first_time = None, 0.0
+        for frame in _decoded(container, stream, start):
+            if last is None:
+                first_time = frame.time
+            elif fps is not None:
+                while len(images) < frames and first_time + len(images) / fps < frame.time - 1e-6:
+                    images.append(_upright(last, size))
+            last = frame
+            if fps is None:
+                images.append(_upright(frame, size))
+            if len(images) >= frames:
+                break
+        if last is not None and fps is not None:
+            # The last frame is shown for as long as a frame is.
+            end = last.time + 1 / float(stream.average_rate or fps)
+            while len(images) < frames and first_time + len(images) / fps < end - 1e-6:
+                images.append(_upright(last, size))
+    if len(images) < frames:
+        raise VideoError(
+            path,
+            "too short",
+            f"{frames} frames from {start:g} s on were asked for, it has {len(images)}",
+        )
+    return to_clip(images)
+
+
+def to_clip(images: Iterable[np.ndarray]) -> torch.Tensor:
+    """Frames (H, W, 3) of bytes to a clip (3, T, H, W) in [-1, 1]."""
+    clip = torch.from_numpy(np.stack(list(images))).permute(3, 0, 1, 2)
+    return clip.float() / 127.5 - 1
+
+
+def to_images(clip: torch.Tensor) -> np.ndarray:
+    """A clip (3, T, H, W), clamped to [-1, 1], to bytes (T, H, W, 3)."""
+    clip = clip.detach().float().clamp(-1, 1)
+    return ((clip + 1) * 127.5).round().byte().permute(1, 2, 3, 0).cpu().numpy()
+
+
+class VideoWriter:
+    """Write frames to a video file, with the sound of another file beside them.
+
+    Args:
+        path: ends in .mp4, .m4v, .mov or .mkv (H.264), or .webm (VP9).
+        width, height: of the frames; odd sides are kept.
+        fps: mean frame rate, and the rate of frames written without a time.
+        time_base: the grid of frame times; a source's own keeps its times exactly.
+        audio_from: a file whose first sound track is taken over, copied where the container
+            takes its codec and else encoded anew.
+
+    Used as a context manager; a file that is not finished is removed.
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        width: int,
+        height: int,
+        fps: Fraction | float,
+        time_base: Fraction | None = None,
+        audio_from: str | Path | None = None,
+    ):
+        self.path = Path(path)
+        if not self.path.parent.is_dir():
+            raise ValueError(f"cannot write {path}: there is no folder {self.path.parent}")
+        codec = CODECS.get(self.path.suffix.lower())
+        if codec is None:
+            raise ValueError(f"cannot write {path}: end the name in one of {', '.join(CODECS)}")
+        rate = Fraction(fps).limit_denominator(65535)
+        try:
+            self._container: Any = av.open(str(path), "w")
+        except OSError as error:
+            raise ValueError(f"cannot write {path}: {error.strerror}") from error
+        self._stream = self._container.add_stream(codec, rate=rate, options={"crf": "16"})
+        self._stream.width, self._stream.height = width, height
+        # 4:2:0 has no odd sides.
+        self._stream.pix_fmt = "yuv444p" if width % 2 or height % 2 else "yuv420p"
+        context = self._stream.codec_context
+        context.time_base = time_base or 1 / rate
+        context.colorspace = context.color_primaries = context.color_trc = 1  # BT.709
+        context.color_range = 1  # limited
+        self._rate, self._count = rate, 0
+        self._last_pts = -1
+        self._sound = self._sound_packets(audio_from) if audio_from else iter(())
+        self._pending = next(self._sound, None)  # adds the stream, before the first packet
+
+    def write(self, image: np.ndarray, time: float | None = None) -> None:
+        """Add a frame, uint8 (H, W, 3), shown from ``time`` seconds on."""
+        frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgb24")
+        frame = frame.reformat(format=self._stream.pix_fmt, dst_colorspace="itu709")
+        base = self._stream.codec_context.time_base
+        seconds = Fraction(self._count) / self._rate if time is None else Fraction(time)
+        frame.pts = self._last_pts = max(round(seconds / base), self._last_pts + 1)
+        frame.time_base = base
+        self._count += 1
+        self._mux_sound(float(frame.pts * base))
+        self._container.mux(self._stream.encode(frame))
+
+    def close(self) -> None:
+        """Finish the file."""
+        self._container.mux(self._stream.encode())
+        self._mux_sound(float("inf"))
+        self._container.close()
+
+    def __enter__(self) -> "VideoWriter":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is None:
+            self.close()
+        else:
+            self._container.close()
+            self.path.unlink(missing_ok=True)
+
+    def _mux_sound(self, until: float) -> None:
+        while self._pending is not None:
+            packet, time = self._pending
+            if time > until:
+                return
+            self._container.mux(packet)
+            self._pending = next(self._sound, None)
+
+    def _sound_packets(self, path: str | Path) -> Iterator[tuple[Any, float]]:
+        with _opened(path) as (source, _):
+            if not source.streams.audio:
+                return
+            track = source.streams.audio[0]
+            copied = track.codec_context.name in self._container.supported_codecs
+            if copied:
+                stream = self._container.add_stream_from_template(track)
+            else:
+                stream = self._container.add_stream(
+                    self._container.default_audio_codec, rate=track.rate
+                )
+            for packet in source.demux(track):
+                if copied:
+                    if packet.dts is not None:
+                        packet.stream = stream
+                        yield packet, float(packet.dts * track.time_base)
+                    continue
+                for frame in packet.decode():
+                    yield from ((p, frame.time) for p in stream.encode(frame))
+            if not copied:
+                yield from ((p, 0.0) for p in stream.encode())
+
+
+def write_video(path: str | Path, clip: torch.Tensor, fps: Fraction | float) -> None:
+    """Write a clip (3, T, H, W), clamped to [-1, 1], as a video file."""
+    _, _, height, width = clip.shape
+    with VideoWriter(path, width, height, fps) as writer:
+        for image in to_images(clip):
+            writer.write(image)

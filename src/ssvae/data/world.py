@@ -1,0 +1,192 @@
+"""The procedural world: one captioned shape that moves over waves.
+
+A clip is a pure function of (seed, index). All that a caption says, and every parameter of the
+scene, is drawn in integer arithmetic, so it is the same on every device; pixels agree to 1e-5.
+A scene is continuous in space and time and a clip samples it, so that frames, height and width
+may be anything. Lengths are in units of the shorter side, times in units of the clip.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from ssvae.data.batch import Batch
+
+SHAPES = ("disc", "square", "triangle", "cross")
+COLOURS = {
+    "red": (0.90, 0.12, 0.12),
+    "green": (0.15, 0.75, 0.20),
+    "blue": (0.15, 0.25, 0.95),
+    "yellow": (0.95, 0.88, 0.12),
+    "purple": (0.65, 0.15, 0.85),
+    "white": (0.97, 0.97, 0.97),
+}
+DIRECTIONS = (
+    "right",
+    "down and right",
+    "down",
+    "down and left",
+    "left",
+    "up and left",
+    "up",
+    "up and right",
+)
+TEXTURES = {  # cycles over the shorter side
+    "broad": (0.4, 0.9),
+    "coarse": (1.2, 2.2),
+    "medium": (3.0, 4.5),
+    "fine": (6.0, 8.5),
+}
+WAVES = 6
+
+
+@dataclass(frozen=True)
+class Attributes:
+    """What the captions name: indices into SHAPES, COLOURS, DIRECTIONS, TEXTURES, each (B,)."""
+
+    shape: torch.Tensor
+    colour: torch.Tensor
+    direction: torch.Tensor
+    texture: torch.Tensor
+
+    def captions(self) -> list[str]:
+        """Such as "a red disc moving left over coarse waves"."""
+        colours, textures = list(COLOURS), list(TEXTURES)
+        rows = zip(
+            *(a.tolist() for a in (self.shape, self.colour, self.direction, self.texture)),
+            strict=True,
+        )
+        return [
+            f"a {colours[c]} {SHAPES[s]} moving {DIRECTIONS[d]} over {textures[t]} waves"
+            for s, c, d, t in rows
+        ]
+
+
+def uniform(seed: int, indices: Sequence[int], draws: int) -> np.ndarray:
+    """Independent numbers in [0, 1), float64 (B, draws): SplitMix64 over (seed, index, draw)."""
+
+    def mix(x: np.ndarray) -> np.ndarray:
+        x = x + np.uint64(0x9E3779B97F4A7C15)
+        x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+        x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+        return x ^ (x >> np.uint64(31))
+
+    rows = np.asarray(indices, dtype=np.uint64)[:, None]
+    start = mix(np.full_like(rows, seed % 2**64))
+    bits = mix(mix(start ^ mix(rows)) ^ np.arange(draws, dtype=np.uint64))
+    return (bits >> np.uint64(11)) * 2.0**-53
+
+
+class World:
+    """A source of procedural clips; see :mod:`ssvae.data.world`.
+
+    Args:
+        frames, height, width: the size of the clips, each at least 1 (sides at least 8).
+        seed: another seed, another world.
+        device: where clips are rendered and returned.
+    """
+
+    def __init__(
+        self,
+        frames: int = 9,
+        height: int = 32,
+        width: int = 32,
+        seed: int = 0,
+        device: torch.device | str = "cpu",
+    ):
+        if frames < 1 or min(height, width) < 8:
+            raise ValueError(
+                "a clip of the world needs at least 1 frame and sides of at least 8 pixels, "
+                f"got {frames} frames of {height}x{width}"
+            )
+        self.frames, self.height, self.width = frames, height, width
+        self.seed, self.device = seed, torch.device(device)
+
+    def attributes(self, indices: Sequence[int]) -> Attributes:
+        """What the captions of these clips name."""
+        u = uniform(self.seed, indices, 4)
+        kinds = len(SHAPES), len(COLOURS), len(DIRECTIONS), len(TEXTURES)
+        drawn = [torch.from_numpy((u[:, i] * n).astype(np.int64)) for i, n in enumerate(kinds)]
+        return Attributes(*drawn)
+
+    def batch(self, indices: Sequence[int]) -> Batch:
+        """Render the clips of these indices."""
+        attributes = self.attributes(indices)
+        # The first four draws are the attributes; the scene takes those behind them.
+        u = uniform(self.seed, indices, 4 + 12 + 4 * WAVES)[:, 4:]
+        draws = torch.from_numpy(u).to(self.device, torch.float32)
+        subject, waves = draws[:, :12], draws[:, 12:].unflatten(1, (4, WAVES))
+        on_device = Attributes(*(getattr(attributes, f).to(self.device) for f in vars(attributes)))
+        background = self._background(on_device, subject[:, :6], waves)
+        video = self._subject(on_device, subject[:, 6:], background)
+        return Batch(video * 2 - 1, attributes.captions())
+
+    def _axes(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Times in [-1/2, 1/2] and pixel centres y and x, the frame's centre at 0."""
+        side = min(self.height, self.width)
+        last = max(self.frames - 1, 1)
+        t = (torch.arange(self.frames, device=self.device) - (self.frames - 1) / 2) / last
+        y = (torch.arange(self.height, device=self.device) + 0.5 - self.height / 2) / side
+        x = (torch.arange(self.width, device=self.device) + 0.5 - self.width / 2) / side
+        return t, y, x
+
+    def _background(
+        self, attributes: Attributes, colour: torch.Tensor, waves: torch.Tensor
+    ) -> torch.Tensor:
+        """Moving sine waves around a random colour: (B, 3, T, H, W) in [0, 1]."""
+        t, y, x = self._axes()
+        bands = torch.tensor(list(TEXTURES.values()), device=self.device)[attributes.texture]
+        low, high = bands[:, :1], bands[:, 1:]
+        frequency = 2 * math.pi * (low + (high - low) * waves[:, 0])
+        angle, phase = 2 * math.pi * waves[:, 1], 2 * math.pi * waves[:, 2]
+        moved = 2 * math.pi * (waves[:, 3] * 2 - 1)  # up to a cycle over the clip, either way
+        # sin(a + b) = sin a cos b + cos a sin b parts rows from columns: one small matrix product.
+        a = (frequency * angle.cos())[..., None] * x + phase[..., None]  # (B, waves, W)
+        a = a[:, :, None] + moved[..., None, None] * t[:, None]  # (B, waves, T, W)
+        b = (frequency * angle.sin())[..., None] * y  # (B, waves, H)
+        columns = torch.cat([a.sin(), a.cos()], 1).transpose(1, 2)  # (B, T, 2 waves, W)
+        rows = torch.cat([b.cos(), b.sin()], 1).transpose(1, 2)[:, None]  # (B, 1, H, 2 waves)
+        height = rows @ columns / math.sqrt(WAVES)  # (B, T, H, W)
+        base, depth = 0.3 + 0.4 * colour[:, :3], 0.06 + 0.1 * colour[:, 3:]
+        video = base[..., None, None, None] + depth[..., None, None, None] * height[:, None]
+        return video.clamp(0, 1)
+
+    def _subject(
+        self, attributes: Attributes, u: torch.Tensor, background: torch.Tensor
+    ) -> torch.Tensor:
+        """Draw the shape over the background, with soft edges, a faint stripe and a slow spin."""
+        t, y, x = self._axes()
+        u = u[..., None]  # against time
+        heading = attributes.direction[:, None] * (math.pi / 4)
+        travel = (0.25 + 0.25 * u[:, 0]) * t  # 1 to 2 pixels a frame at 9 frames of 32 pixels
+        centre_x = 0.2 * (u[:, 1] - 0.5) + travel * heading.cos()
+        centre_y = 0.2 * (u[:, 2] - 0.5) + travel * heading.sin()
+        radius = (0.24 + 0.05 * u[:, 3])[..., None, None]
+        spin = 0.6 * (u[:, 4] - 0.5) + 0.6 * (u[:, 5] - 0.5) * t  # (B, T), a tilt
+        dx = (x - centre_x[..., None])[:, :, None, :]
+        dy = (y - centre_y[..., None])[:, :, :, None]
+        cos, sin = spin.cos()[..., None, None], spin.sin()[..., None, None]
+        px, py = cos * dx + sin * dy, cos * dy - sin * dx  # (B, T, H, W), turned with the shape
+
+        ax, ay = px.abs(), py.abs()
+        arm = 0.36 * radius
+        distance = torch.stack(
+            [
+                (px.square() + py.square()).sqrt() - 0.9 * radius,
+                torch.maximum(ax, ay) - 0.8 * radius,
+                torch.maximum(0.866 * ax + 0.5 * py, -py) - 0.6 * radius,
+                torch.minimum(
+                    torch.maximum(ax - radius, ay - arm), torch.maximum(ax - arm, ay - radius)
+                ),
+            ],
+            1,
+        )
+        kind = attributes.shape.view(-1, 1, 1, 1, 1).expand(-1, 1, *distance.shape[2:])
+        cover = (0.5 - distance.gather(1, kind) * 32).clamp(0, 1)  # an edge of 1/32 of the side
+        stripe = 1 - 0.1 * (2 * math.pi * px / radius).sin().square()
+        colours = torch.tensor(list(COLOURS.values()), device=self.device)[attributes.colour]
+        painted = colours[:, :, None, None, None] * stripe[:, None]
+        return background + cover * (painted - background)

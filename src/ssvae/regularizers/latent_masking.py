@@ -1,0 +1,97 @@
+"""Latent masked reconstruction (LMR): decode whole clips from latents with parts masked out.
+
+It pushes variance into few channel modes and makes the decoder robust (arXiv 2512.05394, LMR).
+"""
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import nn
+
+
+class LatentMasking(nn.Module):
+    """Replace a random share of latent blocks by one learned token, in training only.
+
+    Each call draws one ratio, each sample its own mask of round(ratio * blocks) blocks. The first
+    latent frame is a row of blocks of its own, as fits a causal VAE; blocks at the edges may be
+    partial. In eval mode the module is the identity.
+
+    Args:
+        channels: latent channels C.
+        ratios: shares of blocks to mask, each in [0, 1].
+        probabilities: how often each ratio is drawn; their sum is 1.
+        block: block size in latent frames, rows and columns.
+
+    ``token`` is the learned parameter, (1, C, 1, 1, 1), drawn from N(0, 1). It takes part in every
+    call, so that its gradient exists at ratio 0 too and distributed training never waits for it.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        ratios: Sequence[float] = (0.0, 0.25, 0.5, 0.75),
+        probabilities: Sequence[float] = (0.7, 0.1, 0.1, 0.1),
+        block: Sequence[int] = (1, 1, 1),
+    ):
+        super().__init__()
+        if not ratios or len(ratios) != len(probabilities):
+            raise ValueError(
+                f"each ratio needs a probability, got {len(ratios)} ratios and "
+                f"{len(probabilities)} probabilities"
+            )
+        if any(not 0 <= r <= 1 for r in ratios):
+            raise ValueError(f"ratios must be in [0, 1], got {tuple(ratios)}")
+        if any(p < 0 for p in probabilities) or not math.isclose(
+            sum(probabilities), 1, abs_tol=1e-6
+        ):
+            raise ValueError(
+                f"probabilities must be at least 0 and sum to 1, got {tuple(probabilities)}"
+            )
+        if len(block) != 3 or min(block) < 1:
+            raise ValueError(
+                f"a block must be (time, height, width), each >= 1, got {tuple(block)}"
+            )
+        self.ratios = tuple(ratios)
+        self.probabilities = tuple(probabilities)
+        self.block = tuple(block)
+        self.token = nn.Parameter(torch.randn(1, channels, 1, 1, 1))
+
+    def forward(self, z: torch.Tensor, generator: torch.Generator | None = None) -> torch.Tensor:
+        """Latents (B, C, T, H, W), or (B, C, H, W) for images, to the same with blocks masked.
+
+        ``generator`` draws ratio and masks; without it the global state of ``z``'s device does.
+        """
+        if z.ndim not in (4, 5) or z.shape[1] != self.token.shape[1]:
+            raise ValueError(
+                f"latents must be (batch, {self.token.shape[1]}, [frames,] height, width), "
+                f"got {tuple(z.shape)}"
+            )
+        if not self.training:
+            return z
+        video = z.unsqueeze(2) if z.ndim == 4 else z
+        mask = self._draw(video, generator)
+        return torch.where(mask, self.token.to(z.dtype), video).view_as(z)
+
+    def _draw(self, z_BCTHW: torch.Tensor, generator: torch.Generator | None) -> torch.Tensor:
+        """A boolean mask (B, 1, T, H, W), true where the token goes."""
+        B, _, T, H, W = z_BCTHW.shape
+        device = generator.device if generator is not None else z_BCTHW.device
+        t, h, w = self.block
+        rows = 1 + math.ceil((T - 1) / t), math.ceil(H / h), math.ceil(W / w)
+        blocks = math.prod(rows)
+
+        # Counts stay tensors: reading the drawn ratio would make the host wait for the device.
+        edges = torch.tensor(self.probabilities, device=device).cumsum(0)[:-1]
+        draw = torch.searchsorted(edges, torch.rand(1, generator=generator, device=device))
+        counts = torch.tensor([round(ratio * blocks) for ratio in self.ratios], device=device)
+        ranks = torch.rand(B, blocks, generator=generator, device=device).argsort(1).argsort(1)
+        mask = (ranks < counts[draw]).view(B, 1, *rows).to(z_BCTHW.device)
+
+        time, height, width = (torch.arange(n, device=mask.device) for n in (T, H, W))
+        mask = mask.index_select(2, torch.div(time + t - 1, t, rounding_mode="floor"))
+        return mask.index_select(3, height // h).index_select(4, width // w)
+
+    def extra_repr(self) -> str:
+        """The settings, for printing."""
+        return f"ratios={self.ratios}, probabilities={self.probabilities}, block={self.block}"

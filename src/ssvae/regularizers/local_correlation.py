@@ -1,0 +1,134 @@
+"""Local correlation regularisation (LCR): neighbouring latents should point the same way.
+
+The penalty lowers high space-time frequencies in the latents (arXiv 2512.05394, LCR).
+Shape legend: B batch, C channels, T frames, H height, W width of the latents.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+EPSILON = 1e-8  # beside vector lengths, as published: a constant vector gives 0, not NaN
+
+
+@dataclass(frozen=True)
+class LocalCorrelationResult:
+    """Mean correlation inside windows, each a scalar tensor in [-1, 1]."""
+
+    first_frame: torch.Tensor | None
+    """In the lone first frame; None where ``lone_first_frame`` is off."""
+    rest: torch.Tensor | None
+    """In all other frames; None for images."""
+    average: torch.Tensor
+    """The mean of the two, or the one that there is."""
+
+
+def _windowed(u_BCTHW: torch.Tensor, window: tuple[int, int, int]) -> torch.Tensor:
+    """Mean over windows and pairs i < j of u_i . u_j; remainders at the edges are left out."""
+    B, C, T, H, W = u_BCTHW.shape
+    t, h, w = window
+    N = t * h * w
+    u = u_BCTHW[:, :, : T - T % t, : H - H % h, : W - W % w]
+    u = u.reshape(B, C, T // t, t, H // h, h, W // w, w)
+    total = u.sum((3, 5, 7)).square().sum(1)
+    each = u.square().sum((1, 3, 5, 7))
+    return ((total - each) / (N * (N - 1))).mean()
+
+
+def local_correlation(
+    mean: torch.Tensor, window: tuple[int, int, int] = (2, 2, 2), lone_first_frame: bool = True
+) -> LocalCorrelationResult:
+    """Mean pairwise correlation of channel vectors inside local windows.
+
+    Each channel is standardised over the batch and all positions (statistics detached); each
+    position's vector is centred over its channels and scaled to unit length. In a window of N
+    positions the mean of u_i . u_j over i < j is (|sum u_i|^2 - sum |u_i|^2) / (N (N - 1)).
+
+    Args:
+        mean: posterior mean (B, C, T, H, W), or (B, C, H, W) for images; C at least 2.
+        window: positions in time, height and width. Where a side is no multiple of the window,
+            the remainder is left out.
+        lone_first_frame: window the first frame in space alone, as fits a causal VAE whose first
+            latent frame stands for one frame of video. Off: all frames alike.
+
+    Raises:
+        ValueError: for another shape, fewer than two channels, a window of fewer than two
+            positions, or a side shorter than the window.
+    """
+    x = mean.unsqueeze(2) if mean.ndim == 4 else mean
+    if x.ndim != 5 or x.shape[1] < 2:
+        raise ValueError(
+            "latents must be (batch, channels, frames, height, width) or (batch, channels, "
+            f"height, width) with at least 2 channels, got {tuple(mean.shape)}"
+        )
+    window = _check_window(window)
+    T, H, W = x.shape[2:]
+    t, h, w = window
+    lone = lone_first_frame or mean.ndim == 4
+    frames = T - 1 if lone else T
+    if h > H or w > W or 0 < frames < t:
+        raise ValueError(
+            f"latents must be at least as large as the window {window}, got {frames} frames"
+            f"{' behind the first' if lone else ''} of {H}x{W}: use a smaller window or larger clips"
+        )
+    if lone and h * w < 2:
+        raise ValueError(
+            f"a window must hold at least 2 positions of the lone first frame, got {window}: use a "
+            "window wider than 1 in space, or lone_first_frame=False"
+        )
+
+    x = x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
+    with torch.no_grad():
+        variance, average = torch.var_mean(x, (0, 2, 3, 4), correction=0, keepdim=True)
+        # A channel that is constant but for rounding stays at 0.
+        constant = variance <= 1e-12 * (variance + average.square())
+        scale = variance.rsqrt().masked_fill(constant, 0)
+    v = (x - average) * scale
+    v = v - v.mean(1, keepdim=True)
+    u = v / (torch.linalg.vector_norm(v, dim=1, keepdim=True) + EPSILON)
+
+    if not lone:
+        rest = _windowed(u, window)
+        return LocalCorrelationResult(None, rest, rest)
+    first = _windowed(u[:, :, :1], (1, h, w))
+    if T == 1:
+        return LocalCorrelationResult(first, None, first)
+    rest = _windowed(u[:, :, 1:], window)
+    return LocalCorrelationResult(first, rest, (first + rest) / 2)
+
+
+def _check_window(window: Sequence[int]) -> tuple[int, int, int]:
+    if len(window) != 3 or min(window) < 1 or tuple(window) == (1, 1, 1):
+        raise ValueError(
+            "a window must be (time, height, width) with at least 2 positions, "
+            f"such as (2, 2, 2), got {tuple(window)}"
+        )
+    return window[0], window[1], window[2]
+
+
+class LocalCorrelation(nn.Module):
+    """The LCR penalty, relu(threshold - R), with R the average local correlation."""
+
+    def __init__(
+        self,
+        window: tuple[int, int, int] = (2, 2, 2),
+        threshold: float = 0.75,
+        lone_first_frame: bool = True,
+    ):
+        super().__init__()
+        if not -1 <= threshold <= 1:
+            raise ValueError(f"threshold is a correlation and must be in [-1, 1], got {threshold}")
+        self.window = _check_window(window)
+        self.threshold = threshold
+        self.lone_first_frame = lone_first_frame
+
+    def forward(self, mean: torch.Tensor) -> torch.Tensor:
+        """Posterior mean, as :func:`local_correlation` takes it, to a scalar penalty."""
+        result = local_correlation(mean, self.window, self.lone_first_frame)
+        return torch.relu(self.threshold - result.average)
+
+    def extra_repr(self) -> str:
+        """The settings, for printing."""
+        return f"window={self.window}, threshold={self.threshold}"

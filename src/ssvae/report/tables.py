@@ -1,0 +1,72 @@
+"""The figures of an analysis as rows of text, the same in the terminal and in reports."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ssvae.spectra import Analysis
+
+
+@dataclass(frozen=True)
+class Row:
+    """One quantity over several models."""
+
+    name: str
+    values: tuple[str, ...]
+    note: str
+    """What it is, and which way is better."""
+
+
+def number(value: float | None, digits: int = 3) -> str:
+    """A number as text; a dash where there is none."""
+    return "–" if value is None else f"{value:.{digits}f}"
+
+
+def percent(share: float) -> str:
+    """A share in per cent, to two significant digits at least."""
+    return f"{100 * share:.2g} %" if share < 0.1 else f"{100 * share:.1f} %"
+
+
+def analysis_rows(analyses: Sequence[Analysis]) -> list[Row]:
+    """The figures of one or more analyses, side by side."""
+
+    def row(name: str, note: str, values: list[str]) -> Row:
+        return Row(name, tuple(values), note)
+
+    sigma = next(s for s in analyses[0].robustness if 0 < s < 0.1)
+    return [
+        row(
+            "local correlation",
+            "of neighbouring latents; LCR raises it",
+            [number(a.local_correlation) for a in analyses],
+        ),
+        row(
+            "low-frequency share",
+            "energy at f < 1/9; high is easy to diffuse",
+            [percent(a.frequency.low_share) for a in analyses],
+        ),
+        row(
+            "high-frequency share",
+            "energy in the top third of f; low is easy to diffuse",
+            [percent(a.frequency.high_share) for a in analyses],
+        ),
+        row(
+            "spectral slope",
+            "of log power on log f",
+            [number(a.frequency.slope, 2) for a in analyses],
+        ),
+        row(
+            "effective rank",
+            "of the channel spectrum; few modes are easy to diffuse",
+            [number(a.channels.effective_rank, 2) for a in analyses],
+        ),
+        row(
+            "modes for 90 %",
+            "channel modes that hold 90 % of the variance",
+            [str(a.channels.modes(0.9)) for a in analyses],
+        ),
+        row(
+            "PSNR under noise",
+            f"dB, decoding z + {sigma:.3f} n",
+            [number(a.robustness[sigma], 2) for a in analyses],
+        ),
+    ]

@@ -1,0 +1,74 @@
+"""Checkpoints: written whole or not at all, found again by their names."""
+
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+from ssvae.models import AutoencoderKLSSVAE
+
+KEEP = 2  # the newest checkpoints of a run; older ones are removed
+_PREFIX, _PARTIAL = "step-", ".partial-"
+
+
+def checkpoints(run: Path) -> list[tuple[int, Path]]:
+    """The complete checkpoints of a run, (step, folder), in the order of their steps."""
+    folders = (run / "checkpoints").glob(f"{_PREFIX}*")
+    return sorted((int(f.name.removeprefix(_PREFIX)), f) for f in folders if f.is_dir())
+
+
+def save(run: Path, step: int, write: Callable[[Path], None]) -> Path:
+    """Let ``write`` fill a folder, then give it its name in one move; remove old checkpoints."""
+    parent = run / "checkpoints"
+    parent.mkdir(parents=True, exist_ok=True)
+    for leftover in parent.glob(f"{_PARTIAL}*"):  # of a run that was killed while it saved
+        shutil.rmtree(leftover, ignore_errors=True)
+    partial, final = parent / f"{_PARTIAL}{step}", parent / f"{_PREFIX}{step:08d}"
+    partial.mkdir()
+    try:
+        write(partial)
+        os.replace(partial, final)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    for _, old in checkpoints(run)[:-KEEP]:
+        shutil.rmtree(old, ignore_errors=True)
+    return final
+
+
+def find_vae(path: str | Path) -> Path:
+    """The folder of the autoencoder in a run, a checkpoint or a model folder."""
+    path = Path(path)
+    if not path.is_dir():
+        raise ValueError(f"no model at {path}: give a model's folder or that of a training run")
+    found = checkpoints(path)
+    for candidate in ([found[-1][1] / "vae"] if found else []) + [path / "vae", path]:
+        if list(candidate.glob("*.safetensors")) and (candidate / "config.json").is_file():
+            return candidate
+    raise ValueError(
+        f"no model in {path}: a model's folder holds config.json and weights in safetensors, "
+        "a run's holds a checkpoint"
+    )
+
+
+def load_vae(
+    path: str | Path,
+    device: torch.device | str = "cpu",
+    dtype: torch.dtype = torch.float32,
+) -> AutoencoderKLSSVAE:
+    """The autoencoder of a run (its last checkpoint), a checkpoint or a model folder, to evaluate."""
+    folder = find_vae(path)
+    try:
+        config = AutoencoderKLSSVAE.load_config(folder)
+        name = config.get("_class_name") if isinstance(config, dict) else None
+        if name != AutoencoderKLSSVAE.__name__:
+            raise ValueError(
+                f"its config.json is of {name}, expected {AutoencoderKLSSVAE.__name__}"
+            )
+        vae = AutoencoderKLSSVAE.from_pretrained(
+            folder, torch_dtype=dtype, use_safetensors=True, low_cpu_mem_usage=False
+        )
+    except Exception as error:
+        raise ValueError(f"the model in {folder} does not load: {error}") from error
+    return vae.to(device).eval()  # pyright: ignore[reportArgumentType]  hidden by a decorator

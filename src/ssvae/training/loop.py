@@ -1,0 +1,167 @@
+"""The outer loop of every training run: load, step, log, save."""
+
+import dataclasses
+import json
+import logging
+import math
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+
+from ssvae.data.loader import batches
+from ssvae.data.sources import open_source
+from ssvae.training import checkpoint
+from ssvae.training.vae import VAERecipe, VAETrainer
+
+logger = logging.getLogger(__name__)
+
+PATIENCE = 10  # steps in a row whose loss may be not finite
+
+OnStep = Callable[[int, dict[str, float]], Any]
+
+
+def make_accelerator(device: str = "auto", dtype: str = "float32") -> Accelerator:
+    """One process or many, as ``accelerate launch`` or ``torchrun`` started it.
+
+    ``device`` is "auto" (a GPU where torch sees one), "cpu" or "cuda"; ``dtype`` is "float32" or
+    "bfloat16" (mixed precision, weights in float32).
+    """
+    if device == "cuda" and not torch.cuda.is_available():
+        raise ValueError("device cuda was asked for, but this torch sees no GPU: use --device cpu")
+    precision = {"float32": "no", "bfloat16": "bf16"}[dtype]
+    return Accelerator(cpu=device == "cpu", mixed_precision=precision)
+
+
+def train(
+    recipe: VAERecipe,
+    out: str | Path,
+    accelerator: Accelerator | None = None,
+    on_step: OnStep | None = None,
+) -> Path:
+    """Train by a recipe into the run folder ``out``, or go on where an earlier call stopped.
+
+    The folder holds ``config.json``, ``metrics.jsonl`` (an object a step) and ``checkpoints/``.
+    On one device a resumed run gives the losses, bit for bit, of an unbroken one. Returns the
+    last checkpoint.
+
+    Raises:
+        ValueError: for settings that do not fit, or that differ from the run in ``out`` (but for
+            more ``steps``), and where the loss is not finite for ten steps in a row.
+    """
+    if problems := recipe.problems():
+        raise ValueError("the recipe does not fit: " + "; ".join(problems))
+    out, accelerator = Path(out), accelerator or make_accelerator()
+    found = checkpoint.checkpoints(out)
+    done, last = found[-1] if found else (0, None)
+    _check_config(out, recipe, done)
+    if done == recipe.steps and last is not None:
+        logger.info("the run in %s is finished at step %d; more --steps go on", out, done)
+        return last
+
+    clip = recipe.clip
+    source = open_source(
+        recipe.data, clip.frames, clip.height, clip.width, clip.fps, recipe.seed, accelerator.device
+    )
+    trainer = VAETrainer(recipe, accelerator)
+    if last is not None:
+        trainer.load(last)
+        logger.info("resumed from %s", last)
+    accelerator.wait_for_everyone()
+    main = accelerator.is_main_process
+    if main:
+        out.mkdir(parents=True, exist_ok=True)
+        _write(out / "config.json", json.dumps(dataclasses.asdict(recipe), indent=2) + "\n")
+        _drop_metrics_after(out / "metrics.jsonl", done)
+
+    steps = range(done + 1, recipe.steps + 1)
+    data = batches(
+        source,
+        recipe.batch_size,
+        steps.start,
+        recipe.steps,
+        accelerator.process_index,
+        accelerator.num_processes,
+    )
+    skipped = 0
+    with open(out / "metrics.jsonl" if main else os.devnull, "a", buffering=1) as metrics_file:
+        for step, batch in zip(steps, data, strict=True):
+            metrics = trainer.step(step, batch)
+            finite = math.isfinite(metrics["grad_norm"])
+            skipped = 0 if finite else skipped + 1
+            row = {k: v if math.isfinite(v) else None for k, v in metrics.items()}
+            metrics_file.write(json.dumps({"step": step, **row}) + "\n")
+            if not finite:
+                logger.warning("step %d skipped: the loss or its gradient is not finite", step)
+            if skipped == PATIENCE:
+                good = last or "none: the run never reached one"
+                raise ValueError(
+                    f"the loss was not finite for {PATIENCE} steps in a row, up to step {step}; "
+                    f"last good checkpoint: {good}. Try a lower learning rate, or float32"
+                )
+            if on_step is not None and main:
+                on_step(step, metrics)
+            # What a checkpoint holds is good: none is written while steps are being skipped.
+            if (step % recipe.checkpoint_every == 0 or step == recipe.steps) and finite:
+                accelerator.wait_for_everyone()
+                if main:
+                    last = checkpoint.save(out, step, trainer.save)
+                accelerator.wait_for_everyone()
+    if last is None or checkpoint.checkpoints(out)[-1][0] != recipe.steps:
+        raise ValueError(
+            f"the run ended on steps that were not finite; last good checkpoint: {last}"
+        )
+    return last
+
+
+def _write(path: Path, text: str) -> None:
+    partial = path.with_name(path.name + ".partial")
+    partial.write_text(text)
+    os.replace(partial, path)
+
+
+def _check_config(out: Path, recipe: VAERecipe, done: int) -> None:
+    """A run goes on with the settings it began with, but for more steps."""
+    path = out / "config.json"
+    if not path.exists():
+        if out.exists() and any(out.iterdir()):
+            raise ValueError(f"{out} holds other files and is no run: choose an empty folder")
+        return
+    before = _flat(json.loads(path.read_text()))
+    now = _flat(json.loads(json.dumps(dataclasses.asdict(recipe))))
+    changed = [k for k in sorted(before | now) if before.get(k) != now.get(k) and k != "steps"]
+    if changed:
+        listed = ", ".join(f"{k} was {before.get(k)} and is {now.get(k)}" for k in changed)
+        raise ValueError(
+            f"the run in {out} began with other settings ({listed}): keep them, "
+            "or choose another folder"
+        )
+    if recipe.steps < done:
+        raise ValueError(
+            f"the run in {out} is at step {done} already, got steps {recipe.steps}: ask for more"
+        )
+
+
+def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in tree.items():
+        name = prefix + key
+        flat |= _flat(value, name + ".") if isinstance(value, dict) else {name: value}
+    return flat
+
+
+def _drop_metrics_after(path: Path, step: int) -> None:
+    """Keep the lines up to ``step``: those after the checkpoint are trained, and written, again."""
+    kept = []
+    for line in path.read_text().splitlines() if path.exists() else []:
+        try:
+            row = json.loads(line)
+        except json.JSONDecodeError:  # the line that a killed run was writing
+            break
+        if row["step"] > step:
+            break
+        kept.append(line + "\n")
+    _write(path, "".join(kept))

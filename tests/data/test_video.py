@@ -1,0 +1,156 @@
+from fractions import Fraction
+
+import av
+import numpy as np
+import pytest
+import torch
+from conftest import add_sound, frame_number, images, write
+
+from ssvae.data.video import (
+    VideoError,
+    VideoWriter,
+    probe,
+    read_clip,
+    read_frames,
+    to_clip,
+    to_images,
+    write_video,
+)
+
+
+@pytest.mark.parametrize("suffix", ["mp4", "mkv", "mov", "webm"])
+@pytest.mark.parametrize("size", [(48, 64), (35, 49)])
+def test_round_trip(tmp_path, suffix, size):
+    path = write(tmp_path / f"a.{suffix}", 12, *size)
+    info = probe(path)
+    assert (info.height, info.width) == size
+    assert info.fps == 10
+    frames = list(read_frames(path))
+    assert [frame_number(f.image) for f in frames] == list(range(12))
+    assert [f.time for f in frames] == pytest.approx([i / 10 for i in range(12)], abs=2e-3)
+
+
+def test_colours_survive(tmp_path):
+    for colour in [(255, 0, 0), (0, 255, 0), (20, 60, 220), (128, 128, 128)]:
+        with VideoWriter(tmp_path / "c.mp4", 32, 32, 5) as writer:
+            for _ in range(2):
+                writer.write(np.full((32, 32, 3), colour, np.uint8))
+        read = next(read_frames(tmp_path / "c.mp4")).image
+        assert np.abs(read.astype(int) - colour).max() <= 4
+
+
+def test_irregular_times_are_kept(tmp_path):
+    times = [0.0, 0.1, 0.15, 0.4, 0.41, 1.0, 1.2, 1.9]
+    path = write(tmp_path / "v.mkv", 8, times=times, time_base=Fraction(1, 1000))
+    assert [f.time for f in read_frames(path)] == pytest.approx(times, abs=1e-9)
+
+
+def test_start_seeks_to_the_frame_that_is_shown(tmp_path):
+    path = write(tmp_path / "a.mp4", 60)
+    for start, expected in [(0.0, 0), (0.05, 0), (0.1, 1), (3.33, 33), (4.9, 49)]:
+        assert frame_number(next(read_frames(path, start)).image) == expected
+
+
+def test_clip_at_another_rate(tmp_path):
+    path = write(tmp_path / "a.mp4", 40)  # 10 frames a second
+
+    def numbers(**options) -> list[int]:
+        clip = read_clip(path, **options)
+        return [frame_number(i) for i in to_images(clip)]
+
+    assert numbers(frames=5, start=1.0) == [10, 11, 12, 13, 14]
+    assert numbers(frames=5, start=1.0, fps=5) == [10, 12, 14, 16, 18]
+    assert numbers(frames=5, fps=20) == [0, 0, 1, 1, 2]
+    assert numbers(frames=8, start=3.6, fps=20) == [36, 36, 37, 37, 38, 38, 39, 39]
+    with pytest.raises(VideoError, match="too short.* it has 4") as caught:
+        read_clip(path, 5, start=3.6)
+    assert caught.value.reason == "too short"
+
+
+def test_clip_of_irregular_times(tmp_path):
+    times = [0.0, 0.1, 0.5, 0.55, 1.0]
+    path = write(tmp_path / "v.mkv", 5, times=times, time_base=Fraction(1, 1000))
+    clip = read_clip(path, frames=5, fps=5)  # at 0, .2, .4, .6, .8
+    assert [frame_number(i) for i in to_images(clip)] == [0, 1, 1, 3, 3]
+
+
+def test_resize_and_crop(tmp_path):
+    path = write(tmp_path / "a.mp4", 3, 48, 64)
+    clip = read_clip(path, 3, size=(24, 24))
+    assert clip.shape == (3, 3, 24, 24)
+    assert clip.min() >= -1
+    assert clip.max() <= 1
+    whole = next(read_frames(path)).image.astype(float)
+    middle = whole[:, 8:56].reshape(24, 2, 24, 2, 3).mean((1, 3))
+    made = next(read_frames(path, size=(24, 24))).image
+    assert np.abs(made - middle)[2:-2, 2:10].mean() < 4
+
+
+def test_rotation_is_applied(tmp_path):
+    path = write(tmp_path / "a.mp4", 3, 48, 64)
+    upright = next(read_frames(path)).image
+    content = path.read_bytes()
+    # The matrix of the track header: 40 bytes into the box, a quarter turn clockwise.
+    at = content.index(b"tkhd") + 4 + 40
+    turn = [0, 1, 0, -1, 0, 0, 0, 0, 0x4000]
+    matrix = b"".join((v * 0x10000).to_bytes(4, "big", signed=True) for v in turn)
+    path.write_bytes(content[:at] + matrix + content[at + 36 :])
+    info = probe(path)
+    assert (info.height, info.width) == (64, 48)
+    assert np.array_equal(next(read_frames(path)).image, np.rot90(upright, -1))
+    assert read_clip(path, 1, size=(32, 20)).shape == (3, 1, 32, 20)
+
+
+def test_sound_is_taken_over(tmp_path):
+    silent = write(tmp_path / "a.mp4", 20)
+    source = add_sound(silent, tmp_path / "s.mp4", 2.0)
+    assert probe(source).has_audio
+
+    def sound(path) -> np.ndarray:
+        with av.open(str(path)) as container:
+            return np.concatenate([f.to_ndarray()[0] for f in container.decode(audio=0)])
+
+    for name in ("t.mp4", "t.webm"):  # WebM takes no AAC, so there it is encoded anew
+        with VideoWriter(tmp_path / name, 64, 48, 10, audio_from=source) as writer:
+            for image in images(20, 48, 64):
+                writer.write(image)
+        assert len(list(read_frames(tmp_path / name))) == 20
+        seconds = len(sound(tmp_path / name)) / (16000 if name == "t.mp4" else 48000)
+        assert seconds == pytest.approx(2, abs=0.15)
+    assert np.array_equal(sound(tmp_path / "t.mp4"), sound(source))
+
+
+def test_clips_and_images():
+    clip = torch.linspace(-1, 1, 3 * 2 * 4 * 4).view(3, 2, 4, 4)
+    again = to_clip(to_images(clip))
+    assert (again - clip).abs().max() <= 1 / 255
+    assert to_images(clip * 9).max() == 255
+
+
+def test_write_video(tmp_path):
+    write_video(tmp_path / "a.mp4", torch.zeros(3, 4, 16, 16), 8)
+    assert probe(tmp_path / "a.mp4").frames == 4
+
+
+def test_broken_files(tmp_path):
+    with pytest.raises(VideoError, match="no such file"):
+        probe(tmp_path / "absent.mp4")
+    (tmp_path / "junk.mp4").write_bytes(b"no video" * 100)
+    with pytest.raises(VideoError, match="FFmpeg says") as caught:
+        probe(tmp_path / "junk.mp4")
+    assert caught.value.reason == "unreadable"
+    whole = write(tmp_path / "a.mkv", 60, 120, 160).read_bytes()
+    (tmp_path / "cut.mkv").write_bytes(whole[: len(whole) // 2])
+    assert 0 < len(list(read_frames(tmp_path / "cut.mkv"))) < 60
+    with pytest.raises(VideoError, match="too short"):
+        read_clip(tmp_path / "cut.mkv", 60)
+
+
+def test_places_that_cannot_be_written(tmp_path):
+    with pytest.raises(ValueError, match="no folder"):
+        VideoWriter(tmp_path / "none" / "a.mp4", 16, 16, 5)
+    with pytest.raises(ValueError, match=r"end the name in one of \.mp4"):
+        VideoWriter(tmp_path / "a.foo", 16, 16, 5)
+    with pytest.raises(RuntimeError), VideoWriter(tmp_path / "a.mp4", 16, 16, 5):
+        raise RuntimeError("in the middle")
+    assert not (tmp_path / "a.mp4").exists()

@@ -1,0 +1,104 @@
+"""The published model's own numbers; the files are described in the README beside them."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from ssvae import AutoencoderKLSSVAE
+from ssvae.models.official import infer_config, load_official, official_names
+from ssvae.regularizers import LatentMasking, local_correlation
+
+HERE = Path(__file__).parent
+CHECKPOINT = HERE / "official_small.ckpt"
+
+
+@pytest.fixture(scope="module")
+def golden() -> dict[str, torch.Tensor]:
+    return load_file(HERE / "official_small_golden.safetensors")
+
+
+@pytest.mark.parametrize("name", ["video", "image", "long"])
+def test_moments_and_decodings(golden, name):
+    vae, _ = load_official(CHECKPOINT)
+    with torch.no_grad():
+        posterior = vae.encode(golden[f"{name}.input"]).latent_dist
+        decoded = vae.decode(posterior.mode()).sample
+    assert (posterior.parameters - golden[f"{name}.moments"]).abs().max() < 1e-4
+    assert (decoded - golden[f"{name}.decoded"]).abs().max() < 1e-4
+
+
+def test_local_correlation(golden):
+    mean = golden["lcr.posterior_mean"]
+    result = local_correlation(mean)
+    assert result.first_frame is not None
+    assert result.rest is not None
+    torch.testing.assert_close(result.first_frame, golden["lcr.first_frame"], atol=1e-6, rtol=0)
+    torch.testing.assert_close(result.rest, golden["lcr.video"], atol=1e-6, rtol=0)
+    torch.testing.assert_close(result.average, golden["lcr.average"], atol=1e-6, rtol=0)
+    alone = local_correlation(mean[:, :, :1])
+    assert alone.rest is None
+    torch.testing.assert_close(alone.average, golden["lcr.image_only"], atol=1e-6, rtol=0)
+
+
+def test_every_published_key_and_shape():
+    published = {k: tuple(v) for k, v in json.loads((HERE / "official_keys.json").read_text()).items()}
+    with torch.device("meta"):
+        vae = AutoencoderKLSSVAE.from_preset("ssvae-c48-f16t4")
+        masking = LatentMasking(48)
+    ours = {k: tuple(vae.get_parameter(v).shape) for k, v in official_names(vae).items()}
+    assert ours | {"mask_token": tuple(masking.token.shape)} == published
+    assert sum(p.numel() for p in vae.parameters()) == pytest.approx(315.2e6, rel=1e-3)
+    with torch.device("meta"):
+        tensors = {k: torch.empty(shape) for k, shape in published.items()}
+    assert vars(infer_config(tensors)) == {
+        k: tuple(v) if isinstance(v, list) else v
+        for k, v in vae.config.items()
+        if k in vars(infer_config(tensors))
+    }
+
+
+def test_token_and_left_out_keys(caplog):
+    state = torch.load(CHECKPOINT, weights_only=True)["state_dict"]
+    with caplog.at_level("INFO", logger="ssvae"):
+        vae, masking = load_official(CHECKPOINT)
+    assert torch.equal(masking.token, state["mask_token"])
+    assert "left out 1 tensors of loss" in caplog.text
+    assert vae.config["z_dim"] == 8
+    assert vae.config["scale_factor_spatial"] == 16
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda s: s.pop("decoder.conv_in.conv.bias"), "missing decoder.conv_in.conv.bias"),
+        (lambda s: s.pop("mask_token"), "missing mask_token"),
+        (lambda s: s.update({"encoder.extra": torch.zeros(1)}), "unknown encoder.extra"),
+        (
+            lambda s: s.update({"encoder.mid.1.norm.gamma": torch.zeros(3, 1, 1)}),
+            r"encoder.mid.1.norm.gamma is \(3, 1, 1\), expected \(32, 1, 1\)",
+        ),
+    ],
+)
+def test_strictness(tmp_path, change, message):
+    checkpoint = torch.load(CHECKPOINT, weights_only=True)
+    change(checkpoint["state_dict"])
+    torch.save(checkpoint, tmp_path / "bad.ckpt")
+    with pytest.raises(ValueError, match=message):
+        load_official(tmp_path / "bad.ckpt")
+
+
+def test_files_that_are_no_checkpoint(tmp_path):
+    with pytest.raises(ValueError, match="found none"):
+        load_official(tmp_path / "absent.ckpt")
+    (tmp_path / "junk.ckpt").write_bytes(b"junk")
+    with pytest.raises(ValueError, match="loads without running code"):
+        load_official(tmp_path / "junk.ckpt")
+    torch.save({"weights": {}}, tmp_path / "other.ckpt")
+    with pytest.raises(ValueError, match="'state_dict'"):
+        load_official(tmp_path / "other.ckpt")
+    torch.save({"state_dict": {"encoder.a": torch.zeros(1)}}, tmp_path / "alien.ckpt")
+    with pytest.raises(ValueError, match="is it an SSVAE"):
+        load_official(tmp_path / "alien.ckpt")

@@ -1,0 +1,224 @@
+import dataclasses
+import json
+import math
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import SMALL, write
+
+from ssvae.data import Batch, World
+from ssvae.models import AutoencoderKLSSVAE
+from ssvae.recipes import RECIPES, tiny, tiny_baseline
+from ssvae.training import VAERecipe, checkpoint, load_vae, make_accelerator, train
+from ssvae.training.loop import PATIENCE
+from ssvae.training.vae import ClipConfig, LCRConfig, LMRConfig, VAETrainer
+
+
+def small(**changes) -> VAERecipe:
+    recipe = tiny()
+    return dataclasses.replace(
+        recipe,
+        model=dataclasses.replace(recipe.model, **SMALL),
+        clip=ClipConfig(frames=9, height=16, width=16),
+        **{**dict(steps=6, batch_size=2, checkpoint_every=2, warmup_steps=2), **changes},
+    )
+
+
+def rows(run: Path) -> list[dict]:
+    return [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+
+
+def cpu():
+    return make_accelerator("cpu")
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory) -> Path:
+    """An unbroken run of six steps."""
+    out = tmp_path_factory.mktemp("run") / "out"
+    train(small(), out, cpu())
+    return out
+
+
+def test_every_recipe_fits():
+    for make in RECIPES.values():
+        assert make().problems() == []
+        assert make.__doc__
+
+
+def test_the_run_folder(run):
+    assert [r["step"] for r in rows(run)] == [1, 2, 3, 4, 5, 6]
+    for row in rows(run):
+        assert row["loss"] == pytest.approx(
+            row["l1"] + 5e-4 * row["kl"] + row["lcr_weight"] * row["lcr"], rel=1e-5
+        )
+        assert row["lcr"] == pytest.approx(max(0, 0.75 - row["local_correlation"]), abs=1e-6)
+    assert [step for step, _ in checkpoint.checkpoints(run)] == [4, 6]
+    assert json.loads((run / "config.json").read_text())["lcr"]["weight"] == 0.1
+    assert isinstance(load_vae(run), AutoencoderKLSSVAE)
+    assert not load_vae(run).training
+
+
+def test_resuming_is_exact_bit_for_bit(run, tmp_path):
+    class Killed(Exception):
+        pass
+
+    def kill_at_5(step, metrics):
+        if step == 5:
+            raise Killed
+
+    with pytest.raises(Killed):
+        train(small(), tmp_path / "run", cpu(), kill_at_5)
+    assert [r["step"] for r in rows(tmp_path / "run")] == [1, 2, 3, 4, 5]
+    with open(tmp_path / "run" / "metrics.jsonl", "a") as file:
+        file.write('{"step": 6, "lo')  # the line that the kill cut off
+    (tmp_path / "run" / "checkpoints" / ".partial-5").mkdir()
+    train(small(), tmp_path / "run", cpu())
+    assert rows(tmp_path / "run") == rows(run)
+    for file in ("vae/diffusion_pytorch_model.safetensors", "masking.safetensors"):
+        a, b = (p / "checkpoints" / "step-00000006" / file for p in (run, tmp_path / "run"))
+        assert a.read_bytes() == b.read_bytes()
+    assert not list((tmp_path / "run" / "checkpoints").glob(".partial*"))
+
+
+def test_a_finished_run_says_so_and_goes_on_for_more(run, tmp_path, caplog):
+    out = tmp_path / "run"
+    train(small(), out, cpu())
+    before = rows(out)
+    with caplog.at_level("INFO", logger="ssvae"):
+        train(small(), out, cpu())
+    assert "finished at step 6" in caplog.text
+    assert rows(out) == before
+    train(small(steps=8), out, cpu())
+    assert rows(out)[:6] == before
+    assert [r["step"] for r in rows(out)] == list(range(1, 9))
+    with pytest.raises(ValueError, match="at step 8 already, got steps 7"):
+        train(small(steps=7), out, cpu())
+
+
+def test_other_settings_are_an_error(run, tmp_path):
+    changed = small(learning_rate=1e-2, lcr=LCRConfig(weight=0.3))
+    with pytest.raises(ValueError, match=r"lcr.weight was 0.1 and is 0.3, learning_rate was"):
+        train(changed, run, cpu())
+    (tmp_path / "mine.txt").write_text("precious")
+    with pytest.raises(ValueError, match="is no run: choose an empty folder"):
+        train(small(), tmp_path, cpu())
+
+
+def test_all_problems_at_once():
+    recipe = small(steps=0, kl_weight=-1.0, lmr=LMRConfig(ratios=(2.0,), probabilities=(1.0,)))
+    with pytest.raises(ValueError, match=r"steps must be .*kl_weight must .*ratios must be"):
+        train(recipe, "unused", cpu())
+    assert not Path("unused").exists()
+    for clip, message in [
+        (ClipConfig(8, 16, 16), "4n \\+ 1"),
+        (ClipConfig(9, 18, 16), "multiples"),
+        (ClipConfig(5, 16, 16), "window"),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            train(dataclasses.replace(small(), clip=clip), "unused", cpu())
+
+
+def test_variants_start_from_the_same_weights_and_see_the_same_clips(tmp_path):
+    ours, baseline = small(steps=1), small(steps=1, lcr=LCRConfig(0.0), lmr=tiny_baseline().lmr)
+    a, b = (VAETrainer(recipe, cpu()).objective.vae for recipe in (ours, baseline))
+    for x, y in zip(a.parameters(), b.parameters(), strict=True):
+        assert torch.equal(x, y)
+    train(baseline, tmp_path / "run", cpu())
+    row = rows(tmp_path / "run")[0]
+    assert "lcr" not in row
+    assert "local_correlation" in row
+
+
+def test_training_learns():
+    clips = World(9, 16, 16).batch(range(4))
+    trainer = VAETrainer(small(lmr=tiny_baseline().lmr, learning_rate=3e-3), cpu())
+    errors = [trainer.step(step, clips)["l1"] for step in range(1, 61)]
+    assert errors[-1] < 0.7 * errors[0]
+
+
+def test_lcr_raises_local_correlation():
+    """On one batch, with nothing but the penalty's weight between them."""
+    clips = World(9, 16, 16).batch(range(4))
+    ends = []
+    for weight in (0.0, 1.0):
+        recipe = small(
+            lcr=LCRConfig(weight, threshold=1.0), lmr=tiny_baseline().lmr, learning_rate=3e-3
+        )
+        trainer = VAETrainer(recipe, cpu())
+        ends.append([trainer.step(s, clips) for s in range(1, 31)][-1]["local_correlation"])
+    assert ends[1] > ends[0] + 0.05
+
+
+def test_start_from_a_trained_model(run, tmp_path):
+    trainer = VAETrainer(small(init=str(run)), cpu())
+    for a, b in zip(trainer.objective.vae.parameters(), load_vae(run).parameters(), strict=True):
+        assert torch.equal(a, b)
+    with pytest.raises(ValueError, match="no model at"):
+        train(small(init="nowhere"), tmp_path / "run", cpu())
+
+
+def test_train_on_videos(tmp_path):
+    (tmp_path / "videos").mkdir()
+    write(tmp_path / "videos" / "a.mp4", 20)
+    train(small(steps=2, data=str(tmp_path / "videos")), tmp_path / "run", cpu())
+    assert len(rows(tmp_path / "run")) == 2
+
+
+def test_steps_that_are_not_finite_are_skipped_then_end_the_run(tmp_path, caplog, monkeypatch):
+    trainer = VAETrainer(small(), cpu())
+    before = [p.clone() for p in trainer.objective.parameters()]
+    video = World(9, 16, 16).batch(range(2)).video.clone()
+    video[0, 0, 0, 0, 0] = math.inf
+    metrics = trainer.step(1, Batch(video, ["", ""]))
+    assert not math.isfinite(metrics["grad_norm"])
+    for a, b in zip(before, trainer.objective.parameters(), strict=True):
+        assert torch.equal(a, b)
+
+    # A model whose weights break after the fourth step.
+    step = VAETrainer.step
+
+    def break_at_5(self, number, batch):
+        if number == 5:
+            self.objective.vae.decoder.conv_out.weight.data.fill_(math.nan)
+        return step(self, number, batch)
+
+    monkeypatch.setattr(VAETrainer, "step", break_at_5)
+    with pytest.raises(ValueError, match=rf"{PATIENCE} steps in a row, up to step 14.*00000004"):
+        train(small(steps=40), tmp_path / "run", cpu())
+    assert rows(tmp_path / "run")[-1]["loss"] is None
+    assert [s for s, _ in checkpoint.checkpoints(tmp_path / "run")] == [2, 4]
+
+
+def test_a_checkpoint_is_whole_or_absent(tmp_path):
+    def fail(folder: Path) -> None:
+        (folder / "half").write_text("x")
+        raise OSError("no space left on device")
+
+    with pytest.raises(OSError, match="no space"):
+        checkpoint.save(tmp_path, 1, fail)
+    assert checkpoint.checkpoints(tmp_path) == []
+    assert list((tmp_path / "checkpoints").iterdir()) == []
+
+
+def test_models_that_do_not_load(tmp_path, vae):
+    with pytest.raises(ValueError, match="holds config.json and weights"):
+        load_vae(tmp_path)
+    vae.save_pretrained(tmp_path)
+    (tmp_path / "diffusion_pytorch_model.safetensors").write_bytes(b"junk")
+    with pytest.raises(ValueError, match="does not load"):
+        load_vae(tmp_path)
+    (tmp_path / "config.json").write_text('{"_class_name": "AutoencoderKLWan"}')
+    with pytest.raises(ValueError, match="of AutoencoderKLWan"):
+        load_vae(tmp_path)
+
+
+def test_schedule():
+    recipe = small(steps=100, warmup_steps=10, learning_rate=1.0, final_learning_rate=0.1)
+    rates = [recipe.learning_rate_at(s) for s in range(1, 101)]
+    assert rates[9] == 1.0
+    assert rates[4] == pytest.approx(0.55)
+    assert rates[54] == pytest.approx(0.55)
+    assert rates[99] == pytest.approx(0.1)
+    assert max(abs(a - b) for a, b in zip(rates, rates[1:], strict=False)) < 0.1
