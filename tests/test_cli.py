@@ -9,18 +9,32 @@ import time
 from pathlib import Path
 
 import pytest
-from conftest import write
 
+from conftest import write
 from ssvae.data.video import probe
 
 SSVAE = str(Path(sys.executable).with_name("ssvae"))
-TINY = "--batch-size 2 --model.z-dim 4 --model.base-channels 8 --clip.height 16 --clip.width 16".split()
+TINY = [
+    "--batch-size",
+    "2",
+    "--model.z-dim",
+    "4",
+    "--model.base-channels",
+    "8",
+    "--clip.height",
+    "16",
+    "--clip.width",
+    "16",
+]
 
 
 def ssvae(*words, status: int = 0) -> str:
     """Run a command; its output, standard error behind it."""
     done = subprocess.run(
-        [SSVAE, *map(str, words)], capture_output=True, text=True, env={**os.environ, "COLUMNS": "200"}
+        [SSVAE, *map(str, words)],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "COLUMNS": "200"},
     )
     output = done.stdout + done.stderr
     assert done.returncode == status, output
@@ -79,10 +93,26 @@ def test_a_killed_run_goes_on(tmp_path):
     process.send_signal(signal.SIGKILL)
     process.communicate()
     reached = max(int(p.name[5:]) for p in (tmp_path / "run" / "checkpoints").glob("step-*"))
-    changed = command[:5] + ["--steps", str(reached + 2), *TINY, "--checkpoint-every", "5"]
+    changed = [*command[:5], "--steps", str(reached + 2), *TINY, "--checkpoint-every", "5"]
     assert "resumed from" in ssvae(*changed[1:])
     steps = [json.loads(line)["step"] for line in (tmp_path / "run/metrics.jsonl").open()]
     assert steps == list(range(1, reached + 3))
+
+
+def test_demo(tmp_path):
+    clip = write(tmp_path / "clip.mp4", 12, 48, 64)
+    words = ("demo", "--out", tmp_path / "demo", "--steps", 2, "--videos", clip, "--device", "cpu")
+    output = ssvae(*words)
+    assert "low-frequency share" in output
+    assert f"report: {tmp_path / 'demo' / 'report.html'}" in output
+    page = (tmp_path / "demo" / "report.html").read_text()
+    assert page.count("data:video/mp4;base64") == 2
+    assert "clip.mp4" in page
+    summary = json.loads((tmp_path / "demo" / "summary.json").read_text())
+    assert list(summary) == ["baseline", "LCR + LMR"]
+    # Once more: nothing is trained again, and the figures are the same.
+    ssvae(*words)
+    assert json.loads((tmp_path / "demo" / "summary.json").read_text()) == summary
 
 
 @pytest.mark.parametrize(

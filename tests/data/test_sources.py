@@ -1,7 +1,7 @@
 import pytest
 import torch
-from conftest import frame_number, write
 
+from conftest import frame_number, write
 from ssvae.data import Batch, VideoFolder, batches, find_videos, open_source
 from ssvae.data.video import to_images
 

@@ -4,8 +4,8 @@ import av
 import numpy as np
 import pytest
 import torch
-from conftest import add_sound, frame_number, images, write
 
+from conftest import add_sound, frame_number, images, write
 from ssvae.data.video import (
     VideoError,
     VideoWriter,

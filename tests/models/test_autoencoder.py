@@ -59,7 +59,9 @@ def test_no_frame_sees_a_later_one(vae):
         z = torch.randn(1, 4, 3, 4, 4)
         later = z.clone()
         later[:, :, 2] += 1
-        torch.testing.assert_close(vae.decode(z).sample[:, :, :5], vae.decode(later).sample[:, :, :5])
+        torch.testing.assert_close(
+            vae.decode(z).sample[:, :, :5], vae.decode(later).sample[:, :, :5]
+        )
 
 
 def test_padding_in_time(vae):

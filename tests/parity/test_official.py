@@ -44,7 +44,9 @@ def test_local_correlation(golden):
 
 
 def test_every_published_key_and_shape():
-    published = {k: tuple(v) for k, v in json.loads((HERE / "official_keys.json").read_text()).items()}
+    published = {
+        k: tuple(v) for k, v in json.loads((HERE / "official_keys.json").read_text()).items()
+    }
     with torch.device("meta"):
         vae = AutoencoderKLSSVAE.from_preset("ssvae-c48-f16t4")
         masking = LatentMasking(48)

@@ -18,7 +18,9 @@ def naive(mean: torch.Tensor, window: tuple[int, int, int]) -> float:
     values = []
     for b, i, j, k in itertools.product(range(B), range(T // t), range(H // h), range(W // w)):
         box = x[b, :, i * t : (i + 1) * t, j * h : (j + 1) * h, k * w : (k + 1) * w].flatten(1)
-        values += [(box[:, m] @ box[:, n]).item() for m, n in itertools.combinations(range(t * h * w), 2)]
+        values += [
+            (box[:, m] @ box[:, n]).item() for m, n in itertools.combinations(range(t * h * w), 2)
+        ]
     return sum(values) / len(values)
 
 

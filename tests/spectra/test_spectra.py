@@ -1,3 +1,4 @@
+import itertools
 import math
 
 import pytest
@@ -115,7 +116,7 @@ def test_dead_channels_are_counted_and_left_out():
 def test_merging_parts_equals_the_whole(cuts, seed):
     z = torch.randn(12, 4, 3, 4, 5, generator=torch.Generator().manual_seed(seed)).double() + 50
     edges = [0, *sorted(cuts), 12]
-    parts = [z[a:b] for a, b in zip(edges, edges[1:], strict=False) if b > a]
+    parts = [z[a:b] for a, b in itertools.pairwise(edges) if b > a]
     for kind, read in (
         (FrequencySpectrum, lambda r: r.power),
         (ChannelSpectrum, lambda r: r.eigenvalues),

@@ -1,12 +1,13 @@
 import dataclasses
+import itertools
 import json
 import math
 from pathlib import Path
 
 import pytest
 import torch
-from conftest import SMALL, write
 
+from conftest import SMALL, write
 from ssvae.data import Batch, World
 from ssvae.models import AutoencoderKLSSVAE
 from ssvae.recipes import RECIPES, tiny, tiny_baseline
@@ -221,4 +222,4 @@ def test_schedule():
     assert rates[4] == pytest.approx(0.55)
     assert rates[54] == pytest.approx(0.55)
     assert rates[99] == pytest.approx(0.1)
-    assert max(abs(a - b) for a, b in zip(rates, rates[1:], strict=False)) < 0.1
+    assert max(abs(a - b) for a, b in itertools.pairwise(rates)) < 0.1

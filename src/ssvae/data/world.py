@@ -35,10 +35,10 @@ DIRECTIONS = (
     "up and right",
 )
 TEXTURES = {  # cycles over the shorter side
-    "broad": (0.4, 0.9),
-    "coarse": (1.2, 2.2),
-    "medium": (3.0, 4.5),
-    "fine": (6.0, 8.5),
+    "broad": (0.4, 0.8),
+    "coarse": (1.2, 2.0),
+    "medium": (2.7, 3.8),
+    "fine": (5.0, 7.0),
 }
 WAVES = 6
 
@@ -150,7 +150,7 @@ class World:
         columns = torch.cat([a.sin(), a.cos()], 1).transpose(1, 2)  # (B, T, 2 waves, W)
         rows = torch.cat([b.cos(), b.sin()], 1).transpose(1, 2)[:, None]  # (B, 1, H, 2 waves)
         height = rows @ columns / math.sqrt(WAVES)  # (B, T, H, W)
-        base, depth = 0.3 + 0.4 * colour[:, :3], 0.06 + 0.1 * colour[:, 3:]
+        base, depth = 0.3 + 0.4 * colour[:, :3], 0.05 + 0.08 * colour[:, 3:]
         video = base[..., None, None, None] + depth[..., None, None, None] * height[:, None]
         return video.clamp(0, 1)
 

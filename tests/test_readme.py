@@ -1,0 +1,77 @@
+"""What the README shows, run as it stands there."""
+
+import re
+from pathlib import Path
+
+import pytest
+import torch
+from diffusers import AutoencoderKLCogVideoX, AutoencoderKLWan
+
+README = (Path(__file__).parent.parent / "README.md").read_text()
+SIX_LINES, LIBRARY = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+
+
+def wan():
+    torch.manual_seed(0)
+    return AutoencoderKLWan(
+        base_dim=8,
+        z_dim=4,
+        dim_mult=[1, 1, 1, 1],
+        num_res_blocks=1,
+        temperal_downsample=[False, True, True],
+    )
+
+
+def test_six_lines_on_a_foreign_vae():
+    vae = wan()
+    clips = torch.rand(2, 3, 9, 32, 32) * 2 - 1
+    names = dict(vae=vae, clips=clips)
+    exec(SIX_LINES, names)
+    with_lcr = {n: p.grad.clone() for n, p in vae.named_parameters() if p.grad is not None}
+    assert "encoder.conv_in.weight" in with_lcr
+    assert "decoder.conv_in.weight" in with_lcr
+    assert all(torch.isfinite(g).all() for g in with_lcr.values())
+    assert names["masking"].token.grad is not None
+    assert names["lcr"](names["posterior"].mean) > 0
+
+    # The same without LCR and its balance: the encoder learns something else, the decoder not.
+    vae.zero_grad()
+    torch.manual_seed(1)
+    exec(SIX_LINES, names)
+    balanced = {n: p.grad.clone() for n, p in vae.named_parameters()}
+    vae.zero_grad()
+    torch.manual_seed(1)
+    exec(re.sub(r"moments = .*", "moments = posterior.parameters", SIX_LINES), names)
+    plain = {n: p.grad for n, p in vae.named_parameters()}
+    assert torch.equal(balanced["decoder.conv_in.weight"], plain["decoder.conv_in.weight"])
+    assert not torch.equal(balanced["encoder.conv_in.weight"], plain["encoder.conv_in.weight"])
+
+
+def test_regularisers_on_cogvideox():
+    torch.manual_seed(0)
+    vae = AutoencoderKLCogVideoX(
+        down_block_types=("CogVideoXDownBlock3D",) * 4,
+        up_block_types=("CogVideoXUpBlock3D",) * 4,
+        block_out_channels=(8, 8, 8, 8),
+        latent_channels=4,
+        layers_per_block=1,
+        norm_num_groups=2,
+        temporal_compression_ratio=4,
+    )
+    code = SIX_LINES.replace("vae.config.z_dim", "4").replace("vae.quant_conv", "last")
+    # CogVideoX has no quant_conv: its encoder ends on a causal convolution that wraps one.
+    names = dict(vae=vae, clips=torch.rand(1, 3, 9, 32, 32), last=vae.encoder.conv_out.conv)
+    exec(code, names)
+    gradient = vae.encoder.conv_in.conv.weight.grad
+    assert gradient is not None
+    assert torch.isfinite(gradient).all()
+
+
+def test_library_example(capsys):
+    exec(LIBRARY, {})
+    assert len(capsys.readouterr().out.split()) == 3
+
+
+@pytest.mark.parametrize("command", ["demo", "train", "reconstruct", "analyze", "recipes"])
+def test_every_command_is_listed(command):
+    assert f"| `ssvae {command}" in README
