@@ -24,7 +24,7 @@ from ssvae.recipes import RECIPES
 from ssvae.report.figures import save_figure, spectra_figure
 from ssvae.report.tables import analysis_rows
 from ssvae.spectra import analyze as analyze_vae
-from ssvae.training import VAERecipe, checkpoint, load_vae, make_accelerator
+from ssvae.training import VAERecipe, checkpoint, load_vae, make_accelerator, repeat_bit_for_bit
 from ssvae.training import train as train_vae
 
 logger = logging.getLogger(__name__)
@@ -102,7 +102,7 @@ def train(
         _dry_run(recipe)
         return
     if deterministic:
-        torch.use_deterministic_algorithms(True)
+        repeat_bit_for_bit()
     accelerator = make_accelerator(common.device, common.dtype)
     done = checkpoint.checkpoints(out)
     start = done[-1][0] if done else 0

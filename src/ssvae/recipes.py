@@ -15,7 +15,7 @@ def tiny() -> VAERecipe:
     published at 256 p.
     """
     return VAERecipe(
-        steps=1000,
+        steps=1200,
         model=PRESETS["tiny"],
         clip=ClipConfig(frames=9, height=32, width=32),
         lcr=LCRConfig(weight=0.1),

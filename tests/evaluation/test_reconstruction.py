@@ -68,6 +68,9 @@ def test_files_that_cannot_be_reconstructed(vae, tmp_path):
         reconstruct_video(vae, source, tmp_path / "b.mp4", 0)
     with pytest.raises(ValueError, match="no such file"):
         reconstruct_video(vae, tmp_path / "none.mp4", tmp_path / "b.mp4")
+    vae.decoder.conv_out.bias.data.fill_(float("nan"))
+    with pytest.raises(ValueError, match="from frame 0 on holds NaN"):
+        reconstruct_video(vae, source, tmp_path / "b.mp4")
     assert not (tmp_path / "b.mp4").exists()
 
 

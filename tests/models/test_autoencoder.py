@@ -30,6 +30,13 @@ def test_tiny_preset():
         AutoencoderKLSSVAE.from_preset("huge")
 
 
+def test_attention_by_config(vae):
+    with_attention = AutoencoderKLSSVAE.from_preset("tiny", attention=True)
+    kinds = [type(m).__name__ for m in with_attention.encoder.mid]
+    assert kinds == ["ResidualBlock", "FrameAttention"] * 2
+    assert [type(m).__name__ for m in vae.decoder.mid] == ["ResidualBlock"] * 2
+
+
 def test_published_preset_carries_statistics():
     config = PRESETS["ssvae-c48-f16t4"]
     assert config.latents_mean is not None

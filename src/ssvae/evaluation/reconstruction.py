@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torchmetrics.functional.image import structural_similarity_index_measure
 
+from ssvae.data.batch import check_finite
 from ssvae.data.video import Frame, VideoWriter, probe, read_frames, to_clip, to_images
 from ssvae.models import AutoencoderKLSSVAE
 from ssvae.spectra.robustness import psnr
@@ -107,8 +108,9 @@ def reconstruct_video(
     ) as writer:
         for piece in _pieces(read_frames(source), at_once):
             clip = to_clip(frame.image for frame in piece)
-            made = reconstruct(vae, clip[None])[0]
-            for image, frame in zip(to_images(made), piece, strict=True):
+            made = reconstruct(vae, clip[None])
+            check_finite(made, f"the reconstruction of {source} from frame {done} on")
+            for image, frame in zip(to_images(made[0]), piece, strict=True):
                 writer.write(image, frame.time)
             done += len(piece)
             if on_progress is not None:

@@ -44,6 +44,9 @@ class AutoencoderConfig:
     """Downsampling in height and width, 1 or 2, between one level and the next."""
     patch_size: int = 1
     """Side of the squares of pixels that are folded into channels before the first level."""
+    attention: bool = True
+    """Self-attention inside each frame, at the latents' resolution; its cost grows with the square
+    of a frame's latents."""
     latents_mean: tuple[float, ...] | None = None
     """Mean of each latent channel over a data set; zeros where None."""
     latents_std: tuple[float, ...] | None = None
@@ -51,7 +54,8 @@ class AutoencoderConfig:
 
 
 PRESETS: dict[str, AutoencoderConfig] = {
-    # Made to train on two cores: 4x time, 4x space, 16 channels.
+    # Made to train on two cores: 4x time, 4x space, 16 channels. Without attention what it learns
+    # on small clips holds for large ones, at a cost that grows with their size alone.
     "tiny": AutoencoderConfig(
         z_dim=16,
         base_channels=24,
@@ -61,6 +65,7 @@ PRESETS: dict[str, AutoencoderConfig] = {
         time_factors=(2, 2),
         space_factors=(2, 1),
         patch_size=2,
+        attention=False,
     ),
     # arXiv 2512.05394: the published model with its published latent statistics.
     "ssvae-c48-f16t4": AutoencoderConfig(
@@ -211,6 +216,15 @@ def _residuals(in_channels: int, out_channels: int, count: int) -> list[nn.Modul
     return [ResidualBlock(a, b) for a, b in pairwise([in_channels] + [out_channels] * count)]
 
 
+def _middle(width: int, kinds: tuple[str, ...], config: AutoencoderConfig) -> list[nn.Module]:
+    kept = [kind for kind in kinds if kind == "residual" or config.attention]
+    make = {
+        "residual": lambda: ResidualBlock(width, width),
+        "attention": lambda: FrameAttention(width),
+    }
+    return [make[kind]() for kind in kept]
+
+
 class Encoder(_Coder):
     """Clips (B, 3, T, H, W) to moments (B, 2 z, t, h, w)."""
 
@@ -229,14 +243,7 @@ class Encoder(_Coder):
             self.down.append(Level(_residuals(incoming, width, config.encoder_blocks), down))
             incoming = widths[min(i + 1, len(widths) - 1)]
         top = widths[-1]
-        self.mid = nn.ModuleList(
-            [
-                ResidualBlock(top, top),
-                FrameAttention(top),
-                ResidualBlock(top, top),
-                FrameAttention(top),
-            ]
-        )
+        self.mid = nn.ModuleList(_middle(top, ("residual", "attention") * 2, config))
         self.norm_out = RMSNorm(top)
         self.conv_out = CausalConv3d(top, 2 * config.z_dim)
         # A fresh posterior is narrow, or training would begin by learning to outshout its noise.
@@ -262,9 +269,7 @@ class Decoder(_Coder):
         self.patch_size = config.patch_size
         top = widths[0]
         self.conv_in = CausalConv3d(config.z_dim, top)
-        self.mid = nn.ModuleList(
-            [ResidualBlock(top, top), FrameAttention(top), ResidualBlock(top, top)]
-        )
+        self.mid = nn.ModuleList(_middle(top, ("residual", "attention", "residual"), config))
         self.up = nn.ModuleList()
         factors = list(zip(config.time_factors, config.space_factors, strict=True))[::-1]
         for i, width in enumerate(widths):
@@ -304,6 +309,7 @@ class AutoencoderKLSSVAE(ModelMixin, AutoencoderMixin, ConfigMixin):
         time_factors: tuple[int, ...] = (1, 1, 2, 2),
         space_factors: tuple[int, ...] = (2, 2, 2, 2),
         patch_size: int = 1,
+        attention: bool = True,
         latents_mean: tuple[float, ...] | None = None,
         latents_std: tuple[float, ...] | None = None,
         scale_factor_temporal: int | None = None,
@@ -319,6 +325,7 @@ class AutoencoderKLSSVAE(ModelMixin, AutoencoderMixin, ConfigMixin):
             time_factors=tuple(time_factors),
             space_factors=tuple(space_factors),
             patch_size=patch_size,
+            attention=attention,
             latents_mean=tuple(latents_mean) if latents_mean is not None else None,
             latents_std=tuple(latents_std) if latents_std is not None else None,
         )

@@ -88,6 +88,6 @@ class Upsample(nn.Module):
         """(B, C, T, H, W) -> (B, C', 1 + time (T - 1), space H, space W)."""
         late = self.time - 1  # the first frame is not repeated: drop what stands before it
         grown = repeat_nearest(x_BCTHW, self.time, self.space)
-        repeated = x_BCTHW.repeat_interleave(self.repeats, 1)
+        repeated = x_BCTHW.unsqueeze(2).expand(-1, -1, self.repeats, -1, -1, -1).flatten(1, 2)
         shortcut = channel_to_space(repeated, self.time, self.space)
         return self.conv(grown[:, :, late:]) + shortcut[:, :, late:]

@@ -5,6 +5,7 @@ It pushes variance into few channel modes and makes the decoder robust (arXiv 25
 
 import math
 from collections.abc import Sequence
+from itertools import accumulate
 
 import torch
 from torch import nn
@@ -82,7 +83,7 @@ class LatentMasking(nn.Module):
         blocks = math.prod(rows)
 
         # Counts stay tensors: reading the drawn ratio would make the host wait for the device.
-        edges = torch.tensor(self.probabilities, device=device).cumsum(0)[:-1]
+        edges = torch.tensor(list(accumulate(self.probabilities))[:-1], device=device)
         draw = torch.searchsorted(edges, torch.rand(1, generator=generator, device=device))
         counts = torch.tensor([round(ratio * blocks) for ratio in self.ratios], device=device)
         ranks = torch.rand(B, blocks, generator=generator, device=device).argsort(1).argsort(1)

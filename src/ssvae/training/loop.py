@@ -36,6 +36,15 @@ def make_accelerator(device: str = "auto", dtype: str = "float32") -> Accelerato
     return Accelerator(cpu=device == "cpu", mixed_precision=precision)
 
 
+def repeat_bit_for_bit() -> None:
+    """On a GPU, take kernels whose results repeat; call it before anything runs there."""
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.use_deterministic_algorithms(True)
+    torch.backends.cuda.enable_flash_sdp(False)
+    torch.backends.cuda.enable_mem_efficient_sdp(False)
+    torch.backends.cuda.enable_cudnn_sdp(False)
+
+
 def train(
     recipe: VAERecipe,
     out: str | Path,
