@@ -16,7 +16,14 @@ import tyro
 from rich import box
 from rich.table import Table
 
-from ssvae.console import configure_logging, console, errors_in_one_line, print_rows, progress
+from ssvae.console import (
+    configure_logging,
+    console,
+    errors_in_one_line,
+    print_rows,
+    progress,
+    train_with_progress,
+)
 from ssvae.data import VideoFolder, World, probe
 from ssvae.demo import run_demo
 from ssvae.evaluation import reconstruct_video
@@ -24,8 +31,7 @@ from ssvae.recipes import RECIPES
 from ssvae.report.figures import save_figure, spectra_figure
 from ssvae.report.tables import analysis_rows
 from ssvae.spectra import analyze as analyze_vae
-from ssvae.training import VAERecipe, checkpoint, load_vae, make_accelerator, repeat_bit_for_bit
-from ssvae.training import train as train_vae
+from ssvae.training import VAERecipe, load_vae, make_accelerator, repeat_bit_for_bit
 
 logger = logging.getLogger(__name__)
 
@@ -103,16 +109,7 @@ def train(
         return
     if deterministic:
         repeat_bit_for_bit()
-    accelerator = make_accelerator(common.device, common.dtype)
-    done = checkpoint.checkpoints(out)
-    start = done[-1][0] if done else 0
-
-    def note(metrics: dict[str, float]) -> str:
-        shown = ("loss", "l1", "kl", "local_correlation")
-        return "  ".join(f"{name.replace('_', ' ')} {metrics[name]:.4f}" for name in shown)
-
-    with progress("training", recipe.steps, start) as advance:
-        last = train_vae(recipe, out, accelerator, lambda step, m: advance(step, note(m)))
+    last = train_with_progress("training", recipe, out, common.device, common.dtype)
     console.print(f"finished at step {recipe.steps}: {last}", soft_wrap=True)
 
 

@@ -5,6 +5,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from rich import box
 from rich.console import Console
@@ -20,6 +21,8 @@ from rich.progress import (
 from rich.table import Table
 
 from ssvae.report.tables import Row
+from ssvae.training import VAERecipe, make_accelerator, train
+from ssvae.training.checkpoint import checkpoints
 
 console = Console()
 error_console = Console(stderr=True)
@@ -68,6 +71,23 @@ def progress(title: str, total: int, start: int = 0) -> Iterator[Callable[[int, 
     with Progress(*columns, console=console) as bar:
         task = bar.add_task(title, total=total, completed=start, note="")
         yield lambda done, note="": bar.update(task, completed=done, note=note)
+
+
+def train_with_progress(title: str, recipe: VAERecipe, out: Path, device: str, dtype: str) -> Path:
+    """Train, or go on, under a progress bar; the last checkpoint."""
+    done = checkpoints(out)
+
+    def note(metrics: dict[str, float]) -> str:
+        shown = ("loss", "l1", "kl", "local_correlation")
+        return "  ".join(f"{name.replace('_', ' ')} {metrics[name]:.4f}" for name in shown)
+
+    with progress(title, recipe.steps, done[-1][0] if done else 0) as advance:
+        return train(
+            recipe,
+            out,
+            make_accelerator(device, dtype),
+            lambda step, metrics: advance(step, note(metrics)),
+        )
 
 
 def print_rows(names: list[str], rows: list[Row]) -> None:

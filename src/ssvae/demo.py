@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from ssvae.console import console, print_rows, progress
+from ssvae.console import console, print_rows, progress, train_with_progress
 from ssvae.data import Batch, World, probe, read_clip
 from ssvae.evaluation import ReconstructionScores, reconstruct, score_reconstruction, ssim
 from ssvae.models import AutoencoderKLSSVAE
@@ -18,12 +18,13 @@ from ssvae.report import html
 from ssvae.report.figures import spectra_figure, to_svg, training_figure
 from ssvae.report.tables import Row, analysis_rows, number, percent
 from ssvae.spectra import Analysis, analyze, psnr
-from ssvae.training import VAERecipe, load_vae, make_accelerator, train
+from ssvae.training import VAERecipe, load_vae, make_accelerator
 
 HELD_OUT_SEED = 1_000_003  # a world that no training run of a small seed has seen
 HELD_OUT_CLIPS = 256
 REAL_VIDEOS = ("bikes", "bigbuckbunny", "carphone_pristine")
 BASELINE, REGULARISED = "baseline", "LCR + LMR"
+FOLDERS = {BASELINE: Path("runs/baseline"), REGULARISED: Path("runs/ssvae")}
 
 
 def real_videos() -> list[Path]:
@@ -46,16 +47,15 @@ def run_demo(
     videos = videos or real_videos()
     for video in videos:
         probe(video)  # a wrong path should not wait for the end of the training
+    recipes = {BASELINE: tiny_baseline(), REGULARISED: tiny()}
     changes = dict(seed=seed) | ({} if steps is None else dict(steps=steps))
-    recipes = {
-        name: dataclasses.replace(recipe(), **changes)
-        for name, recipe in ((BASELINE, tiny_baseline), (REGULARISED, tiny))
-    }
     vaes, seconds = {}, {}
     for name, recipe in recipes.items():
-        run = out / "runs" / ("baseline" if name == BASELINE else "ssvae")
+        recipes[name] = recipe = dataclasses.replace(recipe, **changes)
         started = time.monotonic()
-        checkpoint = _train(name, recipe, run, device, dtype)
+        checkpoint = train_with_progress(
+            f"training {name}", recipe, out / FOLDERS[name], device, dtype
+        )
         seconds[name] = time.monotonic() - started
         vaes[name] = load_vae(checkpoint, make_accelerator(device, dtype).device)
 
@@ -64,12 +64,6 @@ def run_demo(
     held_out = [world.batch(range(i, i + 32)) for i in range(0, HELD_OUT_CLIPS, 32)]
     real = [_real_clip(video) for video in videos]
     return _report(out, recipes, vaes, held_out, real, videos, seconds, began)
-
-
-def _train(name: str, recipe: VAERecipe, run: Path, device: str, dtype: str) -> Path:
-    accelerator = make_accelerator(device, dtype)
-    with progress(f"training {name}", recipe.steps) as advance:
-        return train(recipe, run, accelerator, lambda step, m: advance(step, f"L1 {m['l1']:.4f}"))
 
 
 def _real_clip(video: Path) -> torch.Tensor:
@@ -118,10 +112,7 @@ def _report(
         ),
         row("SSIM, real", "real clips, never trained on", lambda n: number(real_scores[n].ssim)),
     ]
-    metrics = {
-        name: _metrics(out / "runs" / ("baseline" if name == BASELINE else "ssvae"))
-        for name in vaes
-    }
+    metrics = {name: _metrics(out / folder) for name, folder in FOLDERS.items()}
     recipe = recipes[REGULARISED]
     first = held_out[0].video[:6]
     strips = [

@@ -59,19 +59,23 @@ def test_a_folder_without_a_usable_clip(tmp_path):
 class Counting:
     """A source whose clips say their index."""
 
+    def __init__(self, read_ahead: bool = False):
+        self.read_ahead = read_ahead
+
     def batch(self, indices) -> Batch:
         video = torch.stack([torch.full((3, 1, 2, 2), float(i)) for i in indices])
         return Batch(video, [str(i) for i in indices])
 
 
-def test_batches_depend_on_step_and_process_alone():
-    whole = [b.captions for b in batches(Counting(), 2, 1, 5)]
+@pytest.mark.parametrize("ahead", [False, True])
+def test_batches_depend_on_step_and_process_alone(ahead):
+    whole = [b.captions for b in batches(Counting(ahead), 2, 1, 5)]
     assert whole == [[str(2 * i), str(2 * i + 1)] for i in range(5)]
-    assert [b.captions for b in batches(Counting(), 2, 4, 5)] == whole[3:]
-    both = [[b.captions for b in batches(Counting(), 2, 1, 3, p, 2)] for p in (0, 1)]
+    assert [b.captions for b in batches(Counting(ahead), 2, 4, 5)] == whole[3:]
+    both = [[b.captions for b in batches(Counting(ahead), 2, 1, 3, p, 2)] for p in (0, 1)]
     drawn = [int(c) for steps in both for captions in steps for c in captions]
     assert sorted(drawn) == list(range(12))
-    stopped = batches(Counting(), 2, 1, 10**9)
+    stopped = batches(Counting(ahead), 2, 1, 10**9)
     next(stopped)
     stopped.close()
 

@@ -156,6 +156,8 @@ def test_start_from_a_trained_model(run, tmp_path):
     trainer = VAETrainer(small(init=str(run)), cpu())
     for a, b in zip(trainer.objective.vae.parameters(), load_vae(run).parameters(), strict=True):
         assert torch.equal(a, b)
+    with pytest.raises(ValueError, match="another shape .z_dim is 4 there and 16 here"):
+        VAETrainer(dataclasses.replace(tiny(), init=str(run)), cpu())
     with pytest.raises(ValueError, match="no model at"):
         train(small(init="nowhere"), tmp_path / "run", cpu())
 

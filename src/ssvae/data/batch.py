@@ -16,7 +16,17 @@ class Batch:
 
 
 class Source(Protocol):
-    """A set of clips in which each index names one clip, the same in every process and run."""
+    """A set of clips in which each index names one clip, the same in every process and run.
+
+    ``read_ahead`` says that batches come from files, so that a thread should fetch them early. Such
+    a source must do its arithmetic in NumPy: a second thread that starts torch's parallel kernels
+    takes the cores from the trainer's (a quarter of a step's time, measured on two cores).
+    """
+
+    @property
+    def read_ahead(self) -> bool:
+        """Whether a thread should fetch batches early."""
+        ...
 
     def batch(self, indices: Sequence[int]) -> Batch:
         """The clips of these indices. Any integer of at least 0 is an index."""

@@ -1,6 +1,6 @@
-"""From a source to batches, read ahead while the model works."""
+"""From a source to batches, where it pays read ahead while the model works."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 
@@ -20,8 +20,7 @@ def batches(
     """One batch for each step from ``first_step`` to ``last_step``, counted from 1.
 
     Which clips a batch holds depends on step and process alone, so a run that resumes goes on
-    with the clips that an unbroken one would see. A thread reads ahead: decoding and rendering
-    release Python's lock.
+    with the clips that an unbroken one would see.
 
     Raises:
         ValueError: where a clip holds NaN or infinity, or the source gives none.
@@ -29,17 +28,26 @@ def batches(
 
     def read(step: int) -> Batch:
         start = ((step - 1) * processes + process) * batch_size
-        batch = source.batch(range(start, start + batch_size))
-        check_finite(batch.video, f"the batch of step {step}")
-        return batch
+        return source.batch(range(start, start + batch_size))
 
+    steps = range(first_step, last_step + 1)
+    for step, batch in zip(steps, _ahead(read, steps, source.read_ahead), strict=True):
+        check_finite(batch.video, f"the batch of step {step}")
+        yield batch
+
+
+def _ahead(read: Callable[[int], Batch], steps: Iterable[int], thread: bool) -> Iterator[Batch]:
+    """``read`` of each step in order, in a thread that is a few steps ahead, or as asked for."""
+    if not thread:
+        yield from map(read, steps)
+        return
     with ThreadPoolExecutor(1, thread_name_prefix="loader") as pool:
-        steps = iter(range(first_step, last_step + 1))
-        waiting = [pool.submit(read, step) for step in islice(steps, AHEAD)]
+        left = iter(steps)
+        waiting = [pool.submit(read, step) for step in islice(left, AHEAD)]
         try:
             while waiting:
                 batch = waiting.pop(0).result()
-                waiting += [pool.submit(read, step) for step in islice(steps, 1)]
+                waiting += [pool.submit(read, step) for step in islice(left, 1)]
                 yield batch
         finally:
             pool.shutdown(cancel_futures=True)

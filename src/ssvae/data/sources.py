@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from ssvae.data.batch import Batch, Source
@@ -39,6 +40,8 @@ class VideoFolder:
     reason in ``skipped``. Captions are the file names without their endings.
     """
 
+    read_ahead = True
+
     def __init__(
         self,
         path: str | Path,
@@ -57,7 +60,9 @@ class VideoFolder:
     def batch(self, indices: Sequence[int]) -> Batch:
         """Read the clips of these indices."""
         clips = [self._clip(index) for index in indices]
-        return Batch(torch.stack([c for c, _ in clips]), [caption for _, caption in clips])
+        # NumPy stacks: see Source.read_ahead.
+        video = torch.from_numpy(np.stack([clip.numpy() for clip, _ in clips]))
+        return Batch(video, [caption for _, caption in clips])
 
     def _clip(self, index: int) -> tuple[torch.Tensor, str]:
         draws = uniform(self.seed, [index], 2 * ATTEMPTS)[0].reshape(ATTEMPTS, 2)

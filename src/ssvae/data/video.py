@@ -184,8 +184,10 @@ def read_clip(
 
 def to_clip(images: Iterable[np.ndarray]) -> torch.Tensor:
     """Frames (H, W, 3) of bytes to a clip (3, T, H, W) in [-1, 1]."""
-    clip = torch.from_numpy(np.stack(list(images))).permute(3, 0, 1, 2)
-    return clip.float() / 127.5 - 1
+    clip = np.stack(list(images)).transpose(3, 0, 1, 2).astype(np.float32, order="C")
+    clip *= np.float32(1 / 127.5)
+    clip -= 1
+    return torch.from_numpy(clip)  # all in NumPy: see Source.read_ahead
 
 
 def to_images(clip: torch.Tensor) -> np.ndarray:

@@ -89,6 +89,8 @@ class World:
         device: where clips are rendered and returned.
     """
 
+    read_ahead = False  # rendering takes some 3 % of a training step
+
     def __init__(
         self,
         frames: int = 9,

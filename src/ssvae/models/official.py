@@ -6,8 +6,9 @@ from pathlib import Path
 
 import torch
 
-from ssvae.models.autoencoder import PRESETS, AutoencoderConfig, AutoencoderKLSSVAE
+from ssvae.models.autoencoder import AutoencoderKLSSVAE
 from ssvae.models.blocks import CausalConv3d
+from ssvae.models.config import PRESETS, AutoencoderConfig
 from ssvae.regularizers.latent_masking import LatentMasking
 
 logger = logging.getLogger(__name__)

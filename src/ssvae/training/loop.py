@@ -77,7 +77,13 @@ def train(
     )
     trainer = VAETrainer(recipe, accelerator)
     if last is not None:
-        trainer.load(last)
+        try:
+            trainer.load(last)
+        except Exception as error:
+            raise ValueError(
+                f"the checkpoint {last} does not load ({error}): remove it to go on from the one "
+                "before"
+            ) from error
         logger.info("resumed from %s", last)
     accelerator.wait_for_everyone()
     main = accelerator.is_main_process

@@ -171,13 +171,35 @@ class VAEObjective(nn.Module):
         return terms["l1"] + self.kl_weight * terms["kl"], terms
 
 
+def _initial_weights(path: str, vae: AutoencoderKLSSVAE) -> dict[str, torch.Tensor]:
+    """The weights of a trained model, which must have the shape of ``vae``."""
+    trained = load_vae(path)
+    other = [
+        f"{name} is {trained.config[name]} there and {vae.config[name]} here"
+        for name in vars(AutoencoderConfig())
+        if not name.startswith("latents_")
+        and _plain(trained.config[name]) != _plain(vae.config[name])
+    ]
+    if other:
+        raise ValueError(
+            f"the model in {path} has another shape ({'; '.join(other)}): give the same --model options"
+        )
+    return trained.state_dict()
+
+
+def _plain(value: object) -> object:
+    return list(value) if isinstance(value, tuple) else value
+
+
 class VAETrainer:
     """An autoencoder in training: the model, its optimiser, and a step."""
 
     def __init__(self, recipe: VAERecipe, accelerator: Accelerator):
         self.recipe, self.accelerator = recipe, accelerator
         torch.manual_seed(recipe.seed)
-        vae = AutoencoderKLSSVAE(**vars(recipe.model)) if not recipe.init else load_vae(recipe.init)
+        vae = AutoencoderKLSSVAE(**vars(recipe.model))
+        if recipe.init is not None:
+            vae.load_state_dict(_initial_weights(recipe.init, vae))
         objective = VAEObjective(vae, recipe).train().to(accelerator.device)
         self.objective = channels_last(objective)
         optimizer = torch.optim.Adam(objective.parameters(), recipe.learning_rate, fused=True)
