@@ -60,6 +60,15 @@ def test_reconstruct_a_file(vae, tmp_path):
     assert lost < 0.2 * np.abs(written - original).mean()
 
 
+def test_a_file_that_is_cut_off_is_named(vae, tmp_path, caplog):
+    whole = write(tmp_path / "a.mkv", 60, 120, 160).read_bytes()
+    (tmp_path / "cut.mkv").write_bytes(whole[: len(whole) // 2])
+    done = reconstruct_video(vae, tmp_path / "cut.mkv", tmp_path / "b.mp4")
+    assert 0 < done < 54
+    assert f"60 frames, but only {done} could be read" in caplog.text
+    assert probe(tmp_path / "b.mp4").frames == done
+
+
 def test_files_that_cannot_be_reconstructed(vae, tmp_path):
     source = write(tmp_path / "a.mp4", 3)
     with pytest.raises(ValueError, match="the same file"):

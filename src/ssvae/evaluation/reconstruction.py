@@ -1,5 +1,6 @@
 """Reconstructions: of clips, of whole files, and how good they are."""
 
+import logging
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
@@ -14,6 +15,8 @@ from ssvae.data.batch import check_finite
 from ssvae.data.video import Frame, VideoWriter, probe, read_frames, to_clip, to_images
 from ssvae.models import AutoencoderKLSSVAE
 from ssvae.spectra.robustness import psnr
+
+logger = logging.getLogger(__name__)
 
 PIXELS_AT_ONCE = 17 * 1280 * 720  # what reconstruct_video takes at once, unless told
 
@@ -115,6 +118,13 @@ def reconstruct_video(
             done += len(piece)
             if on_progress is not None:
                 on_progress(done)
+    if done < 0.9 * info.frames:
+        logger.warning(
+            "%s says it holds %d frames, but only %d could be read: it may be cut off",
+            source,
+            info.frames,
+            done,
+        )
     return done
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 
 from ssvae.models import AutoencoderKLSSVAE
+from ssvae.models.blocks import channels_last
 
 KEEP = 2  # the newest checkpoints of a run; older ones are removed
 _PREFIX, _PARTIAL = "step-", ".partial-"
@@ -71,4 +72,4 @@ def load_vae(
         )
     except Exception as error:
         raise ValueError(f"the model in {folder} does not load: {error}") from error
-    return vae.to(device).eval()  # pyright: ignore[reportArgumentType]  hidden by a decorator
+    return channels_last(vae).to(device).eval()  # pyright: ignore[reportArgumentType]  hidden by a decorator

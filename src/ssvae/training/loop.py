@@ -123,9 +123,10 @@ def train(
             if (step % recipe.checkpoint_every == 0 or step == recipe.steps) and finite:
                 accelerator.wait_for_everyone()
                 if main:
-                    last = checkpoint.save(out, step, trainer.save)
+                    checkpoint.save(out, step, trainer.save)
                 accelerator.wait_for_everyone()
-    if last is None or checkpoint.checkpoints(out)[-1][0] != recipe.steps:
+                done, last = checkpoint.checkpoints(out)[-1]
+    if last is None or done != recipe.steps:
         raise ValueError(
             f"the run ended on steps that were not finite; last good checkpoint: {last}"
         )

@@ -243,11 +243,10 @@ class VAETrainer:
 
     def load(self, folder: Path) -> None:
         """Take up the state that :meth:`save` wrote."""
-        device = str(self.accelerator.device)
         for file in (folder / "vae").glob("*.safetensors"):
-            self.objective.vae.load_state_dict(load_file(file, device))
-        self.objective.masking.load_state_dict(load_file(folder / "masking.safetensors", device))
-        state = torch.load(folder / "optimizer.pt", map_location=device, weights_only=True)
+            self.objective.vae.load_state_dict(load_file(file))
+        self.objective.masking.load_state_dict(load_file(folder / "masking.safetensors"))
+        state = torch.load(folder / "optimizer.pt", map_location="cpu", weights_only=True)
         self.optimizer.load_state_dict(state)
 
     def _generator(self, step: int) -> torch.Generator:
