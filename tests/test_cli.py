@@ -59,7 +59,7 @@ def test_version_help_and_recipes():
 def test_dry_run(tmp_path):
     output = ssvae("train", "tiny", "--out", tmp_path / "run", "--lcr.weight", 0.5, "--dry-run")
     assert '"weight": 0.5' in output
-    assert "1.35 M parameters" in output
+    assert "1.32 M parameters" in output
     assert not (tmp_path / "run").exists()
 
 

@@ -10,7 +10,7 @@ from ssvae.training.vae import ClipConfig, LCRConfig, LMRConfig, VAERecipe
 def tiny() -> VAERecipe:
     """1.3 M parameters on the procedural world, 32 x 32 x 9: minutes on two cores.
 
-    A laptop's run is some 150 times shorter than the published one, so the learning rate and the
+    A laptop's run is some 125 times shorter than the published one, so the learning rate and the
     weight of LCR (0.1 instead of 0.002) are larger and the batch is smaller. Masking is as
     published at 256 p.
     """

@@ -1,3 +1,4 @@
+import av
 import numpy as np
 import pytest
 import torch
@@ -58,6 +59,23 @@ def test_reconstruct_a_file(vae, tmp_path):
     lost = np.abs(written - expected).mean()  # to the codec
     assert lost < 8
     assert lost < 0.2 * np.abs(written - original).mean()
+
+
+def test_a_video_that_changes_its_size(vae, tmp_path):
+    parts = []
+    for i, (height, width) in enumerate([(48, 64), (32, 80)]):
+        with av.open(str(tmp_path / f"{i}.ts"), "w") as container:
+            stream = container.add_stream("h264", rate=10)
+            stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+            for image in images(6, height, width):
+                container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
+            container.mux(stream.encode())
+        parts.append((tmp_path / f"{i}.ts").read_bytes())
+    (tmp_path / "joined.ts").write_bytes(b"".join(parts))
+    sizes = {f.image.shape[:2] for f in read_frames(tmp_path / "joined.ts")}
+    assert sizes == {(48, 64), (32, 80)}
+    reconstruct_video(vae, tmp_path / "joined.ts", tmp_path / "out.mp4")
+    assert {f.image.shape[:2] for f in read_frames(tmp_path / "out.mp4")} == {(48, 64)}
 
 
 def test_a_file_that_is_cut_off_is_named(vae, tmp_path, caplog):

@@ -46,7 +46,8 @@ def test_training_figure_with_skipped_steps():
 def test_rows(analyses):
     rows = analysis_rows(list(analyses.values()))
     assert all(len(row.values) == 2 for row in rows)
-    assert percent(0.5), percent(0.00123) == ("50.0 %", "0.12 %")
+    written = [percent(share).replace("\u00a0", " ") for share in (0.5, 0.02, 0.00123)]
+    assert written == ["50.0 %", "2.0 %", "0.12 %"]
 
 
 def test_page(analyses, tmp_path):

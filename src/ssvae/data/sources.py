@@ -73,7 +73,8 @@ class VideoFolder:
                     info = probe(video)
                     self._lengths[video] = info.duration, float(info.fps)
                 duration, fps = self._lengths[video]
-                span = (self.frames - 1) / (self.fps or fps) + 1 / fps
+                # A frame to spare, for containers round their durations.
+                span = (self.frames - 1) / (self.fps or fps) + 2 / fps
                 start = where * max(duration - span, 0)
                 clip = read_clip(video, self.frames, start, self.fps, (self.height, self.width))
                 return clip, video.stem

@@ -79,7 +79,8 @@ def probe(path: str | Path) -> VideoInfo:
         first = next(container.decode(stream), None)
         if first is None:
             raise VideoError(path, "no frames in it", "re-encode or replace the file")
-        sides = (first.height, first.width) if first.rotation % 180 else (first.width, first.height)
+        turned = _quarters(first) % 2
+        sides = (first.height, first.width) if turned else (first.width, first.height)
         fps = Fraction(stream.average_rate or stream.guessed_rate or 25)
         duration = float(stream.duration * stream.time_base) if stream.duration else 0.0
         if not duration and container.duration:
@@ -89,9 +90,14 @@ def probe(path: str | Path) -> VideoInfo:
         return VideoInfo(*sides, fps, duration, frames, stream.time_base, audio)
 
 
+def _quarters(frame: av.VideoFrame) -> int:
+    """Quarter turns that make a frame upright."""
+    return round(frame.rotation / 90) % 4
+
+
 def _upright(frame: av.VideoFrame, size: tuple[int, int] | None) -> np.ndarray:
     """RGB, turned as the file asks; resized to cover ``size`` (height, width), cropped to it."""
-    quarters = round(frame.rotation / 90) % 4
+    quarters = _quarters(frame)
     if size is None:
         return np.rot90(frame.to_ndarray(format="rgb24"), quarters)
     height, width = size if quarters % 2 == 0 else size[::-1]
@@ -128,7 +134,7 @@ def _decoded(container: Any, stream: Any, start: float) -> Iterator[av.VideoFram
         if frame.pts is None:  # raw streams carry no times
             frame.pts = round(index / ((stream.average_rate or 25) * stream.time_base))
             frame.time_base = stream.time_base
-        if frame.time <= begin + start + 1e-6:
+        if start > 0 and frame.time <= begin + start + 1e-6:
             shown = frame
             continue
         if shown is not None:

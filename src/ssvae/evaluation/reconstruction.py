@@ -101,6 +101,8 @@ def reconstruct_video(
     if at_once < 1:
         raise ValueError(f"frames must be at least 1, got {at_once}")
     done = 0
+    # Some videos change their size on the way.
+    frames_of_one_size = read_frames(source, size=(info.height, info.width))
     with VideoWriter(
         target,
         info.width,
@@ -109,7 +111,7 @@ def reconstruct_video(
         time_base=info.time_base,
         audio_from=source if info.has_audio else None,
     ) as writer:
-        for piece in _pieces(read_frames(source), at_once):
+        for piece in _pieces(frames_of_one_size, at_once):
             clip = to_clip(frame.image for frame in piece)
             made = reconstruct(vae, clip[None])
             check_finite(made, f"the reconstruction of {source} from frame {done} on")

@@ -4,6 +4,7 @@ The penalty lowers high space-time frequencies in the latents (arXiv 2512.05394,
 Shape legend: B batch, C channels, T frames, H height, W width of the latents.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -25,15 +26,21 @@ class LocalCorrelationResult:
     """The mean of the two, or the one that there is."""
 
 
-def _windowed(u_BCTHW: torch.Tensor, window: tuple[int, int, int]) -> torch.Tensor:
-    """Mean over windows and pairs i < j of u_i . u_j; remainders at the edges are left out."""
-    B, C, T, H, W = u_BCTHW.shape
+def _window_sums(x_BCTHW: torch.Tensor, window: tuple[int, int, int]) -> torch.Tensor:
+    """Sums inside windows; remainders at the edges are left out."""
+    B, C, T, H, W = x_BCTHW.shape
     t, h, w = window
-    N = t * h * w
-    u = u_BCTHW[:, :, : T - T % t, : H - H % h, : W - W % w]
-    u = u.reshape(B, C, T // t, t, H // h, h, W // w, w)
-    total = u.sum((3, 5, 7)).square().sum(1)
-    each = u.square().sum((1, 3, 5, 7))
+    x = x_BCTHW[:, :, : T - T % t, : H - H % h, : W - W % w]
+    return x.reshape(B, C, T // t, t, H // h, h, W // w, w).sum((3, 5, 7))
+
+
+def _windowed(
+    u_BCTHW: torch.Tensor, lengths_B1THW: torch.Tensor, window: tuple[int, int, int]
+) -> torch.Tensor:
+    """Mean over windows and pairs i < j of u_i . u_j, where |u_i| are the lengths."""
+    N = math.prod(window)
+    total = _window_sums(u_BCTHW, window).square().sum(1, keepdim=True)
+    each = _window_sums(lengths_B1THW.square(), window)
     return ((total - each) / (N * (N - 1))).mean()
 
 
@@ -87,15 +94,16 @@ def local_correlation(
         scale = variance.rsqrt().masked_fill(constant, 0)
     v = (x - average) * scale
     v = v - v.mean(1, keepdim=True)
-    u = v / (torch.linalg.vector_norm(v, dim=1, keepdim=True) + EPSILON)
+    lengths = torch.linalg.vector_norm(v, dim=1, keepdim=True)
+    u, lengths = v / (lengths + EPSILON), lengths / (lengths + EPSILON)
 
     if not lone:
-        rest = _windowed(u, window)
+        rest = _windowed(u, lengths, window)
         return LocalCorrelationResult(None, rest, rest)
-    first = _windowed(u[:, :, :1], (1, h, w))
+    first = _windowed(u[:, :, :1], lengths[:, :, :1], (1, h, w))
     if T == 1:
         return LocalCorrelationResult(first, None, first)
-    rest = _windowed(u[:, :, 1:], window)
+    rest = _windowed(u[:, :, 1:], lengths[:, :, 1:], window)
     return LocalCorrelationResult(first, rest, (first + rest) / 2)
 
 

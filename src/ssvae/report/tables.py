@@ -22,8 +22,8 @@ def number(value: float | None, digits: int = 3) -> str:
 
 
 def percent(share: float) -> str:
-    """A share in per cent, to two significant digits at least."""
-    return f"{100 * share:.2g} %" if share < 0.1 else f"{100 * share:.1f} %"
+    """A share in per cent, to two significant digits at least; the space does not break."""
+    return f"{100 * share:{'#.2g' if share < 0.1 else '.1f'}}\u00a0%"
 
 
 def analysis_rows(analyses: Sequence[Analysis]) -> list[Row]:

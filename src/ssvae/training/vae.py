@@ -151,7 +151,7 @@ class VAEObjective(nn.Module):
         moments, terms = posterior.parameters, {}
 
         def penalty(moments: torch.Tensor) -> torch.Tensor:
-            correlation = local_correlation(DiagonalGaussian(moments).mean, self.lcr.window).average
+            correlation = local_correlation(moments.chunk(2, 1)[0], self.lcr.window).average
             terms["local_correlation"] = correlation.detach()
             return torch.relu(self.lcr.threshold - correlation)
 
