@@ -186,6 +186,7 @@ def test_analysis_does_not_depend_on_batches(vae: AutoencoderKLSSVAE):
     clips = torch.rand(6, 3, 9, 16, 16) * 2 - 1
     a = analyze(vae, [clips], fps=8)
     b = analyze(vae, clips.split(2))
+    assert analyze(vae, clips).protocol.clips == 6
     assert a.protocol.clips == 6
     assert a.protocol.fps == 8
     assert a.protocol.latent_shape == (4, 3, 4, 4)

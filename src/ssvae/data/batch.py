@@ -1,6 +1,6 @@
 """What every source of data gives: clips with captions."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -31,6 +31,11 @@ class Source(Protocol):
     def batch(self, indices: Sequence[int]) -> Batch:
         """The clips of these indices. Any integer of at least 0 is an index."""
         ...
+
+
+def in_batches(clips: torch.Tensor | Iterable[torch.Tensor]) -> Iterable[torch.Tensor]:
+    """Clips given as one tensor (B, 3, T, H, W) or as batches of them, as batches."""
+    return clips.split(8) if isinstance(clips, torch.Tensor) else clips
 
 
 def check_finite(video: torch.Tensor, where: str) -> torch.Tensor:

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torchmetrics.functional.image import structural_similarity_index_measure
 
-from ssvae.data.batch import check_finite
+from ssvae.data.batch import check_finite, in_batches
 from ssvae.data.video import Frame, VideoWriter, probe, read_frames, to_clip, to_images
 from ssvae.models import AutoencoderKLSSVAE
 from ssvae.spectra.robustness import psnr
@@ -63,11 +63,11 @@ class ReconstructionScores:
 
 
 def score_reconstruction(
-    vae: AutoencoderKLSSVAE, clips: Iterable[torch.Tensor]
+    vae: AutoencoderKLSSVAE, clips: torch.Tensor | Iterable[torch.Tensor]
 ) -> ReconstructionScores:
-    """PSNR and SSIM of reconstructions, over batches (B, 3, T, H, W) in [-1, 1]."""
+    """PSNR and SSIM of reconstructions, over batches (B, 3, T, H, W) in [-1, 1] or one tensor."""
     values: list[torch.Tensor] = []
-    for batch in clips:
+    for batch in in_batches(clips):
         made = reconstruct(vae, batch)
         values.append(torch.stack([psnr(made, batch), ssim(made, batch)]))
     if not values:

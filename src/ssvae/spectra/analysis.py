@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from ssvae.data.batch import check_finite
+from ssvae.data.batch import check_finite, in_batches
 from ssvae.regularizers import local_correlation
 from ssvae.spectra.channels import ChannelResult, ChannelSpectrum
 from ssvae.spectra.frequency import FrequencyResult, FrequencySpectrum
@@ -72,12 +72,14 @@ class Analysis:
 
 
 @torch.no_grad()
-def analyze(vae: Any, clips: Iterable[torch.Tensor], fps: float | None = None) -> Analysis:
+def analyze(
+    vae: Any, clips: torch.Tensor | Iterable[torch.Tensor], fps: float | None = None
+) -> Analysis:
     """Analyse a VAE's latents over clips.
 
     Args:
         vae: a model with ``encode(x).latent_dist`` and ``decode(z).sample``, ours or diffusers'.
-        clips: batches (B, 3, T, H, W) in [-1, 1], all of one size; they are read once.
+        clips: batches (B, 3, T, H, W) in [-1, 1], all of one size, read once; or one such tensor.
         fps: frame rate of the clips, noted in the protocol.
 
     The latents are posterior means. Local correlation is taken over the first 512 clips.
@@ -89,7 +91,7 @@ def analyze(vae: Any, clips: Iterable[torch.Tensor], fps: float | None = None) -
     frequency, channels, robustness = FrequencySpectrum(), ChannelSpectrum(), Robustness()
     kept: list[torch.Tensor] = []
     count, size = 0, None
-    for batch in clips:
+    for batch in in_batches(clips):
         if batch.ndim != 5 or (size is not None and batch.shape[1:] != size):
             raise ValueError(
                 f"clips must be (batch, 3, frames, height, width) of one size, got "
