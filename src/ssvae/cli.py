@@ -28,7 +28,7 @@ from ssvae.data import VideoFolder, World, probe
 from ssvae.demo import run_demo
 from ssvae.evaluation import reconstruct_video
 from ssvae.recipes import RECIPES
-from ssvae.report.figures import save_figure, spectra_figure
+from ssvae.report.figures import check_figure_path, save_figure, spectra_figure
 from ssvae.report.tables import analysis_rows
 from ssvae.spectra import analyze as analyze_vae
 from ssvae.training import VAERecipe, load_vae, make_accelerator, repeat_bit_for_bit
@@ -173,6 +173,10 @@ def analyze(
         raise ValueError("give at least one model to analyse")
     if clips < 1:
         raise ValueError(f"clips must be at least 1, got {clips}")
+    if figure is not None:
+        check_figure_path(figure)
+    if json_out is not None and not json_out.parent.is_dir():
+        raise ValueError(f"cannot write {json_out}: there is no folder {json_out.parent}")
     source = (
         World(frames, *size, seed)
         if videos == "world"

@@ -33,6 +33,8 @@ def test_spectra_figure(analyses, tmp_path):
     assert (tmp_path / "f.png").read_bytes().startswith(b"\x89PNG")
     with pytest.raises(ValueError, match=r"end in \.png"):
         save_figure(figure, tmp_path / "f.doc")
+    with pytest.raises(ValueError, match="no folder"):
+        save_figure(figure, tmp_path / "none" / "f.png")
 
 
 def test_training_figure_with_skipped_steps():

@@ -39,7 +39,7 @@ class RMSNorm(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """(B, C, ...) to the same shape."""
         length = torch.linalg.vector_norm(x, dim=1, keepdim=True).clamp(min=1e-12)
-        return x * (self.scale / length) * self.gamma  # three passes over x fewer than F.normalize
+        return x * (self.scale / length) * self.gamma  # fewer passes than F.normalize
 
 
 class CausalConv3d(nn.Conv3d):

@@ -101,11 +101,17 @@ def to_svg(figure: Figure) -> str:
     return buffer.getvalue()
 
 
+def check_figure_path(path: str | Path) -> None:
+    """A ValueError where a figure cannot be written to ``path``: ask before long work."""
+    suffix = Path(path).suffix.lower().removeprefix(".")
+    if suffix not in Figure().canvas.get_supported_filetypes():
+        raise ValueError(f"a figure's name must end in .png, .svg or .pdf, got {path}")
+    if not Path(path).parent.is_dir():
+        raise ValueError(f"cannot write {path}: there is no folder {Path(path).parent}")
+
+
 def save_figure(figure: Figure, path: str | Path) -> None:
     """Write a figure to a file; the format follows from the extension."""
-    formats = figure.canvas.get_supported_filetypes()
-    suffix = Path(path).suffix.lower().removeprefix(".")
-    if suffix not in formats:
-        raise ValueError(f"a figure's name must end in .png, .svg or .pdf, got {path}")
+    check_figure_path(path)
     with mpl.rc_context(STYLE):
         figure.savefig(path, dpi=200)
