@@ -7,6 +7,8 @@ import pytest
 from ssvae.data.video import VideoWriter
 from ssvae.models import AutoencoderKLSSVAE
 
+pytest_plugins = ["conftest_diffusion"]
+
 SMALL = dict(z_dim=4, base_channels=8)
 
 

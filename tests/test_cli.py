@@ -52,8 +52,11 @@ def run(tmp_path_factory) -> Path:
 
 def test_version_help_and_recipes():
     assert ssvae("--version").startswith("ssvae 0.")
-    assert all(name in ssvae("--help") for name in ("demo", "train", "reconstruct", "analyze"))
-    assert "tiny-baseline" in ssvae("recipes")
+    commands = "demo train reconstruct analyze cache-latents train-diffusion generate export shape"
+    listed = ssvae("--help")
+    assert all(name in listed for name in [*commands.split(), "train-probe", "bench"])
+    assert all(name in ssvae("bench", "--help") for name in ("diffusability", "interventions"))
+    assert all(name in ssvae("recipes") for name in ("tiny-baseline", "dit-small"))
 
 
 def test_dry_run(tmp_path):
@@ -82,6 +85,48 @@ def test_train_reconstruct_analyze(run, tmp_path):
     assert (tmp_path / "a.svg").read_text().startswith("<?xml")
 
 
+DIT = [
+    *("--batch-size", "4", "--model.layers", "1", "--model.heads", "2", "--model.head-dim", "16"),
+    *("--model.ffn-dim", "32", "--text.width", "16", "--text.layers", "1", "--text.heads", "2"),
+]
+PROMPT = "a red disc moving left over coarse waves"
+
+
+def test_from_latents_to_clips(run, tmp_path):
+    cache, diffusion = tmp_path / "cache", tmp_path / "diffusion"
+    encode = ("cache-latents", "--vae", run, "--out", cache, "--clips", 12, "--size", 16, 16)
+    assert "12 clips in" in ssvae(*encode)
+    assert "12 clips in" in ssvae(*encode)  # once more: all is there
+    ssvae("shape", cache, tmp_path / "map.safetensors", "--power", 1.5)
+    command = ("train-diffusion", "dit-tiny", "--latents", cache, "--out", diffusion, *DIT)
+    mapped = ("--map", tmp_path / "map.safetensors")
+    assert "M parameters" in ssvae(*command, *mapped, "--dry-run")
+    assert not diffusion.exists()
+    assert "finished at step 2" in ssvae(*command, *mapped, "--steps", 2)
+
+    out, options = tmp_path / "clips", ("-n", 3, "--steps", 2)
+    ssvae("generate", PROMPT, "anything", "--model", diffusion, "--out", out, *options)
+    assert sorted(p.name for p in out.glob("*.mp4")) == [
+        f"0{i}-0{j}.mp4" for i in (0, 1) for j in (0, 1, 2)
+    ]
+    assert (probe(out / "01-02.mp4").frames, probe(out / "01-02.mp4").width) == (9, 16)
+    with open(out / "contact-sheet.png", "rb") as sheet:
+        assert sheet.read(4) == b"\x89PNG"
+
+    ssvae("export", diffusion, tmp_path / "pipeline")
+    again = tmp_path / "again"
+    ssvae(
+        "generate", PROMPT, "anything", "--model", tmp_path / "pipeline", "--out", again, *options
+    )
+    assert (again / "01-02.mp4").read_bytes() == (out / "01-02.mp4").read_bytes()
+
+
+def test_train_probe(tmp_path):
+    output = ssvae("train-probe", "--out", tmp_path / "probe.safetensors", "--steps", 2)
+    assert "on true held-out clips it names shape" in output
+    assert (tmp_path / "probe.safetensors").exists()
+
+
 def test_a_killed_run_goes_on(tmp_path):
     command = [SSVAE, "train", "tiny", "--out", tmp_path / "run", "--steps", "100000"]
     command += [*TINY, "--checkpoint-every", "5"]
@@ -101,12 +146,13 @@ def test_a_killed_run_goes_on(tmp_path):
 
 def test_demo(tmp_path):
     clip = write(tmp_path / "clip.mp4", 12, 48, 64)
-    words = ("demo", "--out", tmp_path / "demo", "--steps", 2, "--videos", clip, "--device", "cpu")
+    words = ("demo", "--out", tmp_path / "demo", "--steps", 2, "--diffusion-steps", 4)
+    words += ("--videos", clip, "--device", "cpu")
     output = ssvae(*words)
     assert "low-frequency share" in output
     assert f"report: {tmp_path / 'demo' / 'report.html'}" in output
     page = (tmp_path / "demo" / "report.html").read_text()
-    assert page.count("data:video/mp4;base64") == 2
+    assert page.count("data:video/mp4;base64") == 3
     assert "clip.mp4" in page
     summary = json.loads((tmp_path / "demo" / "summary.json").read_text())
     assert list(summary) == ["baseline", "LCR + LMR"]
@@ -123,6 +169,17 @@ def test_demo(tmp_path):
         (["train", "tiny", "--out", "r", "--clip.frames", "8"], "4n + 1, got 8"),
         (["train", "tiny", "--out", "r", "--no-such-option", "8"], "no-such-option"),
         (["train", "tiny", "--out", "r", "--data", "nowhere"], "no file or folder nowhere"),
+        (["cache-latents", "--vae", "nowhere", "--out", "r"], "no model at nowhere"),
+        (["train-diffusion", "dit-tiny", "--latents", "c", "--out", "r"], "no finished cache"),
+        (["train-diffusion", "dit-tiny", "--out", "r"], "--latents"),
+        (["generate", "a cat", "--model", "nowhere", "--out", "r"], "no model at nowhere"),
+        (["generate", " ", "--model", "nowhere", "--out", "r"], "none of them empty"),
+        (["export", ".", "r"], "neither a checkpoint of a diffusion model"),
+        (["shape", "c", "map.pt"], "NAME.safetensors"),
+        (["train-probe", "--out", "p.pt"], "NAME.safetensors"),
+        (["bench", "diffusability", "--seeds", "1,1"], "different numbers"),
+        (["bench", "diffusability", "--vae", "a=x"], "at least two autoencoders"),
+        (["bench", "interventions", "--steps", "20", "10"], "rising numbers"),
     ],
 )
 def test_errors_take_a_line_and_status_2(words, message, tmp_path, monkeypatch):

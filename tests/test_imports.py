@@ -12,11 +12,13 @@ ORDER = [
     "models",
     "losses",
     "spectra",
+    "diffusion",
     "evaluation",
     "training",
     "report",
     "recipes",
     "console",
+    "bench",
     "demo",
     "cli",
 ]

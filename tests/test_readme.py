@@ -7,8 +7,11 @@ import pytest
 import torch
 from diffusers import AutoencoderKLCogVideoX, AutoencoderKLWan
 
+from ssvae.diffusion.pipeline import assemble, load_config, save_pipeline
+from ssvae.training.checkpoint import checkpoints
+
 README = (Path(__file__).parent.parent / "README.md").read_text()
-SIX_LINES, LIBRARY = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+SIX_LINES, PIPELINE, LIBRARY = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
 
 
 def wan():
@@ -72,6 +75,20 @@ def test_library_example(capsys):
     assert len(capsys.readouterr().out.split()) == 3
 
 
-@pytest.mark.parametrize("command", ["demo", "train", "reconstruct", "analyze", "recipes"])
+def test_an_exported_pipeline(run, tmp_path):
+    checkpoint = checkpoints(run)[-1][1]
+    save_pipeline(assemble(checkpoint), load_config(checkpoint), tmp_path / "pipeline")
+    names = {}
+    exec(PIPELINE.replace('"pipeline"', repr(str(tmp_path / "pipeline"))), names)
+    assert names["video"].shape == (1, 9, 32, 32, 3)
+
+
+COMMANDS = "demo train reconstruct analyze cache-latents train-diffusion generate export shape"
+
+
+@pytest.mark.parametrize(
+    "command",
+    [*COMMANDS.split(), "bench diffusability", "bench interventions", "train-probe", "recipes"],
+)
 def test_every_command_is_listed(command):
     assert f"| `ssvae {command}" in README

@@ -5,6 +5,7 @@ from importlib.metadata import version
 # diffusers looks for the base class beside the model when it loads a saved pipeline.
 from diffusers.models.modeling_utils import ModelMixin
 
+from ssvae.diffusion.mapped import MappedAutoencoder
 from ssvae.models import AutoencoderKLSSVAE
 from ssvae.regularizers import LatentMasking, LocalCorrelation, local_correlation
 
@@ -14,6 +15,7 @@ __all__ = [
     "AutoencoderKLSSVAE",
     "LatentMasking",
     "LocalCorrelation",
+    "MappedAutoencoder",
     "ModelMixin",
     "local_correlation",
 ]

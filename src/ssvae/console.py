@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from diffusers.utils import logging as diffusers_logging
 from rich import box
 from rich.console import Console
 from rich.logging import RichHandler
@@ -19,10 +20,12 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 from rich.table import Table
+from transformers.utils import logging as transformers_logging
 
 from ssvae.report.tables import Row
-from ssvae.training import VAERecipe, make_accelerator, train
+from ssvae.training import make_accelerator, train
 from ssvae.training.checkpoint import checkpoints
+from ssvae.training.loop import Recipe
 
 console = Console()
 error_console = Console(stderr=True)
@@ -37,6 +40,8 @@ def configure_logging(debug: bool) -> None:
     )
     logging.basicConfig(level="DEBUG" if debug else "WARNING", handlers=[handler], force=True)
     logging.getLogger("ssvae").setLevel("DEBUG" if debug else "INFO")
+    for library in (diffusers_logging, transformers_logging):
+        library.disable_progress_bar()  # they would cut through ours
 
 
 @contextmanager
@@ -73,21 +78,22 @@ def progress(title: str, total: int, start: int = 0) -> Iterator[Callable[[int, 
         yield lambda done, note="": bar.update(task, completed=done, note=note)
 
 
-def train_with_progress(title: str, recipe: VAERecipe, out: Path, device: str, dtype: str) -> Path:
+def train_with_progress(title: str, recipe: Recipe, out: Path, device: str, dtype: str) -> Path:
     """Train, or go on, under a progress bar; the last checkpoint."""
     done = checkpoints(out)
-
-    def note(metrics: dict[str, float]) -> str:
-        shown = ("loss", "l1", "kl", "local_correlation")
-        return "  ".join(f"{name.replace('_', ' ')} {metrics[name]:.4f}" for name in shown)
-
     with progress(title, recipe.steps, done[-1][0] if done else 0) as advance:
         return train(
             recipe,
             out,
             make_accelerator(device, dtype),
-            lambda step, metrics: advance(step, note(metrics)),
+            lambda step, metrics: advance(step, note_of(metrics)),
         )
+
+
+def note_of(metrics: dict[str, float]) -> str:
+    """The metrics of a step that a progress bar shows."""
+    shown = [name for name in ("loss", "l1", "kl", "local_correlation") if name in metrics]
+    return "  ".join(f"{name.replace('_', ' ')} {metrics[name]:.4f}" for name in shown)
 
 
 def print_rows(names: list[str], rows: list[Row]) -> None:

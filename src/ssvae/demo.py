@@ -4,27 +4,38 @@ import dataclasses
 import json
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, files, version
 from pathlib import Path
+from typing import Any
 
 import torch
+from safetensors.torch import load_file
 
+from ssvae.bench.diffusability import CACHE_SEED, encode
+from ssvae.bench.learning import Job, Options, Variant, learn_all
+from ssvae.bench.scales import Scale, mini
+from ssvae.bench.stages import Evaluation, Judge
 from ssvae.console import console, print_rows, progress, train_with_progress
 from ssvae.data import Batch, World, probe, read_clip
 from ssvae.evaluation import ReconstructionScores, reconstruct, score_reconstruction, ssim
 from ssvae.models import AutoencoderKLSSVAE
 from ssvae.recipes import tiny, tiny_baseline
 from ssvae.report import html
-from ssvae.report.figures import spectra_figure, to_svg, training_figure
+from ssvae.report.figures import Band, Spectra, diffusability_figure, to_svg, training_figure
 from ssvae.report.tables import Row, analysis_rows, number, percent
 from ssvae.spectra import Analysis, analyze, psnr
 from ssvae.training import VAERecipe, load_vae, make_accelerator
+from ssvae.training.checkpoint import resolve_vae
 
 HELD_OUT_SEED = 1_000_003  # a world that no training run of a small seed has seen
 HELD_OUT_CLIPS = 256
 REAL_VIDEOS = ("bikes", "bigbuckbunny", "carphone_pristine")
 BASELINE, REGULARISED = "baseline", "LCR + LMR"
 FOLDERS = {BASELINE: Path("runs/baseline"), REGULARISED: Path("runs/ssvae")}
+CACHED_CLIPS = 4096
+SAMPLES = 128  # generated clips at each evaluation
+SHOWN = 6
 
 
 def real_videos() -> list[Path]:
@@ -40,9 +51,15 @@ def real_videos() -> list[Path]:
 
 
 def run_demo(
-    out: Path, steps: int | None, seed: int, device: str, dtype: str, videos: list[Path]
+    out: Path,
+    steps: int | None,
+    diffusion_steps: int,
+    seed: int,
+    device: str,
+    dtype: str,
+    videos: list[Path],
 ) -> Path:
-    """Train both VAEs, compare them, write ``out/report.html``; goes on where it was stopped."""
+    """Train both VAEs, and a diffusion model on the latents of each; compare them, write ``out/report.html``; goes on where it was stopped."""
     began = time.monotonic()
     videos = videos or real_videos()
     for video in videos:
@@ -63,7 +80,52 @@ def run_demo(
     world = World(clip.frames, clip.height, clip.width, HELD_OUT_SEED)
     held_out = [world.batch(range(i, i + 32)) for i in range(0, HELD_OUT_CLIPS, 32)]
     real = [_real_clip(video) for video in videos]
-    return _report(out, recipes, vaes, held_out, real, videos, seconds, began)
+    if diffusion_steps < 4:
+        raise ValueError(f"diffusion-steps must be at least 4, got {diffusion_steps}")
+    quarters = tuple(diffusion_steps * i // 4 for i in range(1, 5))
+    scale = dataclasses.replace(
+        mini(),
+        clips=CACHED_CLIPS if steps is None else min(CACHED_CLIPS, 16 * steps),
+        evaluations=quarters,
+        evaluation=Evaluation(samples=SAMPLES),
+    )
+    learned = _learn(out, scale, seed, device, dtype)
+    return _report(out, recipes, vaes, held_out, real, videos, seconds, began, learned)
+
+
+@dataclass(frozen=True)
+class Learned:
+    """What the diffusion models gave, for each VAE."""
+
+    rows: dict[str, list[dict[str, Any]]]
+    """Scores at each evaluation."""
+    ceilings: dict[str, float]
+    """Reward of true clips, reconstructed."""
+    samples: dict[str, torch.Tensor]
+    captions: list[str]
+    seconds: float
+
+
+def _learn(out: Path, scale: Scale, seed: int, device: str, dtype: str) -> Learned:
+    """Train the same diffusion model on the latents of each VAE."""
+    began, accelerator = time.monotonic(), make_accelerator(device, dtype)
+    judge = Judge(scale.evaluation, scale.size, None, accelerator.device)
+    ceilings, jobs = {}, []
+    for name, folder in FOLDERS.items():
+        vae = resolve_vae(str(out / folder))
+        latents = out / "runs" / f"latents-{folder.name}"
+        backbone = encode(scale, vae, latents, accelerator)
+        ceilings[name] = judge.measure(backbone)["ceiling"]["reward"]
+        jobs.append(Job(out / "runs" / f"diffusion-{folder.name}", Variant(vae, latents), seed))
+    rows = learn_all(jobs, scale, Options(out, out / "runs", (seed,), device, dtype))
+    samples = [load_file(job.run / "samples.safetensors")["clips"][:SHOWN] for job in jobs]
+    return Learned(
+        dict(zip(FOLDERS, rows, strict=True)),
+        ceilings,
+        dict(zip(FOLDERS, samples, strict=True)),
+        judge.captions[:SHOWN],
+        time.monotonic() - began,
+    )
 
 
 def _real_clip(video: Path) -> torch.Tensor:
@@ -85,6 +147,7 @@ def _report(
     videos: list[Path],
     seconds: dict[str, float],
     began: float,
+    learned: Learned,
 ) -> Path:
     analyses, scores, real_scores, made = {}, {}, {}, {}
     total = len(vaes) * 3
@@ -111,6 +174,16 @@ def _report(
             lambda n: number(real_scores[n].psnr, 2),
         ),
         row("SSIM, real", "real clips, never trained on", lambda n: number(real_scores[n].ssim)),
+        row(
+            "reward",
+            f"of generated clips after {learned.rows[BASELINE][-1]['step']} diffusion steps, one seed",
+            lambda n: number(learned.rows[n][-1]["reward"]),
+        ),
+        row(
+            "reward's ceiling",
+            "true clips, reconstructed: no diffusion model can pass it",
+            lambda n: number(learned.ceilings[n]),
+        ),
     ]
     metrics = {name: _metrics(out / folder) for name, folder in FOLDERS.items()}
     recipe = recipes[REGULARISED]
@@ -129,9 +202,31 @@ def _report(
         note = f"{clip.shape[1]} frames of real video; the VAEs know nothing but moving shapes."
         strips.append(html.strip(video.name, note, named, probe(video).fps))
 
+    strips.insert(
+        0,
+        html.strip(
+            "Generated clips",
+            "The same captions and the same noise: " + "; ".join(learned.captions) + ".",
+            {n: html.grid(clips, 3, 4) for n, clips in learned.samples.items()},
+            fps=6,
+        ),
+    )
+
     (out / "figures").mkdir(parents=True, exist_ok=True)
+    bands = {}
+    for name, its in learned.rows.items():
+        rewards = [r["reward"] for r in its]
+        steps = [r["step"] for r in its]
+        errors = [
+            (r["reward"] - 1.96 * r["reward_error"], r["reward"] + 1.96 * r["reward_error"])
+            for r in its
+        ]
+        low, high = map(list, zip(*errors, strict=True))
+        bands[name] = Band(steps, rewards, low, high, learned.ceilings[name])
+    spectra = {name: Spectra.of(analysis) for name, analysis in analyses.items()}
     figures = dict(
-        spectra=to_svg(spectra_figure(analyses)), training=to_svg(training_figure(metrics))
+        spectra=to_svg(diffusability_figure(spectra, bands)),
+        training=to_svg(training_figure(metrics)),
     )
     for name, svg in figures.items():
         (out / "figures" / f"{name}.svg").write_text(svg)
@@ -139,13 +234,14 @@ def _report(
         name: analysis.summary()
         | dict(reconstruction=dataclasses.asdict(scores[name]))
         | dict(real_reconstruction=dataclasses.asdict(real_scores[name]))
+        | dict(diffusion=learned.rows[name], ceiling=learned.ceilings[name])
         for name, analysis in analyses.items()
     }
     (out / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
     report = html.render(
         out / "report.html",
         "demo.html.j2",
-        lead=_lead(analyses, scores),
+        lead=_lead(analyses, scores, learned),
         names=list(vaes),
         rows=rows,
         strips=strips,
@@ -156,7 +252,10 @@ def _report(
         steps=f"{recipe.steps:,}",
         batch_size=recipe.batch_size,
         analysed=f"Posterior means of {HELD_OUT_CLIPS} held-out procedural clips",
-        protocol=_protocol(recipe, vaes[REGULARISED], videos, seconds, began),
+        protocol=_protocol(recipe, vaes[REGULARISED], videos, seconds, began)
+        + f" Diffusion models and their scores took {learned.seconds:.0f} s: {SAMPLES} clips an "
+        f"evaluation, {mini().evaluation.steps} sampling steps, guidance "
+        f"{mini().evaluation.guidance:g}, latents of {CACHED_CLIPS} clips of world {CACHE_SEED}.",
     )
     print_rows(list(vaes), rows)
     console.print(f"\nreport: {report}", soft_wrap=True)
@@ -170,19 +269,24 @@ def _mean_scores(made: list[torch.Tensor], clips: list[torch.Tensor]) -> Reconst
     return ReconstructionScores(*means, clips=len(clips))
 
 
-def _lead(analyses: dict[str, Analysis], scores: dict[str, ReconstructionScores]) -> str:
-    """What changed, in two sentences that hold whichever way it went."""
+def _lead(
+    analyses: dict[str, Analysis], scores: dict[str, ReconstructionScores], learned: Learned
+) -> str:
+    """What changed, in sentences that hold whichever way it went."""
     base, regularised = analyses[BASELINE], analyses[REGULARISED]
     low = percent(base.frequency.low_share), percent(regularised.frequency.low_share)
     high = percent(base.frequency.high_share), percent(regularised.frequency.high_share)
     rank = base.channels.effective_rank, regularised.channels.effective_rank
     gain = scores[REGULARISED].psnr - scores[BASELINE].psnr
+    last = learned.rows[BASELINE][-1], learned.rows[REGULARISED][-1]
     return (
         "With the two regularisers local correlation goes from "
         f"{base.local_correlation:.3f} to {regularised.local_correlation:.3f}, the energy at low "
         f"frequencies from {low[0]} to {low[1]}, that at high frequencies from {high[0]} to "
         f"{high[1]}, and the effective rank of the channels from {rank[0]:.2f} to {rank[1]:.2f}. "
-        f"Reconstructions {'gain' if gain >= 0 else 'lose'} {abs(gain):.2f} dB of PSNR."
+        f"Reconstructions {'gain' if gain >= 0 else 'lose'} {abs(gain):.2f} dB of PSNR. After "
+        f"{last[0]['step']} steps a diffusion model's clips earn a reward of "
+        f"{last[0]['reward']:.3f} on the one and {last[1]['reward']:.3f} on the other."
     )
 
 

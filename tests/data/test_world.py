@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from ssvae.data.world import COLOURS, DIRECTIONS, SHAPES, TEXTURES, World, uniform
+from ssvae.data.world import COLOURS, DIRECTIONS, SHAPES, TEXTURES, Attributes, World, uniform
 
 
 def test_a_clip_is_a_pure_function_of_seed_and_index():
@@ -74,3 +74,12 @@ def test_a_scene_does_not_depend_on_resolution():
     assert (shrunk - small).abs().mean() < 0.03
     middle = World(1, 32, 32).batch([1]).video
     torch.testing.assert_close(middle[:, :, 0], small[:, :, 4], atol=1e-5, rtol=0)
+
+
+def test_captions_say_all_that_the_attributes_do():
+    attributes = World(seed=3).attributes(range(500))
+    again = Attributes.of(attributes.captions())
+    for name in vars(attributes):
+        assert torch.equal(getattr(again, name), getattr(attributes, name))
+    with pytest.raises(ValueError, match="no caption of the procedural world: 'a red cat'"):
+        Attributes.of(["a red cat"])

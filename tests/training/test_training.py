@@ -225,3 +225,18 @@ def test_schedule():
     assert rates[54] == pytest.approx(0.55)
     assert rates[99] == pytest.approx(0.1)
     assert max(abs(a - b) for a, b in itertools.pairwise(rates)) < 0.1
+
+
+def test_a_frozen_encoder_stays_and_the_decoder_learns(run, tmp_path):
+    off = dict(lcr=LCRConfig(weight=0.0), lmr=LMRConfig((0.0,), (1.0,)))
+    recipe = small(init=str(run), freeze_encoder=True, steps=2, **off)
+    last = train(recipe, tmp_path / "second", cpu())
+    before, after = load_vae(run).state_dict(), load_vae(last).state_dict()
+    for name, value in before.items():
+        assert torch.equal(value, after[name]) == name.startswith("encoder."), name
+    assert [r["step"] for r in rows(tmp_path / "second")] == [1, 2]
+
+
+def test_a_frozen_encoder_needs_a_model_and_no_lcr(run):
+    assert "give init, a trained model" in small(freeze_encoder=True).problems()[0]
+    assert "lcr.weight 0" in small(freeze_encoder=True, init=str(run)).problems()[0]

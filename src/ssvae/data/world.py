@@ -7,6 +7,7 @@ may be anything. Lengths are in units of the shorter side, times in units of the
 """
 
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -41,6 +42,10 @@ TEXTURES = {  # cycles over the shorter side
     "fine": (5.0, 7.0),
 }
 WAVES = 6
+CAPTION = re.compile(
+    rf"a (?P<colour>{'|'.join(COLOURS)}) (?P<shape>{'|'.join(SHAPES)}) "
+    rf"moving (?P<direction>{'|'.join(DIRECTIONS)}) over (?P<texture>{'|'.join(TEXTURES)}) waves"
+)
 
 
 @dataclass(frozen=True)
@@ -63,6 +68,26 @@ class Attributes:
             f"a {colours[c]} {SHAPES[s]} moving {DIRECTIONS[d]} over {textures[t]} waves"
             for s, c, d, t in rows
         ]
+
+    @classmethod
+    def of(cls, captions: Sequence[str]) -> "Attributes":
+        """What captions of the world name; a ValueError for another sentence."""
+        kinds = [SHAPES, tuple(COLOURS), DIRECTIONS, tuple(TEXTURES)]
+        rows = []
+        for caption in captions:
+            match = CAPTION.fullmatch(caption.strip())
+            if match is None:
+                raise ValueError(
+                    f"no caption of the procedural world: {caption!r}; they read like "
+                    f'"a {kinds[1][0]} {SHAPES[0]} moving {DIRECTIONS[4]} over {kinds[3][1]} waves"'
+                )
+            rows.append(
+                [
+                    kind.index(match[name])
+                    for kind, name in zip(kinds, cls.__dataclass_fields__, strict=True)
+                ]
+            )
+        return cls(*torch.tensor(rows, dtype=torch.int64).view(-1, 4).unbind(1))
 
 
 def uniform(seed: int, indices: Sequence[int], draws: int) -> np.ndarray:

@@ -1,5 +1,8 @@
-"""Scores of reconstructions."""
+"""Scores: of reconstructions, of generated clips, and of how fast a model converges."""
 
+from ssvae.evaluation.convergence import Interval, bootstrap, speedup, steps_to_target
+from ssvae.evaluation.frechet import feature_statistics, frechet_distance
+from ssvae.evaluation.probe import Probe, load_probe, probe_accuracy, train_probe
 from ssvae.evaluation.reconstruction import (
     ReconstructionScores,
     reconstruct,
@@ -7,11 +10,25 @@ from ssvae.evaluation.reconstruction import (
     score_reconstruction,
     ssim,
 )
+from ssvae.evaluation.reward import Scores, score_clips, true_clips
 
 __all__ = [
+    "Interval",
+    "Probe",
     "ReconstructionScores",
+    "Scores",
+    "bootstrap",
+    "feature_statistics",
+    "frechet_distance",
+    "load_probe",
+    "probe_accuracy",
     "reconstruct",
     "reconstruct_video",
+    "score_clips",
     "score_reconstruction",
+    "speedup",
     "ssim",
+    "steps_to_target",
+    "train_probe",
+    "true_clips",
 ]

@@ -2,16 +2,18 @@
 
 import io
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
 import numpy as np
+import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from ssvae.spectra import Analysis, FrequencyResult
+from ssvae.spectra import Analysis
 
 # Okabe and Ito's colours: told apart by the colour-blind, and in print.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
@@ -26,41 +28,115 @@ STYLE: Any = {
 }
 
 
+@dataclass(frozen=True)
+class Spectra:
+    """What the first two panels show of one variant."""
+
+    frequency: Sequence[float]
+    """Share of the energy along the zigzag index."""
+    explained: Sequence[float]
+    """Share of the variance in the first 1, 2, ... principal channels."""
+
+    @classmethod
+    def of(cls, analysis: Analysis) -> "Spectra":
+        """Those of an analysis."""
+        return cls(analysis.frequency.curve.tolist(), analysis.channels.explained.tolist())
+
+
+@dataclass(frozen=True)
+class Band:
+    """What the third panel shows of one variant: rewards over steps, and their ceiling."""
+
+    steps: Sequence[float]
+    mean: Sequence[float]
+    low: Sequence[float]
+    high: Sequence[float]
+    ceiling: float
+
+
 def spectra_figure(analyses: Mapping[str, Analysis]) -> Figure:
     """Frequency and channel spectra side by side, a curve for each named analysis."""
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(10, 3.8), layout="constrained")
-        frequency, channels = figure.subplots(1, 2)
-        for (name, analysis), colour in zip(analyses.items(), _cycle(len(analyses)), strict=True):
-            _frequency_curve(frequency, analysis.frequency, name, colour)
-            explained = [0.0, *analysis.channels.explained.tolist()]
-            channels.plot(explained, "o-", ms=4, color=colour, label=name)
-        frequency.set_yscale("log")
-        frequency.set(
-            title="Frequency spectrum", xlabel="zigzag index", ylabel="share of the energy"
-        )
-        channels.axhline(0.9, color="#888888", lw=1, ls=":")
-        channels.annotate("90 %", (0, 0.905), color="#666666", va="bottom", fontsize=9)
-        channels.set(
-            title="Channel spectrum",
-            xlabel="principal channels",
-            ylabel="explained variance",
-            ylim=(0, 1.02),
-        )
-        frequency.legend()
-        channels.legend(loc="lower right")
+        left, right = figure.subplots(1, 2)
+        _spectra_panels(left, right, {name: Spectra.of(a) for name, a in analyses.items()})
     return figure
 
 
-def _frequency_curve(axes: Axes, result: FrequencyResult, name: str, colour: str) -> None:
+def diffusability_figure(spectra: Mapping[str, Spectra], bands: Mapping[str, Band]) -> Figure:
+    """The paper's three panels: both spectra, and what the diffusion model makes of them."""
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(14, 4.2), layout="constrained")
+        left, middle, right = figure.subplots(1, 3)
+        _spectra_panels(left, middle, spectra)
+        for (name, band), colour in zip(bands.items(), _cycle(len(bands)), strict=True):
+            right.plot(band.steps, band.mean, "o-", ms=4, lw=2, color=colour, label=name)
+            right.fill_between(band.steps, band.low, band.high, color=colour, alpha=0.15, lw=0)
+            right.axhline(band.ceiling, color=colour, lw=1, ls=":")
+        right.set(title="Reward of generated clips", xlabel="diffusion steps", ylabel="reward")
+        right.legend(loc="lower right")
+        highest = max(band.ceiling for band in bands.values())
+        right.annotate(
+            "ceilings: true clips, reconstructed",
+            (0.02, highest),
+            xycoords=("axes fraction", "data"),
+            va="bottom",
+            fontsize=8,
+            color="#666666",
+        )
+    return figure
+
+
+def _spectra_panels(frequency: Axes, channels: Axes, spectra: Mapping[str, Spectra]) -> None:
+    for (name, its), colour in zip(spectra.items(), _cycle(len(spectra)), strict=True):
+        _frequency_curve(frequency, np.asarray(its.frequency), name, colour)
+        channels.plot([0.0, *its.explained], "o-", ms=4, color=colour, label=name)
+    frequency.set_yscale("log")
+    frequency.set(title="Frequency spectrum", xlabel="zigzag index", ylabel="share of the energy")
+    channels.axhline(0.9, color="#888888", lw=1, ls=":")
+    channels.annotate("90 %", (0, 0.905), color="#666666", va="bottom", fontsize=9)
+    channels.set(
+        title="Channel spectrum",
+        xlabel="principal channels",
+        ylabel="explained variance",
+        ylim=(0, 1.02),
+    )
+    frequency.legend()
+    channels.legend(loc="lower right")
+
+
+def _frequency_curve(axes: Axes, curve: np.ndarray, name: str, colour: str) -> None:
     """The curve over zigzag index: every cell, faint, and the mean over runs of cells."""
-    curve = result.curve.numpy()
     axes.plot(curve, color=colour, lw=0.8, alpha=0.25)
     # The lowest cells one by one, then ever longer runs of them.
     starts = np.unique(np.geomspace(1, len(curve), 24).astype(int) - 1)
     runs = list(pairwise([*starts.tolist(), len(curve)]))
     middles = [(a + b - 1) / 2 for a, b in runs]
     axes.plot(middles, [curve[a:b].mean() for a, b in runs], color=colour, lw=2, label=name)
+
+
+def contact_sheet(prompts: Sequence[str], clips: torch.Tensor, frames: int = 3) -> Figure:
+    """Clips (prompts, n, 3, T, H, W) in [-1, 1]: a row for each prompt, some frames of each clip."""
+    P, n, _, T, H, W = clips.shape
+    shown = np.unique(np.linspace(0, T - 1, min(frames, T)).round().astype(int))
+    images = ((clips.clamp(-1, 1) + 1) / 2).permute(0, 1, 3, 4, 5, 2).float().numpy()
+    pane = 0.62
+    width = max(6.0, n * (len(shown) * pane + 0.12))
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(width, P * (pane * H / W + 0.34) + 0.1))
+        gap = 0.1 / width  # between clips, none between a clip's frames
+        side = (1 - (n + 1) * gap) / (n * len(shown))
+        row = 1 / P
+        for p, prompt in enumerate(prompts):
+            top = 1 - p * row
+            figure.text(gap, top - 0.28 * row, prompt, fontsize=9, va="bottom", color="#333333")
+            for i in range(n):
+                for j, t in enumerate(shown):
+                    left = gap + i * (len(shown) * side + gap) + j * side
+                    axes = figure.add_axes((left, top - 0.97 * row, side, 0.66 * row))
+                    axes.imshow(images[p, i, t], interpolation="nearest")
+                    axes.set_axis_off()
+    return figure
 
 
 def training_figure(runs: Mapping[str, Sequence[Mapping[str, float | None]]]) -> Figure:

@@ -1,7 +1,8 @@
 """The figures of an analysis as rows of text, the same in the terminal and in reports."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from ssvae.spectra import Analysis
 
@@ -23,7 +24,26 @@ def number(value: float | None, digits: int = 3) -> str:
 
 def percent(share: float) -> str:
     """A share in per cent, to two significant digits at least; the space does not break."""
-    return f"{100 * share:{'#.2g' if share < 0.1 else '.1f'}}\u00a0%"
+    return f"{100 * share:{'#.2g' if abs(share) < 0.1 else '.1f'}}\u00a0%"
+
+
+def interval(
+    entry: Mapping[str, Any], digits: int = 2, show: Callable[[float], str] | None = None
+) -> str:
+    """A value with its interval, such as "1.20 (1.05 to 1.31)"; a dash where there is none."""
+    text = show or (lambda value: number(value, digits))
+    if entry["value"] is None:
+        return "–"
+    if entry["low"] is None and entry["high"] is None:
+        return text(entry["value"])
+    ends = [text(end) if end is not None else "–" for end in (entry["low"], entry["high"])]
+    return f"{text(entry['value'])} ({ends[0]} to {ends[1]})"
+
+
+def markdown(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table in Markdown, numbers to the right."""
+    lines = [columns, ["---", *["---:"] * (len(columns) - 1)], *rows]
+    return "".join("| " + " | ".join(line) + " |\n" for line in lines)
 
 
 def analysis_rows(analyses: Sequence[Analysis]) -> list[Row]:

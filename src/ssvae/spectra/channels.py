@@ -69,6 +69,14 @@ class ChannelSpectrum:
         self._mean: torch.Tensor | None = None
         self._scatter: torch.Tensor | None = None  # sum of outer products about the mean
 
+    @classmethod
+    def of(cls, result: ChannelResult) -> "ChannelSpectrum":
+        """An accumulator that has seen what gave ``result``, to merge or to go on with."""
+        spectrum = cls()
+        scatter = result.covariance * result.positions
+        spectrum._add(result.positions, result.mean, scatter)
+        return spectrum
+
     def update(self, z: torch.Tensor) -> "ChannelSpectrum":
         """Add latents (B, C, ...), of any number of positions."""
         if z.ndim < 3:

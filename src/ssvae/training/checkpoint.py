@@ -1,6 +1,7 @@
 """Checkpoints: written whole or not at all, found again by their names."""
 
 import os
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -8,7 +9,7 @@ from pathlib import Path
 import torch
 
 from ssvae.models import AutoencoderKLSSVAE
-from ssvae.models.blocks import channels_last
+from ssvae.models.backbones import load_backbone
 
 KEEP = 2  # the newest checkpoints of a run; older ones are removed
 _PREFIX, _PARTIAL = "step-", ".partial-"
@@ -59,17 +60,13 @@ def load_vae(
     dtype: torch.dtype = torch.float32,
 ) -> AutoencoderKLSSVAE:
     """The autoencoder of a run (its last checkpoint), a checkpoint or a model folder, to evaluate."""
-    folder = find_vae(path)
-    try:
-        config = AutoencoderKLSSVAE.load_config(folder)
-        name = config.get("_class_name") if isinstance(config, dict) else None
-        if name != AutoencoderKLSSVAE.__name__:
-            raise ValueError(
-                f"its config.json is of {name}, expected {AutoencoderKLSSVAE.__name__}"
-            )
-        vae = AutoencoderKLSSVAE.from_pretrained(
-            folder, torch_dtype=dtype, use_safetensors=True, low_cpu_mem_usage=False
-        )
-    except Exception as error:
-        raise ValueError(f"the model in {folder} does not load: {error}") from error
-    return channels_last(vae).to(device).eval()  # pyright: ignore[reportArgumentType]  hidden by a decorator
+    own = AutoencoderKLSSVAE.__name__
+    return load_backbone(find_vae(path), device, dtype, classes=(own,)).vae
+
+
+def resolve_vae(path: str) -> str:
+    """Where a VAE is, for :func:`load_backbone`: the folder in a run, a checkpoint or a model's
+    folder, in full; or a hub id (owner/name, owner/name/subfolder) as it is.
+    """
+    hub_id = not Path(path).exists() and re.fullmatch(r"[\w-][\w.-]*(/[\w-][\w.-]*)+", path)
+    return path if hub_id else str(find_vae(path).resolve())

@@ -5,23 +5,65 @@ import json
 import logging
 import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Protocol
 
 import torch
 from accelerate import Accelerator
 
-from ssvae.data.loader import batches
-from ssvae.data.sources import open_source
+from ssvae.data.files import write_text
 from ssvae.training import checkpoint
-from ssvae.training.vae import VAERecipe, VAETrainer
 
 logger = logging.getLogger(__name__)
 
 PATIENCE = 10  # steps in a row whose loss may be not finite
 
 OnStep = Callable[[int, dict[str, float]], Any]
+
+
+class Trainer(Protocol):
+    """What the loop drives: a model in training."""
+
+    def batches(self, first_step: int, last_step: int) -> Iterator[Any]:
+        """A batch for each of these steps, which depends on the step alone."""
+        ...
+
+    def step(self, step: int, batch: Any) -> dict[str, float]:
+        """One update; metrics, ``grad_norm`` among them, not finite where the step was skipped."""
+        ...
+
+    def save(self, folder: Path) -> None:
+        """Write all that a resumed run needs but the data's position, which is the step."""
+        ...
+
+    def load(self, folder: Path) -> None:
+        """Take up the state that :meth:`save` wrote."""
+        ...
+
+
+class Recipe(Protocol):
+    """All that defines a training run: a dataclass."""
+
+    __dataclass_fields__: ClassVar[dict[str, Any]]
+
+    @property
+    def steps(self) -> int:
+        """Optimiser steps."""
+        ...
+
+    @property
+    def checkpoint_every(self) -> int:
+        """Steps between checkpoints."""
+        ...
+
+    def problems(self) -> list[str]:
+        """All that is wrong with the settings; empty where nothing is."""
+        ...
+
+    def trainer(self, accelerator: Accelerator) -> Trainer:
+        """What the loop drives."""
+        ...
 
 
 def make_accelerator(device: str = "auto", dtype: str = "float32") -> Accelerator:
@@ -46,7 +88,7 @@ def repeat_bit_for_bit() -> None:
 
 
 def train(
-    recipe: VAERecipe,
+    recipe: Recipe,
     out: str | Path,
     accelerator: Accelerator | None = None,
     on_step: OnStep | None = None,
@@ -71,11 +113,7 @@ def train(
         logger.info("the run in %s is finished at step %d; more --steps go on", out, done)
         return last
 
-    clip = recipe.clip
-    source = open_source(
-        recipe.data, clip.frames, clip.height, clip.width, clip.fps, recipe.seed, accelerator.device
-    )
-    trainer = VAETrainer(recipe, accelerator)
+    trainer = recipe.trainer(accelerator)
     if last is not None:
         try:
             trainer.load(last)
@@ -85,22 +123,15 @@ def train(
                 "before"
             ) from error
         logger.info("resumed from %s", last)
+    steps = range(done + 1, recipe.steps + 1)
+    data = trainer.batches(steps.start, recipe.steps)
     accelerator.wait_for_everyone()
     main = accelerator.is_main_process
     if main:
         out.mkdir(parents=True, exist_ok=True)
-        _write(out / "config.json", json.dumps(dataclasses.asdict(recipe), indent=2) + "\n")
+        write_text(out / "config.json", json.dumps(dataclasses.asdict(recipe), indent=2) + "\n")
         _drop_metrics_after(out / "metrics.jsonl", done)
 
-    steps = range(done + 1, recipe.steps + 1)
-    data = batches(
-        source,
-        recipe.batch_size,
-        steps.start,
-        recipe.steps,
-        accelerator.process_index,
-        accelerator.num_processes,
-    )
     skipped = 0
     with open(out / "metrics.jsonl" if main else os.devnull, "a", buffering=1) as metrics_file:
         for step, batch in zip(steps, data, strict=True):
@@ -133,13 +164,7 @@ def train(
     return last
 
 
-def _write(path: Path, text: str) -> None:
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(text)
-    os.replace(partial, path)
-
-
-def _check_config(out: Path, recipe: VAERecipe, done: int) -> None:
+def _check_config(out: Path, recipe: Recipe, done: int) -> None:
     """A run goes on with the settings it began with, but for more steps."""
     path = out / "config.json"
     if not path.exists():
@@ -180,4 +205,4 @@ def _drop_metrics_after(path: Path, step: int) -> None:
         if row["step"] > step:
             break
         kept.append(line + "\n")
-    _write(path, "".join(kept))
+    write_text(path, "".join(kept))

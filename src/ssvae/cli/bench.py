@@ -1,0 +1,151 @@
+"""Commands that measure: the probe, and the benchmarks."""
+
+import dataclasses
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+
+from ssvae.bench.diffusability import names_of, run_diffusability
+from ssvae.bench.interventions import run_interventions
+from ssvae.bench.learning import Options
+from ssvae.bench.results import table
+from ssvae.bench.scales import SCALES, Scale
+from ssvae.cli.common import Common, CommonOptions
+from ssvae.console import console, progress
+from ssvae.evaluation.probe import KINDS, probe_accuracy, save_probe
+from ssvae.evaluation.probe import train_probe as fit_probe
+
+Seeds = Annotated[str, tyro.conf.arg(metavar="0,1,2")]
+
+
+def train_probe(
+    out: Path, steps: int = 900, seed: int = 0, common: CommonOptions = Common()
+) -> None:
+    """Train the probe that scores generated clips, on true clips of the procedural world.
+
+    Args:
+        out: The probe's weights, .safetensors.
+        steps: Training steps, of 48 clips each.
+        seed: Seed of the initial weights and the clips.
+    """
+    if out.suffix != ".safetensors" or not out.parent.is_dir():
+        raise ValueError(
+            f"a probe is written as NAME.safetensors into a folder that is there: {out}"
+        )
+    if steps < 1:
+        raise ValueError(f"steps must be at least 1, got {steps}")
+    device = common.accelerator().device
+    with progress("training the probe", steps) as advance:
+        probe = fit_probe(
+            steps, seed=seed, device=device, on_step=lambda s, loss: advance(s, f"loss {loss:.3f}")
+        )
+    save_probe(probe, out)
+    accuracy = probe_accuracy(probe)
+    listed = ", ".join(f"{kind} {accuracy[kind]:.1%}" for kind in KINDS)
+    console.print(f"on true held-out clips it names {listed}; written to {out}", soft_wrap=True)
+
+
+def diffusability(
+    scale: Literal["mini", "small"] = "mini",
+    seeds: Seeds = "0,1,2",
+    vae: tuple[str, ...] = (),
+    out: Path | None = None,
+    work: Path | None = None,
+    steps: tuple[int, ...] = (),
+    probe: Path | None = None,
+    jobs: int = 1,
+    common: CommonOptions = Common(),
+) -> None:
+    """Train the same diffusion model on the latents of VAEs that differ in LCR and LMR alone.
+
+    The same command goes on where it stopped.
+
+    Args:
+        scale: mini, under an hour on two cores, or small, for a GPU.
+        seeds: Seeds of the diffusion models, and at small of the VAEs.
+        vae: NAME=PATH for each VAE to compare instead of training four: runs, model folders or hub
+            ids. The one called baseline, or the first, is what others are compared with.
+        out: Folder of the results; results/diffusability-SCALE where not given.
+        work: Folder of the runs; runs/diffusability-SCALE where not given.
+        steps: Steps of the diffusion model at which to score, instead of the scale's.
+        probe: Another probe than the package's.
+        jobs: Diffusion models trained at once, each on its share of the threads: on a CPU of n
+            cores, n of them are done soonest.
+    """
+    name = f"diffusability-{scale}"
+    options = _options(name, seeds, out, work, probe, jobs, common)
+    plan = _scale(scale, steps)
+    vaes = names_of(vae)
+    console.print(table(run_diffusability(plan, options, common.accelerator(), vaes)))
+    console.print(f"results: {options.out}", soft_wrap=True)
+
+
+def interventions(
+    scale: Literal["mini", "small"] = "mini",
+    seeds: Seeds = "0,1,2",
+    vae: str | None = None,
+    out: Path | None = None,
+    work: Path | None = None,
+    steps: tuple[int, ...] = (),
+    probe: Path | None = None,
+    jobs: int = 1,
+    common: CommonOptions = Common(),
+) -> None:
+    """Change the spectrum of one VAE's latents by invertible maps, and nothing else.
+
+    The same command goes on where it stopped.
+
+    Args:
+        scale: mini, for two cores, or small, for a GPU.
+        seeds: Seeds of the diffusion models.
+        vae: The VAE, a run, a model folder or a hub id; the scale's baseline is trained where not
+            given.
+        out: Folder of the results; results/interventions-SCALE where not given.
+        work: Folder of the runs; runs/interventions-SCALE where not given.
+        steps: Steps of the diffusion model at which to score, instead of the scale's.
+        probe: Another probe than the package's.
+        jobs: Diffusion models trained at once, each on its share of the threads: on a CPU of n
+            cores, n of them are done soonest.
+    """
+    options = _options(f"interventions-{scale}", seeds, out, work, probe, jobs, common)
+    plan = _scale(scale, steps)
+    console.print(table(run_interventions(plan, options, common.accelerator(), vae)))
+    console.print(f"results: {options.out}", soft_wrap=True)
+
+
+def _options(
+    name: str,
+    seeds: str,
+    out: Path | None,
+    work: Path | None,
+    probe: Path | None,
+    jobs: int,
+    common: Common,
+) -> Options:
+    try:
+        numbers = tuple(int(seed) for seed in seeds.split(","))
+    except ValueError:
+        numbers = ()
+    if not numbers or len(set(numbers)) < len(numbers) or min(numbers) < 0:
+        raise ValueError(f"--seeds takes different numbers of at least 0, as 0,1,2; got {seeds!r}")
+    if jobs < 1:
+        raise ValueError(f"--jobs must be at least 1, got {jobs}")
+    return Options(
+        out or Path("results") / name,
+        work or Path("runs") / name,
+        numbers,
+        common.device,
+        common.dtype,
+        probe,
+        jobs,
+    )
+
+
+def _scale(name: str, steps: tuple[int, ...]) -> Scale:
+    scale = SCALES[name]()
+    if not steps:
+        return scale
+    if min(steps) < 1 or list(steps) != sorted(set(steps)):
+        raise ValueError(f"--steps takes rising numbers of at least 1, got {steps}")
+    return dataclasses.replace(scale, evaluations=steps)

@@ -1,0 +1,68 @@
+"""What the commands share: options that mean the same everywhere, and the choice of a recipe."""
+
+import dataclasses
+import inspect
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal, Union
+
+import torch
+import tyro
+from accelerate import Accelerator
+
+from ssvae.console import console
+from ssvae.training import load_vae, make_accelerator
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+
+
+@dataclass(frozen=True)
+class Common:
+    """Options that mean the same everywhere."""
+
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where to compute; auto takes a GPU where torch sees one."""
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    """Number format of the model; in training, of its activations."""
+    debug: bool = False
+    """Show the whole log, and tracebacks."""
+
+    def load(self, model: Path) -> Any:
+        """The autoencoder at ``model``, where and as these options say."""
+        return load_vae(model, self.accelerator().device, self.torch_dtype)
+
+    def accelerator(self) -> Accelerator:
+        """The processes and the device that these options say."""
+        return make_accelerator(self.device, self.dtype)
+
+    @property
+    def torch_dtype(self) -> torch.dtype:
+        """The number format as torch names it."""
+        return DTYPES[self.dtype]
+
+
+CommonOptions = Annotated[Common, tyro.conf.arg(name="")]
+
+
+def choice_of(kind: type, recipes: Mapping[str, Callable[[], Any]]) -> Any:
+    """A type for an argument that is one of these recipes: a subcommand for each."""
+    commands = tuple(
+        Annotated[
+            kind,
+            tyro.conf.subcommand(
+                name, default=recipe(), description=inspect.cleandoc(recipe.__doc__ or "")
+            ),
+        ]
+        for name, recipe in recipes.items()
+    )
+    return Annotated[Union[commands], tyro.conf.arg(name="")]  # noqa: UP007
+
+
+def show_settings(recipe: Any) -> None:
+    """Print a recipe's settings and the number of parameters, or raise what is wrong with it."""
+    if problems := recipe.problems():
+        raise ValueError("the recipe does not fit: " + "; ".join(problems))
+    console.print_json(json.dumps(dataclasses.asdict(recipe)))
+    console.print(f"{recipe.parameters() / 1e6:.2f} M parameters")

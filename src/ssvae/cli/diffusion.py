@@ -1,0 +1,213 @@
+"""Commands about latents and the diffusion models that learn them."""
+
+import dataclasses
+from pathlib import Path
+from typing import Annotated, Literal
+
+import torch
+import tyro
+
+from ssvae.cli.common import Common, CommonOptions, choice_of, show_settings
+from ssvae.console import console, progress, train_with_progress
+from ssvae.data import open_source, write_video
+from ssvae.diffusion.latents import CacheConfig, LatentCache, finish_cache
+from ssvae.diffusion.latents import cache_latents as encode_all
+from ssvae.diffusion.mapped import save_map
+from ssvae.diffusion.pipeline import assemble, load_config, load_pipeline, save_pipeline
+from ssvae.diffusion.pipeline import generate as make_clips
+from ssvae.diffusion.shaping import MapConfig
+from ssvae.models.backbones import load_backbone
+from ssvae.recipes import DIFFUSION_RECIPES
+from ssvae.report.figures import contact_sheet, save_figure
+from ssvae.training import repeat_bit_for_bit
+from ssvae.training.checkpoint import checkpoints, resolve_vae
+from ssvae.training.diffusion import DiffusionRecipe
+
+Recipe = choice_of(DiffusionRecipe, DIFFUSION_RECIPES)
+
+
+def cache_latents(
+    vae: str,
+    out: Path,
+    data: str = "world",
+    clips: int = 4096,
+    frames: int = 9,
+    size: tuple[int, int] = (32, 32),
+    fps: float | None = None,
+    seed: int = 0,
+    posterior: Literal["mean", "sample"] = "mean",
+    shard_clips: int = 1024,
+    common: CommonOptions = Common(),
+) -> None:
+    """Encode clips and captions once into shards that train-diffusion reads.
+
+    The same command again goes on where it stopped. Under accelerate launch or torchrun each
+    process encodes its share of the shards.
+
+    Args:
+        vae: A trained autoencoder: a run, a checkpoint, a model folder or a hub id, ours or one of
+            diffusers' (AutoencoderKLWan, -CogVideoX, -HunyuanVideo, -LTXVideo).
+        out: The cache's folder.
+        data: "world" (procedural), or a folder of videos.
+        clips: Number of clips.
+        frames: Frames a clip.
+        size: Height and width that clips are resized and cropped to.
+        fps: Frame rate that videos are resampled to; each video's own where not given.
+        seed: Seed of the draw of clips, and of the posterior's samples.
+        posterior: Keep the posterior's mean, or a sample of it.
+        shard_clips: Clips a shard.
+    """
+    accelerator = common.accelerator()
+    vae = resolve_vae(vae)
+    config = CacheConfig(vae, data, clips, frames, *size, fps, seed, posterior, shard_clips)
+    if problems := config.problems():
+        raise ValueError("; ".join(problems))
+    source = open_source(data, frames, *size, fps, seed, accelerator.device)
+    backbone = load_backbone(vae, accelerator.device, common.torch_dtype)
+    share = accelerator.process_index, accelerator.num_processes
+    with progress("encoding", -(-clips // accelerator.num_processes)) as advance:
+        encode_all(backbone, source, out, config, *share, lambda done: advance(done, ""))
+    accelerator.wait_for_everyone()
+    if accelerator.is_main_process:
+        cache = finish_cache(out, config)
+        console.print(
+            f"{len(cache)} clips in {out}, latents of {' x '.join(map(str, cache.shape))}"
+            + (f"; {len(cache.failed)} left out" if cache.failed else ""),
+            soft_wrap=True,
+        )
+
+
+def train_diffusion(
+    recipe: Recipe,  # type: ignore[valid-type]
+    out: Path,
+    dry_run: bool = False,
+    deterministic: bool = False,
+    common: CommonOptions = Common(),
+) -> None:
+    """Train a diffusion model on cached latents. The same command again goes on where it stopped.
+
+    Args:
+        out: The run's folder.
+        dry_run: Print the settings and the number of parameters, and train nothing.
+        deterministic: On a GPU, take the slower kernels whose results repeat bit for bit.
+    """
+    assert isinstance(recipe, DiffusionRecipe)
+    if dry_run:
+        show_settings(recipe)
+        return
+    if deterministic:
+        repeat_bit_for_bit()
+    last = train_with_progress("training", recipe, out, common.device, common.dtype)
+    console.print(f"finished at step {recipe.steps}: {last}", soft_wrap=True)
+
+
+def generate(
+    prompts: tyro.conf.Positional[tuple[str, ...]],
+    model: Path,
+    out: Path,
+    number: Annotated[int, tyro.conf.arg(aliases=["-n"])] = 4,
+    steps: int = 30,
+    guidance: float = 3.0,
+    seed: int = 0,
+    frames: int | None = None,
+    size: tuple[int, int] | None = None,
+    fps: float | None = None,
+    vae: str | None = None,
+    common: CommonOptions = Common(),
+) -> None:
+    """Generate clips for prompts: a video each, and a contact sheet of all.
+
+    Args:
+        prompts: What to show, such as "a red disc moving left over coarse waves".
+        model: A diffusion run, a checkpoint of one, or an exported pipeline.
+        out: Folder of the videos and of contact-sheet.png.
+        number: Clips for each prompt.
+        steps: Steps of the sampler.
+        guidance: Classifier-free guidance; 1 is none.
+        seed: Seed of the noise.
+        frames: Frames of a clip; those of the training clips where not given.
+        size: Height and width; those of the training clips where not given.
+        fps: Frame rate of the videos; that of the training clips, or 8, where not given.
+        vae: The autoencoder, where it is not any more where it was when the latents were cached.
+    """
+    if not prompts or any(not prompt.strip() for prompt in prompts):
+        raise ValueError("give at least one prompt, none of them empty")
+    if number < 1:
+        raise ValueError(f"number must be at least 1, got {number}")
+    device = common.accelerator().device
+    folder = _checkpoint(model)
+    config = load_config(folder)
+    if (folder / "model_index.json").exists():
+        pipeline = load_pipeline(folder, device)
+    else:
+        pipeline = assemble(folder, _vae(vae, device), device)
+    pipeline.to(dtype=common.torch_dtype)
+    shape = frames or config.frames, *(size or (config.height, config.width))
+    captions = [prompt for prompt in prompts for _ in range(number)]
+    with progress("generating", len(captions)) as advance:
+        clips = make_clips(
+            pipeline,
+            captions,
+            (shape[0], shape[1], shape[2]),
+            *(steps, guidance, seed),
+            on_clips=lambda done: advance(int(done), ""),
+        )
+    out.mkdir(parents=True, exist_ok=True)
+    rate = fps or config.fps or 8
+    for i, clip in enumerate(clips):
+        write_video(out / f"{i // number:02d}-{i % number:02d}.mp4", clip, rate)
+    sheet = out / "contact-sheet.png"
+    save_figure(contact_sheet(list(prompts), clips.unflatten(0, (-1, number))), sheet)
+    console.print(f"{len(clips)} clips in {out}, all of them in {sheet}", soft_wrap=True)
+
+
+def export(
+    model: tyro.conf.Positional[Path],
+    out: tyro.conf.Positional[Path],
+    vae: str | None = None,
+    common: CommonOptions = Common(),
+) -> None:
+    """Write a diffusion run as one diffusers pipeline, the autoencoder with its statistics inside.
+
+    Args:
+        model: A diffusion run or a checkpoint of one.
+        out: The pipeline's folder: WanPipeline.from_pretrained(OUT), once ssvae is imported.
+        vae: The autoencoder, where it is not any more where it was when the latents were cached.
+    """
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise ValueError(f"{out} is there already and not an empty folder: choose another")
+    folder = _checkpoint(model)
+    pipeline = assemble(folder, _vae(vae, torch.device("cpu")))
+    pipeline.to(dtype=common.torch_dtype)
+    save_pipeline(pipeline, load_config(folder), out)
+    console.print(f"pipeline written to {out}", soft_wrap=True)
+
+
+def shape(
+    latents: tyro.conf.Positional[Path],
+    out: tyro.conf.Positional[Path],
+    map: Annotated[MapConfig, tyro.conf.arg(name="")] = MapConfig(power=1.25),
+) -> None:
+    """Fit an invertible map that changes the spectrum of a VAE's latents, not what they can say.
+
+    Args:
+        latents: A cache that cache-latents wrote.
+        out: The map, .safetensors, for train-diffusion --map; the pipeline undoes it.
+    """
+    if out.suffix != ".safetensors" or not out.parent.is_dir():
+        raise ValueError(f"a map is written as NAME.safetensors into a folder that is there: {out}")
+    save_map(LatentCache(latents).fit(map), out)
+    settings = ", ".join(f"{k} {v}" for k, v in dataclasses.asdict(map).items())
+    console.print(f"map of {settings} written to {out}", soft_wrap=True)
+
+
+def _checkpoint(model: Path) -> Path:
+    """The last checkpoint of a run; else the folder itself."""
+    if not model.is_dir():
+        raise ValueError(f"no model at {model}: give a diffusion run, a checkpoint or a pipeline")
+    found = checkpoints(model)
+    return found[-1][1] if found else model
+
+
+def _vae(path: str | None, device: torch.device):
+    return None if path is None else load_backbone(resolve_vae(path), device)

@@ -1,0 +1,165 @@
+"""From a run to a diffusers pipeline, and from captions to clips."""
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import FlowMatchEulerDiscreteScheduler, WanPipeline, WanTransformer3DModel
+from transformers import AutoModelForTextEncoding, AutoTokenizer
+
+from ssvae.data.seeds import generator_of
+from ssvae.diffusion.conditioning import (
+    attend_to_padding,
+    embed,
+    pretrained_encoder,
+    tokenize,
+)
+from ssvae.diffusion.mapped import load_map, with_statistics
+from ssvae.models.backbones import Backbone, load_backbone
+
+CONFIG = "pipeline.json"
+
+
+@dataclass(frozen=True)
+class PipelineConfig:
+    """What a diffusion model was trained on, and so what it makes unless told otherwise."""
+
+    frames: int
+    """Frames of a clip."""
+    height: int
+    width: int
+    fps: float | None
+    shift: float
+    """Shift of times towards noise."""
+    vae: str
+    """Folder or hub id of the VAE."""
+    text_encoder: str | None = None
+    """Name or path of a frozen text encoder; None where it was trained along."""
+
+    def save(self, folder: Path) -> None:
+        """Write it into a checkpoint or a pipeline's folder."""
+        (folder / CONFIG).write_text(json.dumps(asdict(self), indent=2) + "\n")
+
+
+def load_config(folder: Path) -> PipelineConfig:
+    """What :meth:`PipelineConfig.save` wrote."""
+    try:
+        return PipelineConfig(**json.loads((folder / CONFIG).read_text()))
+    except (OSError, ValueError, TypeError) as error:
+        raise ValueError(
+            f"{folder} is neither a checkpoint of a diffusion model nor a pipeline that ssvae "
+            f"wrote: {error}"
+        ) from error
+
+
+def assemble(
+    checkpoint: Path, backbone: Backbone | None = None, device: torch.device | str = "cpu"
+) -> WanPipeline:
+    """The pipeline of a checkpoint, in float32: the running mean of the weights, with the VAE.
+
+    ``backbone`` is the VAE that made the latents; where None it is loaded from where it was then.
+    """
+    config = load_config(checkpoint)
+    if backbone is None:
+        try:
+            backbone = load_backbone(config.vae, device)
+        except ValueError as error:
+            raise ValueError(
+                f"the VAE that made the latents is not at {config.vae} any more ({error}): say "
+                "where it is with --vae"
+            ) from error
+    transformer = WanTransformer3DModel.from_pretrained(
+        checkpoint / "transformer", use_safetensors=True
+    )
+    if config.text_encoder is None:
+        text_encoder = AutoModelForTextEncoding.from_pretrained(checkpoint / "text_encoder").eval()
+        tokenizer = AutoTokenizer.from_pretrained(checkpoint / "tokenizer")
+    else:
+        tokenizer, text_encoder = pretrained_encoder(config.text_encoder, device)
+    pipeline = WanPipeline(
+        tokenizer=tokenizer,
+        text_encoder=text_encoder,
+        transformer=attend_to_padding(transformer).eval(),
+        vae=with_statistics(backbone, load_map(checkpoint / "map.safetensors")),  # type: ignore[arg-type]
+        scheduler=FlowMatchEulerDiscreteScheduler(shift=config.shift),
+    )
+    pipeline.set_progress_bar_config(disable=True)
+    return pipeline.to(device)
+
+
+def save_pipeline(pipeline: WanPipeline, config: PipelineConfig, out: str | Path) -> None:
+    """One folder that ``WanPipeline.from_pretrained`` reads once ``ssvae`` is imported."""
+    pipeline.save_pretrained(out, safe_serialization=True)
+    replace(config, vae="vae").save(Path(out))
+
+
+def load_pipeline(folder: Path, device: torch.device | str = "cpu") -> WanPipeline:
+    """A pipeline that :func:`save_pipeline` wrote."""
+    try:
+        pipeline = WanPipeline.from_pretrained(folder, use_safetensors=True)
+    except Exception as error:
+        raise ValueError(f"the pipeline in {folder} does not load: {error}") from error
+    attend_to_padding(pipeline.transformer)
+    pipeline.set_progress_bar_config(disable=True)
+    return pipeline.to(device)
+
+
+@torch.no_grad()
+def generate(
+    pipeline: WanPipeline,
+    captions: Sequence[str],
+    size: tuple[int, int, int],
+    steps: int = 30,
+    guidance: float = 3.0,
+    seed: int = 0,
+    batch_size: int = 16,
+    on_clips: Callable[[float], Any] | None = None,
+) -> torch.Tensor:
+    """A clip for each caption, (N, 3, T, H, W) in [-1, 1], on the CPU.
+
+    ``size`` is frames, height and width. The noise of clip i follows from ``seed`` and i alone, not from the batches, so two models with
+    latents of one shape start from the same. ``on_clips`` hears how many clips are done, parts of
+    them included. Raises a ValueError for clips that are not finite.
+    """
+    if steps < 1 or batch_size < 1:
+        raise ValueError(f"steps and batch_size must be at least 1, got {steps}, {batch_size}")
+    frames, height, width = size
+    tokenizer, encoder = pipeline.tokenizer, pipeline.text_encoder
+    clips = []
+    for start in range(0, len(captions), batch_size):
+        some = list(captions[start : start + batch_size])
+        # One row more, empty: both halves of the guidance are padded alike.
+        embedded = embed(encoder, *tokenize(tokenizer, [*some, ""]))
+        generators = [generator_of(seed, start + i) for i in range(len(some))]
+
+        def advance(
+            _: Any, step: int, __: Any, kwargs: Any, start: int = start, size: int = len(some)
+        ) -> Any:
+            if on_clips is not None:
+                on_clips(start + size * (step + 1) / steps)
+            return kwargs
+
+        video = pipeline(
+            prompt_embeds=embedded[:-1],
+            negative_prompt_embeds=embedded[-1:].expand(len(some), -1, -1),
+            height=height,
+            width=width,
+            num_frames=frames,
+            num_inference_steps=steps,
+            guidance_scale=guidance,
+            generator=generators,
+            output_type="pt",
+            callback_on_step_end=advance,  # pyright: ignore[reportArgumentType]  mistyped there
+        ).frames  # type: ignore[union-attr]
+        assert isinstance(video, torch.Tensor)
+        clips.append(video.float().cpu().transpose(1, 2) * 2 - 1)
+    made = torch.cat(clips)
+    if not torch.isfinite(made).all():
+        raise ValueError(
+            "the model made clips that are not finite: its weights are broken, or the dtype "
+            "overflows; try float32"
+        )
+    return made

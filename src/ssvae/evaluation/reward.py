@@ -1,0 +1,116 @@
+"""How well clips show what their captions ask for, and how near they are to true clips."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+
+from ssvae.data.world import Attributes, World
+from ssvae.evaluation.frechet import feature_statistics, frechet_distance
+from ssvae.evaluation.probe import HELD_OUT_SEED, KINDS, Probe
+from ssvae.spectra.channels import ChannelResult
+
+COARSE, FINE = ("colour", "direction"), ("shape", "texture")
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Scores of a set of clips; means over clips."""
+
+    reward: float
+    """Probability that the probe gives to what the caption asks for, the mean of the four."""
+    reward_error: float
+    """Standard error of the reward over clips."""
+    coarse: float
+    """The same of colour and direction."""
+    fine: float
+    """The same of shape and texture."""
+    rewards: dict[str, float]
+    """The same of each attribute."""
+    accuracy: dict[str, float]
+    """Share of clips in which the probe's first choice is what the caption asks for."""
+    frechet: float
+    """Fréchet distance on the probe's features to true clips."""
+    diversity: float
+    """Mean distance between the features of two clips, over that of true clips."""
+    clips: int
+
+
+@dataclass(frozen=True)
+class TrueClips:
+    """What the features of true clips are like."""
+
+    statistics: ChannelResult
+    spread: float
+    """Mean distance between the features of two clips."""
+
+
+@torch.no_grad()
+def features_of(probe: Probe, clips: torch.Tensor, batch_size: int = 128) -> torch.Tensor:
+    """Features (N, 64) of clips (N, 3, T, H, W) in [-1, 1]."""
+    device = next(probe.parameters()).device
+    return torch.cat([probe.features(part.to(device)).cpu() for part in clips.split(batch_size)])
+
+
+def _spread(features: torch.Tensor) -> float:
+    return float(torch.pdist(features.double()).mean())
+
+
+def true_clips(
+    probe: Probe,
+    frames: int = 9,
+    height: int = 32,
+    width: int = 32,
+    clips: int = 2048,
+    seed: int = HELD_OUT_SEED,
+) -> TrueClips:
+    """Features of clips of a world that no model has seen."""
+    world = World(frames, height, width, seed)
+    parts = [
+        features_of(probe, world.batch(range(i, min(i + 128, clips))).video)
+        for i in range(0, clips, 128)
+    ]
+    features = torch.cat(parts)
+    return TrueClips(feature_statistics(features), _spread(features))
+
+
+@torch.no_grad()
+def rewards_of(
+    probe: Probe, features: torch.Tensor, captions: Sequence[str]
+) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
+    """For each attribute and clip: the probability of what is asked for, and whether it wins."""
+    asked = Attributes.of(captions)
+    logits = probe.logits(features.to(next(probe.parameters()).device))
+    rewards, hits = {}, {}
+    for kind in KINDS:
+        wanted = getattr(asked, kind)
+        probabilities = logits[kind].float().softmax(1).cpu()
+        rewards[kind] = probabilities.gather(1, wanted[:, None])[:, 0]
+        hits[kind] = (probabilities.argmax(1) == wanted).float()
+    return rewards, hits
+
+
+def score_clips(
+    probe: Probe, clips: torch.Tensor, captions: Sequence[str], true: TrueClips
+) -> Scores:
+    """Score clips (N, 3, T, H, W) in [-1, 1] against their captions, those of the world."""
+    if len(clips) != len(captions):
+        raise ValueError(f"each clip needs a caption, got {len(clips)} and {len(captions)}")
+    features = features_of(probe, clips)
+    rewards, hits = rewards_of(probe, features, captions)
+
+    def mean(kinds: Sequence[str]) -> torch.Tensor:
+        return torch.stack([rewards[kind] for kind in kinds]).mean(0)
+
+    overall = mean(tuple(KINDS))
+    return Scores(
+        float(overall.mean()),
+        float(overall.std() / len(clips) ** 0.5),
+        float(mean(COARSE).mean()),
+        float(mean(FINE).mean()),
+        {kind: float(r.mean()) for kind, r in rewards.items()},
+        {kind: float(h.mean()) for kind, h in hits.items()},
+        frechet_distance(feature_statistics(features), true.statistics),
+        _spread(features) / true.spread,
+        len(clips),
+    )

@@ -1,0 +1,52 @@
+"""What every trainer's step has in common: the update, the terms, the learning rate."""
+
+import math
+
+import torch
+from accelerate import Accelerator
+from torch import nn
+
+
+def warmup_cosine(step: int, peak: float, final: float, warmup_steps: int, end: int) -> float:
+    """Linear warm-up from ``final`` to ``peak``, then a cosine back; ``step`` counts from 1."""
+    span = peak - final
+    if step <= warmup_steps:
+        return final + span * step / warmup_steps
+    done = (step - warmup_steps) / max(end - warmup_steps, 1)
+    return final + span * 0.5 * (1 + math.cos(math.pi * min(done, 1)))
+
+
+def update(
+    accelerator: Accelerator,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    loss: torch.Tensor,
+    max_grad_norm: float,
+) -> torch.Tensor:
+    """Backward pass and one update; the gradient's norm before it was clipped.
+
+    Where the loss or its gradient is not finite on any process, none of them updates.
+    """
+    grad_norm = torch.full_like(loss.detach(), math.nan)
+    if _everywhere(accelerator, torch.isfinite(loss)):
+        accelerator.backward(loss)
+        norm = accelerator.clip_grad_norm_(model.parameters(), max_grad_norm)
+        assert norm is not None
+        grad_norm = norm
+        # The same on all processes, for gradients are averaged over them.
+        if torch.isfinite(grad_norm):
+            optimizer.step()
+    optimizer.zero_grad()
+    return grad_norm
+
+
+def averaged(accelerator: Accelerator, terms: dict[str, torch.Tensor]) -> dict[str, float]:
+    """Scalars, each its mean over processes."""
+    values = torch.stack([value.detach().float() for value in terms.values()])
+    values = accelerator.reduce(values, "mean").tolist()  # type: ignore[union-attr]
+    return dict(zip(terms, values, strict=True))
+
+
+def _everywhere(accelerator: Accelerator, condition: torch.Tensor) -> bool:
+    holds = accelerator.reduce(condition.float(), "mean")
+    return bool(holds == 1)

@@ -1,0 +1,47 @@
+import math
+
+import pytest
+import torch
+from diffusers import FlowMatchEulerDiscreteScheduler
+
+from ssvae.diffusion.flow import draw_times, loss_by_time, noisy, shift_for, shifted
+
+
+def test_the_path_runs_from_data_to_noise():
+    x, n = torch.randn(3, 2, 1, 4, 4), torch.randn(3, 2, 1, 4, 4)
+    path = noisy(x, n, torch.tensor([0.0, 0.25, 1.0]))
+    assert torch.equal(path[0], x[0])
+    assert torch.allclose(path[1], 0.75 * x[1] + 0.25 * n[1])
+    assert torch.equal(path[2], n[2])
+
+
+@pytest.mark.parametrize("shift", [1.0, 3.0, 5.7])
+def test_the_shift_is_the_schedulers(shift):
+    scheduler = FlowMatchEulerDiscreteScheduler(shift=shift)
+    plain = FlowMatchEulerDiscreteScheduler(shift=1.0)
+    assert torch.allclose(shifted(plain.sigmas, shift), scheduler.sigmas, atol=1e-6)
+
+
+def test_shift_by_tokens():
+    assert shift_for(48) == 1.0
+    assert shift_for(4096) == 2.0
+    assert shift_for(32_760) == pytest.approx(5.66, abs=0.01)
+
+
+def test_times_are_logit_normal():
+    generator = torch.Generator().manual_seed(0)
+    t = draw_times(20_000, 0.5, 0.8, 1.0, generator)
+    logits = torch.logit(t.double())
+    assert float(logits.mean()) == pytest.approx(0.5, abs=0.02)
+    assert float(logits.std()) == pytest.approx(0.8, abs=0.02)
+    more = draw_times(20_000, 0.0, 1.0, 3.0, generator)
+    assert float(more.median()) == pytest.approx(3 * 0.5 / (1 + 2 * 0.5), abs=0.01)
+
+
+def test_loss_by_time_agrees_with_a_naive_form():
+    t = torch.tensor([0.0, 0.1, 0.3, 0.3, 0.99, 1.0])
+    losses = torch.tensor([1.0, 2.0, 3.0, 4.0, 5.0, 6.0])
+    sums, counts = loss_by_time(losses, t)
+    assert sums.tolist() == [3, 7, 0, 0, 11]
+    assert counts.tolist() == [2, 2, 0, 0, 2]
+    assert math.isnan(float((sums / counts)[2]))

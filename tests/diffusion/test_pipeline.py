@@ -1,0 +1,106 @@
+import dataclasses
+
+import pytest
+import torch
+from diffusers import WanPipeline
+
+from conftest_diffusion import small_recipe
+from ssvae.data.seeds import generator_of
+from ssvae.diffusion.latents import LatentCache
+from ssvae.diffusion.mapped import MappedAutoencoder, save_map
+from ssvae.diffusion.pipeline import (
+    assemble,
+    generate,
+    load_config,
+    load_pipeline,
+    save_pipeline,
+)
+from ssvae.diffusion.shaping import MapConfig
+from ssvae.models.backbones import load_backbone
+from ssvae.training import make_accelerator, train
+from ssvae.training.checkpoint import checkpoints
+
+CAPTIONS = ["a red disc moving left over coarse waves", "a blue cross moving up over fine waves"]
+SIZE = (9, 32, 32)
+
+
+def last(run):
+    return checkpoints(run)[-1][1]
+
+
+def test_a_clip_depends_on_its_place_and_seed_alone(run):
+    pipeline = assemble(last(run))
+    both = generate(pipeline, CAPTIONS, SIZE, steps=2)
+    assert both.shape == (2, 3, *SIZE)
+    assert both.abs().max() <= 1
+    one_by_one = generate(pipeline, CAPTIONS, SIZE, steps=2, batch_size=1)
+    assert torch.allclose(both, one_by_one, atol=1e-4)
+    assert not torch.allclose(both, generate(pipeline, CAPTIONS, SIZE, steps=2, seed=1), atol=1e-3)
+
+
+@pytest.mark.parametrize("mapped", [False, True])
+def test_an_export_loads_in_plain_diffusers(mapped, run, cache, tmp_path):
+    if mapped:
+        config = MapConfig(channels="principal", power=1.5, scramble=(1, 2, 2))
+        save_map(LatentCache(cache).fit(config), tmp_path / "map.safetensors")
+        recipe = small_recipe(cache, map=str(tmp_path / "map.safetensors"), steps=1)
+        train(recipe, tmp_path / "run", make_accelerator("cpu"))
+        run = tmp_path / "run"
+    ours = assemble(last(run))
+    clips = generate(ours, CAPTIONS, SIZE, steps=2, guidance=3.0)
+    save_pipeline(ours, load_config(last(run)), tmp_path / "pipeline")
+
+    plain = WanPipeline.from_pretrained(tmp_path / "pipeline")
+    assert isinstance(plain.vae, MappedAutoencoder) == mapped
+    generators = [generator_of(0, i) for i in range(2)]
+    frames = plain(
+        CAPTIONS,
+        height=32,
+        width=32,
+        num_frames=9,
+        num_inference_steps=2,
+        guidance_scale=3.0,
+        generator=generators,
+        output_type="pt",
+    ).frames
+    assert torch.allclose(frames.transpose(1, 2) * 2 - 1, clips, atol=1e-4)
+    again = generate(load_pipeline(tmp_path / "pipeline"), CAPTIONS, SIZE, steps=2, guidance=3.0)
+    assert torch.allclose(again, clips, atol=1e-4)
+
+
+def test_the_statistics_go_into_the_vae(run, cache):
+    pipeline, statistics = assemble(last(run)), LatentCache(cache).statistics
+    assert pipeline.vae.config.latents_mean == pytest.approx(statistics.mean.tolist(), abs=1e-5)
+    assert pipeline.vae.config.latents_std == pytest.approx(statistics.std.tolist(), rel=1e-4)
+
+
+def test_a_mapped_vae_undoes_its_map(vae_folder, cache, tmp_path):
+    backbone, latents = load_backbone(vae_folder), LatentCache(cache)
+    z = latents.latents([0, 1])
+    fitted = latents.fit(MapConfig(channels="whitened", power=0.5))
+    mapped = MappedAutoencoder.of(backbone, fitted)
+    assert torch.allclose(mapped.decode(fitted(z)).sample, backbone.decode(z), atol=1e-4)
+    clips = backbone.decode(z)
+    there = mapped.encode(clips).latent_dist.mode()
+    assert torch.allclose(there, fitted(backbone.encode(clips).mean), atol=1e-4)
+    mapped.save_pretrained(tmp_path / "mapped")
+    again = MappedAutoencoder.from_pretrained(tmp_path / "mapped")
+    assert torch.allclose(again.decode(fitted(z)).sample, backbone.decode(z), atol=1e-4)
+    assert again.backbone().latent_shape(*SIZE) == latents.shape
+
+
+def test_errors_say_what_to_do(run, tmp_path, vae_folder):
+    config = load_config(last(run))
+    copy = tmp_path / "checkpoint"
+    copy.mkdir()
+    for item in last(run).iterdir():
+        (copy / item.name).symlink_to(item)
+    (copy / "pipeline.json").unlink()
+    dataclasses.replace(config, vae=str(tmp_path / "gone")).save(copy)
+    with pytest.raises(ValueError, match="say where it is with --vae"):
+        assemble(copy)
+    assert generate(assemble(copy, load_backbone(vae_folder)), CAPTIONS[:1], SIZE, 1).shape[0] == 1
+    with pytest.raises(ValueError, match="neither a checkpoint of a diffusion model"):
+        assemble(tmp_path)
+    with pytest.raises(ValueError, match="at least 1, got 0"):
+        generate(assemble(last(run)), CAPTIONS, SIZE, steps=0)
