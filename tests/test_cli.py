@@ -9,9 +9,11 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
 
 from conftest import write
 from ssvae.data.video import probe
+from ssvae.diffusion.mapped import load_map
 
 SSVAE = str(Path(sys.executable).with_name("ssvae"))
 TINY = [
@@ -98,6 +100,10 @@ def test_from_latents_to_clips(run, tmp_path):
     assert "12 clips in" in ssvae(*encode)
     assert "12 clips in" in ssvae(*encode)  # once more: all is there
     ssvae("shape", cache, tmp_path / "map.safetensors", "--power", 1.5)
+    again = ("shape", run, tmp_path / "again.safetensors", "--power", 1.5, "--videos", "world")
+    ssvae(*again, "--clips", 12, "--size", 16, 16)
+    maps = [load_map(tmp_path / f"{name}.safetensors") for name in ("map", "again")]
+    assert torch.allclose(maps[0].gain, maps[1].gain, rtol=1e-3)
     command = ("train-diffusion", "dit-tiny", "--latents", cache, "--out", diffusion, *DIT)
     mapped = ("--map", tmp_path / "map.safetensors")
     assert "M parameters" in ssvae(*command, *mapped, "--dry-run")
@@ -179,6 +185,7 @@ def test_demo(tmp_path):
         (["train-probe", "--out", "p.pt"], "NAME.safetensors"),
         (["bench", "diffusability", "--seeds", "1,1"], "different numbers"),
         (["bench", "diffusability", "--vae", "a=x"], "at least two autoencoders"),
+        (["bench", "diffusability", "--vae", "a=x", "--vae", "b=y"], "no model at x"),
         (["bench", "interventions", "--steps", "20", "10"], "rising numbers"),
     ],
 )

@@ -61,6 +61,10 @@ def run_demo(
 ) -> Path:
     """Train both VAEs, and a diffusion model on the latents of each; compare them, write ``out/report.html``; goes on where it was stopped."""
     began = time.monotonic()
+    if diffusion_steps < 4:
+        raise ValueError(f"diffusion-steps must be at least 4, got {diffusion_steps}")
+    if make_accelerator(device, dtype).num_processes > 1:
+        raise ValueError("the demo runs in one process: start it without torchrun")
     videos = videos or real_videos()
     for video in videos:
         probe(video)  # a wrong path should not wait for the end of the training
@@ -80,8 +84,6 @@ def run_demo(
     world = World(clip.frames, clip.height, clip.width, HELD_OUT_SEED)
     held_out = [world.batch(range(i, i + 32)) for i in range(0, HELD_OUT_CLIPS, 32)]
     real = [_real_clip(video) for video in videos]
-    if diffusion_steps < 4:
-        raise ValueError(f"diffusion-steps must be at least 4, got {diffusion_steps}")
     quarters = tuple(diffusion_steps * i // 4 for i in range(1, 5))
     scale = dataclasses.replace(
         mini(),
@@ -89,7 +91,7 @@ def run_demo(
         evaluations=quarters,
         evaluation=Evaluation(samples=SAMPLES),
     )
-    learned = _learn(out, scale, seed, device, dtype)
+    learned = _learn(out, scale, recipes[BASELINE].steps, seed, device, dtype)
     return _report(out, recipes, vaes, held_out, real, videos, seconds, began, learned)
 
 
@@ -106,18 +108,20 @@ class Learned:
     seconds: float
 
 
-def _learn(out: Path, scale: Scale, seed: int, device: str, dtype: str) -> Learned:
-    """Train the same diffusion model on the latents of each VAE."""
+def _learn(out: Path, scale: Scale, vae_steps: int, seed: int, device: str, dtype: str) -> Learned:
+    """Train the same diffusion model on the latents of each VAE, after that many steps of it."""
     began, accelerator = time.monotonic(), make_accelerator(device, dtype)
     judge = Judge(scale.evaluation, scale.size, None, accelerator.device)
     ceilings, jobs = {}, []
     for name, folder in FOLDERS.items():
         vae = resolve_vae(str(out / folder))
-        latents = out / "runs" / f"latents-{folder.name}"
+        name_of_run = f"{folder.name}-{vae_steps}"
+        latents = out / "runs" / f"latents-{name_of_run}"
         backbone = encode(scale, vae, latents, accelerator)
-        ceilings[name] = judge.measure(backbone)["ceiling"]["reward"]
-        jobs.append(Job(out / "runs" / f"diffusion-{folder.name}", Variant(vae, latents), seed))
-    rows = learn_all(jobs, scale, Options(out, out / "runs", (seed,), device, dtype))
+        ceilings[name] = judge.ceiling(backbone).reward
+        run = out / "runs" / f"diffusion-{name_of_run}"
+        jobs.append(Job(run, Variant(vae, latents), seed))
+    rows = learn_all(jobs, scale, Options(out, out / "runs", (seed,), device, dtype), judge)
     samples = [load_file(job.run / "samples.safetensors")["clips"][:SHOWN] for job in jobs]
     return Learned(
         dict(zip(FOLDERS, rows, strict=True)),

@@ -16,7 +16,7 @@ from ssvae.diffusion.pipeline import (
     save_pipeline,
 )
 from ssvae.diffusion.shaping import MapConfig
-from ssvae.models.backbones import load_backbone
+from ssvae.models.backbones import Backbone, load_backbone
 from ssvae.training import make_accelerator, train
 from ssvae.training.checkpoint import checkpoints
 
@@ -87,6 +87,19 @@ def test_a_mapped_vae_undoes_its_map(vae_folder, cache, tmp_path):
     again = MappedAutoencoder.from_pretrained(tmp_path / "mapped")
     assert torch.allclose(again.decode(fitted(z)).sample, backbone.decode(z), atol=1e-4)
     assert again.backbone().latent_shape(*SIZE) == latents.shape
+
+
+def test_a_mapped_export_in_bfloat16(run, cache, tmp_path):
+    pipeline = assemble(last(run))
+    tilted = LatentCache(cache).fit(MapConfig(power=1.5))
+    mapped = MappedAutoencoder.of(Backbone(pipeline.vae), tilted)
+    pipeline.register_modules(vae=mapped)
+    save_pipeline(pipeline, load_config(last(run)), tmp_path / "pipeline")
+    half = load_pipeline(tmp_path / "pipeline", dtype=torch.bfloat16)
+    assert torch.equal(half.vae.map.gain, tilted.gain)
+    clips = generate(half, CAPTIONS, SIZE, steps=2)
+    exact = generate(pipeline, CAPTIONS, SIZE, steps=2)
+    assert (clips - exact).abs().mean() < 0.02
 
 
 def test_errors_say_what_to_do(run, tmp_path, vae_folder):

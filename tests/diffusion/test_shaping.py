@@ -126,5 +126,10 @@ def test_what_does_not_fit_is_refused(latents, tmp_path):
         fit(latents, dataclasses.replace(MapConfig(), power=9))
     with pytest.raises(ValueError, match="nearly singular"):
         LatentMap(torch.zeros(2), torch.ones(2, 2))
+    with pytest.raises(ValueError, match="more than 1000: choose a power nearer to 1"):
+        fit(inverse_dct3(dct3(latents) * 10 ** -torch.arange(8.0)), MapConfig(power=3.0))
+    (tmp_path / "notes.safetensors").write_text("no map")
+    with pytest.raises(ValueError, match="is no map of latents"):
+        load_map(tmp_path / "notes.safetensors")
     with pytest.raises(ValueError, match="no map at"):
         load_map(tmp_path / "none.safetensors")

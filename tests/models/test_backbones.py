@@ -44,7 +44,7 @@ def hunyuan():
     )
 
 
-def ltx():
+def ltx(**changes):
     return AutoencoderKLLTXVideo(
         latent_channels=8,
         block_out_channels=(8, 8, 8, 8),
@@ -56,6 +56,7 @@ def ltx():
         decoder_inject_noise=(False,) * 5,
         upsample_residual=(False,) * 4,
         upsample_factor=(1,) * 4,
+        **changes,
     )
 
 
@@ -101,6 +102,10 @@ def test_what_does_not_fit_is_refused(tmp_path):
         Backbone(wan()).encode(torch.zeros(1, 3, 8, 32, 32))
     with pytest.raises(ValueError, match="a VAE must be one of AutoencoderKLSSVAE"):
         Backbone(torch.nn.Linear(1, 1))  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="timestep_conditioning"):
+        Backbone(ltx(timestep_conditioning=True))
+    with pytest.raises(ValueError, match="the model in /no/such/folder does not load"):
+        load_backbone("/no/such/folder")
     (tmp_path / "config.json").write_text('{"_class_name": "UNet2DModel"}')
     with pytest.raises(ValueError, match="does not load: its config.json is of UNet2DModel"):
         load_backbone(tmp_path)

@@ -15,7 +15,8 @@ from ssvae.bench.stages import Judge, write_cache
 from ssvae.bench.summary import Curves, summarise
 from ssvae.console import progress, train_with_progress
 from ssvae.data.files import write_text
-from ssvae.diffusion.latents import CacheConfig
+from ssvae.diffusion.latents import CacheConfig, LatentCache
+from ssvae.diffusion.shaping import LatentMap
 from ssvae.models.backbones import Backbone, load_backbone
 from ssvae.training.checkpoint import find_vae, resolve_vae
 
@@ -30,14 +31,11 @@ def run_diffusability(
     ``vaes`` (names to folders or hub ids) replaces the four variants that are trained else; the
     one called baseline, or the first, is what the others are compared with.
     """
+    vaes = {name: resolve_vae(path) for name, path in vaes.items()}
     check_plan(options.work, scale, options, vaes)
     judge = Judge(scale.evaluation, scale.size, options.probe, accelerator.device)
     trained = [0] if vaes or not scale.vae_for_each_seed else list(options.seeds)
-    found = {
-        seed: {name: resolve_vae(path) for name, path in vaes.items()}
-        or train_vaes(scale, options, seed)
-        for seed in trained
-    }
+    found = {seed: vaes or train_vaes(scale, options, seed) for seed in trained}
     names = list(found[trained[0]])
     baseline = BASELINE if BASELINE in names else names[0]
 
@@ -48,7 +46,8 @@ def run_diffusability(
             folder = options.work / "latents" / f"{name}-{seed}"
             variants[name, seed] = Variant(vae, folder)
             backbone = encode(scale, vae, folder, accelerator)
-            measures[name].append(remembered(folder.with_suffix(".json"), judge, backbone))
+            path, plain = folder.with_suffix(".json"), LatentCache(folder).fit()
+            measures[name].append(remembered(path, judge, backbone, plain))
     jobs = [
         Job(
             options.work / "diffusion" / f"{name}-{seed}",
@@ -58,7 +57,9 @@ def run_diffusability(
         for seed in options.seeds
         for name in names
     ]
-    curves = Curves(baseline, options.seeds, by_variant(names, learn_all(jobs, scale, options)))
+    curves = Curves(
+        baseline, options.seeds, by_variant(names, learn_all(jobs, scale, options, judge))
+    )
     summary = summarise(curves, measures, trained)
     protocol = {"evaluation": dataclasses.asdict(scale.evaluation), "vaes": dict(vaes) or "trained"}
     return write_results(summary, curves, measures, judge, protocol, options)
@@ -121,10 +122,12 @@ def by_variant(names: Sequence[str], rows: Sequence[Any]) -> dict[str, list[Any]
     return {name: list(rows[i :: len(names)]) for i, name in enumerate(names)}
 
 
-def remembered(path: Path, judge: Judge, backbone: Backbone) -> dict[str, Any]:
+def remembered(
+    path: Path, judge: Judge, backbone: Backbone, latent_map: LatentMap
+) -> dict[str, Any]:
     """What a VAE can do, measured once."""
     if not path.exists():
-        write_text(path, json.dumps(judge.measure(backbone)))
+        write_text(path, json.dumps(judge.measure(backbone, latent_map)))
     return json.loads(path.read_text())
 
 

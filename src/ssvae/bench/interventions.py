@@ -18,7 +18,7 @@ from ssvae.bench.stages import Judge
 from ssvae.bench.summary import Curves, summarise
 from ssvae.console import train_with_progress
 from ssvae.diffusion.latents import LatentCache
-from ssvae.diffusion.mapped import MappedAutoencoder, save_map
+from ssvae.diffusion.mapped import MappedAutoencoder, load_map, save_map
 from ssvae.diffusion.shaping import LatentMap, MapConfig
 from ssvae.training.checkpoint import find_vae, resolve_vae
 
@@ -42,28 +42,32 @@ def run_interventions(
 
     ``vae`` is a folder or a hub id; where None the baseline of the scale is trained.
     """
+    vae = resolve_vae(vae) if vae else None
     check_plan(options.work, scale, options, {"vae": vae, "maps": sorted(MAPS)})
     judge = Judge(scale.evaluation, scale.size, options.probe, accelerator.device)
-    where = resolve_vae(vae) if vae else _train(scale, options)
+    where = vae or _train(scale, options)
     folder = options.work / "latents" / "vae"
     backbone = encode(scale, where, folder, accelerator)
     cache, variants, measures, errors = LatentCache(folder), {}, {}, {}
+    C = cache.shape[0]
+    identity = LatentMap(torch.zeros(C), torch.eye(C))
     for name, config in MAPS.items():
         path = folder.with_name(f"{name}.safetensors")
-        fitted = cache.fit(config)
         if not path.exists():
-            save_map(fitted, path)
+            save_map(cache.fit(config), path)
+        fitted = load_map(path)
         variants[name] = Variant(where, folder, path)
         errors[name] = round_trip(fitted, cache)
+        # Measured through the map: its spectra, and the ceiling, which must be that of all.
         mapped = MappedAutoencoder.of(backbone, fitted).backbone()
-        measures[name] = [remembered(path.with_suffix(".json"), judge, mapped)]
+        measures[name] = [remembered(path.with_suffix(".json"), judge, mapped, identity)]
     jobs = [
         Job(options.work / "diffusion" / f"{name}-{seed}", variants[name], seed)
         for seed in options.seeds
         for name in MAPS
     ]
     curves = Curves(
-        BASELINE, options.seeds, by_variant(list(MAPS), learn_all(jobs, scale, options))
+        BASELINE, options.seeds, by_variant(list(MAPS), learn_all(jobs, scale, options, judge))
     )
     summary = summarise(curves, measures, [0])
     for name, config in MAPS.items():

@@ -64,11 +64,11 @@ class Job:
         )
 
 
-def learn_all(jobs: Sequence[Job], scale: Scale, options: Options) -> list[list[dict[str, Any]]]:
+def learn_all(
+    jobs: Sequence[Job], scale: Scale, options: Options, judge: Judge
+) -> list[list[dict[str, Any]]]:
     """Train and score every job, or go on; the rows of each."""
     if options.jobs == 1:
-        accelerator = make_accelerator(options.device, options.dtype)
-        judge = Judge(scale.evaluation, scale.size, options.probe, accelerator.device)
         rows = []
         for job in jobs:
             with progress(f"diffusion: {job.run.name}", max(scale.evaluations)) as advance:
@@ -91,6 +91,8 @@ def learn_all(jobs: Sequence[Job], scale: Scale, options: Options) -> list[list[
                     advance(sum(map(_steps_done, jobs)), f"{finished} of {len(jobs)} runs done")
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
+            for worker in multiprocessing.active_children():
+                worker.terminate()
             raise
     return [future.result() for future in futures]
 
@@ -105,10 +107,15 @@ def _start(threads: int) -> None:
     configure_logging(debug=False)
 
 
+_judge: Judge | None = None  # of a worker process
+
+
 def _work(job: Job, scale: Scale, options: Options) -> list[dict[str, Any]]:
-    device = make_accelerator(options.device, options.dtype).device
-    judge = Judge(scale.evaluation, scale.size, options.probe, device)
-    return _learn(job, scale, options, judge, None)
+    global _judge
+    if _judge is None:
+        device = make_accelerator(options.device, options.dtype).device
+        _judge = Judge(scale.evaluation, scale.size, options.probe, device)
+    return _learn(job, scale, options, _judge, None)
 
 
 def _learn(

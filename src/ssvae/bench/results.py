@@ -4,32 +4,20 @@ import json
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
+import numpy as np
 import torch
 from safetensors.torch import load_file
 
+from ssvae.bench.learning import Options
 from ssvae.bench.stages import SHOWN, Judge
 from ssvae.bench.summary import Curves
 from ssvae.data import write_video
+from ssvae.data.files import write_text
 from ssvae.report.figures import Band, Spectra, diffusability_figure, save_figure, to_svg
 from ssvae.report.html import grid
 from ssvae.report.tables import interval, markdown, number, percent
-
-
-class Places(Protocol):
-    """Where a benchmark works."""
-
-    @property
-    def out(self) -> Path:
-        """Folder of the results."""
-        ...
-
-    @property
-    def work(self) -> Path:
-        """Folder of the runs."""
-        ...
-
 
 NOISE = "0.3"  # deviation of the noise on the latents, for the table
 Measures = Mapping[str, Sequence[Mapping[str, Any]]]
@@ -41,13 +29,13 @@ def write_results(
     measures: Measures,
     judge: Judge,
     protocol: Mapping[str, Any],
-    places: Places,
+    places: Options,
 ) -> dict[str, Any]:
     """Write everything into the folder of the results; the summary."""
     out = places.out
     (out / "configs").mkdir(parents=True, exist_ok=True)
     summary = summary | {"protocol": {**protocol, **_provenance()}}
-    (out / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
+    write_text(out / "summary.json", json.dumps(summary, indent=2) + "\n")
     losses = {
         name: [
             losses_by_time(places.work / "diffusion" / f"{name}-{seed}", curves.steps[-1])
@@ -99,15 +87,16 @@ def figure_of(curves: Curves, measures: Measures):
     """The three panels: frequency spectrum, channel spectrum, reward over steps."""
     spectra, bands = {}, {}
     for name in curves.rows:
-        first = measures[name][0]["analysis"]
-        spectra[name] = Spectra(first["curve"], first["explained"])
-        reward = curves.of(name, "reward")
+        its = measures[name]
+        means = [
+            np.mean([m["analysis"][curve] for m in its], 0) for curve in ("curve", "explained")
+        ]
+        spectra[name] = Spectra(*(mean.tolist() for mean in means))
+        points = curves.over_steps(name, "reward")
         bands[name] = Band(
             curves.steps,
-            reward.mean(0).tolist(),
-            reward.min(0).tolist(),
-            reward.max(0).tolist(),
-            measures[name][0]["ceiling"]["reward"],
+            *zip(*((p.value, p.low or p.value, p.high or p.value) for p in points), strict=True),
+            ceiling=float(np.mean([m["ceiling"]["reward"] for m in its])),
         )
     return diffusability_figure(spectra, bands)
 
@@ -147,7 +136,7 @@ def table(summary: Mapping[str, Any]) -> str:
     )
 
 
-def _write_samples(curves: Curves, judge: Judge, places: Places) -> None:
+def _write_samples(curves: Curves, judge: Judge, places: Options) -> None:
     """The same captions and noise through every variant: a video and their captions."""
     seed, named = curves.seeds[0], []
     for name in curves.rows:

@@ -14,7 +14,9 @@ from safetensors.torch import save_file
 from ssvae.data import World, open_source
 from ssvae.data.files import write_text
 from ssvae.diffusion.latents import CacheConfig, LatentCache, cache_latents, finish_cache
+from ssvae.diffusion.mapped import MappedAutoencoder
 from ssvae.diffusion.pipeline import assemble, generate
+from ssvae.diffusion.shaping import LatentMap
 from ssvae.evaluation.probe import load_probe
 from ssvae.evaluation.reward import Scores, TrueClips, score_clips, true_clips
 from ssvae.models.backbones import Backbone
@@ -60,20 +62,31 @@ class Judge:
         """Scores of a clip for each caption."""
         return score_clips(self.probe, clips, self.captions, self.true)
 
-    def measure(self, backbone: Backbone) -> dict[str, Any]:
+    def ceiling(self, backbone: Backbone) -> Scores:
+        """Scores of reconstructions of true clips: no diffusion model on this VAE can pass them."""
+        return self.score(torch.cat(_reconstructed(backbone, self._videos())))
+
+    def _videos(self) -> list[torch.Tensor]:
+        """The true clips of the captions, in batches."""
+        n, world = self.evaluation.samples, World(*self.size, CAPTIONS_SEED)
+        return [world.batch(range(i, min(i + 32, n))).video for i in range(0, n, 32)]
+
+    def measure(self, backbone: Backbone, latent_map: LatentMap) -> dict[str, Any]:
         """What a VAE can do: the scores of its reconstructions of true clips (the ceiling that a
         diffusion model on it cannot pass), their PSNR, and the analysis of its latents.
+
+        Noise for the robustness is added where the diffusion model leaves it, to mapped latents.
         """
-        n = self.evaluation.samples
-        world = World(*self.size, CAPTIONS_SEED)
-        videos = [world.batch(range(i, min(i + 32, n))).video for i in range(0, n, 32)]
-        made = [backbone.decode(backbone.encode(v).mean).float().cpu() for v in videos]
+        videos = self._videos()
+        made = _reconstructed(backbone, videos)
         decibels = torch.cat([psnr(a, b) for a, b in zip(made, videos, strict=True)])
+        mapped = MappedAutoencoder.of(backbone, latent_map)
+        robustness = analyze(mapped, videos).summary()["robustness"]
         return {
             "ceiling": asdict(self.score(torch.cat(made))),
             "psnr": float(decibels.mean()),
-            "psnr_error": float(decibels.std() / n**0.5),
-            "analysis": analyze(backbone.vae, videos).summary(),
+            "psnr_error": float(decibels.std() / len(decibels) ** 0.5),
+            "analysis": analyze(backbone.vae, videos).summary() | {"robustness": robustness},
         }
 
     def sample(self, checkpoint: Path, backbone: Backbone) -> torch.Tensor:
@@ -85,6 +98,10 @@ class Judge:
         )
 
 
+def _reconstructed(backbone: Backbone, videos: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+    return [backbone.decode(backbone.encode(v).mean).float().cpu() for v in videos]
+
+
 def write_cache(
     backbone: Backbone,
     out: Path,
@@ -93,7 +110,13 @@ def write_cache(
     on_clips: Callable[[int], Any] | None = None,
 ) -> LatentCache:
     """The cache in ``out``, written unless it is there, by all processes together."""
-    if not (out / "index.json").exists():
+    if (out / "index.json").exists():
+        if LatentCache(out).config != config:
+            raise ValueError(
+                f"the cache in {out} is of other settings, or of another state of the VAE: choose "
+                "another folder, or remove that one"
+            )
+    else:
         size = config.frames, config.height, config.width
         source = open_source(config.data, *size, config.fps, config.seed, accelerator.device)
         share = accelerator.process_index, accelerator.num_processes
@@ -126,6 +149,7 @@ def learning_curve(
             continue
         part = dataclasses.replace(recipe, steps=steps)
         checkpoint = train(part, run, accelerator, on_step)
+        accelerator.free_memory()  # of the trainer that is done
         clips = judge.sample(checkpoint, backbone)
         scores = judge.score(clips)
         if steps == max(evaluations):

@@ -45,6 +45,14 @@ class Curves:
         runs = {"it": self.of(variant, quantity)}
         return bootstrap(runs, lambda means: float(means["it"][-1]))
 
+    def over_steps(self, variant: str, quantity: str) -> list[Interval]:
+        """A quantity at each evaluation, over seeds."""
+        runs = {"it": self.of(variant, quantity)}
+        return [
+            bootstrap(runs, lambda means, i=i: float(means["it"][i]))
+            for i in range(len(self.steps))
+        ]
+
     def gain(self, variant: str, quantity: str = "reward") -> Interval:
         """Where a variant ends over where the baseline ends, less 1."""
         return self._against(variant, quantity, lambda b, v: float(v[-1] / b[-1] - 1))

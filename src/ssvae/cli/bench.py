@@ -49,7 +49,7 @@ def train_probe(
 def diffusability(
     scale: Literal["mini", "small"] = "mini",
     seeds: Seeds = "0,1,2",
-    vae: tuple[str, ...] = (),
+    vae: tyro.conf.UseAppendAction[tuple[str, ...]] = (),
     out: Path | None = None,
     work: Path | None = None,
     steps: tuple[int, ...] = (),
@@ -64,7 +64,7 @@ def diffusability(
     Args:
         scale: mini, under an hour on two cores, or small, for a GPU.
         seeds: Seeds of the diffusion models, and at small of the VAEs.
-        vae: NAME=PATH for each VAE to compare instead of training four: runs, model folders or hub
+        vae: NAME=PATH, the option once for each VAE to compare instead of training four: runs, model folders or hub
             ids. The one called baseline, or the first, is what others are compared with.
         out: Folder of the results; results/diffusability-SCALE where not given.
         work: Folder of the runs; runs/diffusability-SCALE where not given.
@@ -129,6 +129,8 @@ def _options(
         numbers = ()
     if not numbers or len(set(numbers)) < len(numbers) or min(numbers) < 0:
         raise ValueError(f"--seeds takes different numbers of at least 0, as 0,1,2; got {seeds!r}")
+    if common.accelerator().num_processes > 1:
+        raise ValueError("a benchmark runs in one process: use --jobs instead of torchrun")
     if jobs < 1:
         raise ValueError(f"--jobs must be at least 1, got {jobs}")
     return Options(

@@ -15,10 +15,11 @@ from ssvae.diffusion.latents import cache_latents as encode_all
 from ssvae.diffusion.mapped import save_map
 from ssvae.diffusion.pipeline import assemble, load_config, load_pipeline, save_pipeline
 from ssvae.diffusion.pipeline import generate as make_clips
-from ssvae.diffusion.shaping import MapConfig
+from ssvae.diffusion.shaping import MapConfig, fit_map
 from ssvae.models.backbones import load_backbone
 from ssvae.recipes import DIFFUSION_RECIPES
 from ssvae.report.figures import contact_sheet, save_figure
+from ssvae.spectra import ChannelSpectrum
 from ssvae.training import repeat_bit_for_bit
 from ssvae.training.checkpoint import checkpoints, resolve_vae
 from ssvae.training.diffusion import DiffusionRecipe
@@ -138,10 +139,11 @@ def generate(
     folder = _checkpoint(model)
     config = load_config(folder)
     if (folder / "model_index.json").exists():
-        pipeline = load_pipeline(folder, device)
+        if vae is not None:
+            raise ValueError("an exported pipeline holds its own VAE: leave out --vae")
+        pipeline = load_pipeline(folder, device, common.torch_dtype)
     else:
-        pipeline = assemble(folder, _vae(vae, device), device)
-    pipeline.to(dtype=common.torch_dtype)
+        pipeline = assemble(folder, _vae(vae, device), device, common.torch_dtype)
     shape = frames or config.frames, *(size or (config.height, config.width))
     captions = [prompt for prompt in prompts for _ in range(number)]
     with progress("generating", len(captions)) as advance:
@@ -177,26 +179,56 @@ def export(
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise ValueError(f"{out} is there already and not an empty folder: choose another")
     folder = _checkpoint(model)
-    pipeline = assemble(folder, _vae(vae, torch.device("cpu")))
-    pipeline.to(dtype=common.torch_dtype)
+    pipeline = assemble(folder, _vae(vae, torch.device("cpu")), dtype=common.torch_dtype)
     save_pipeline(pipeline, load_config(folder), out)
     console.print(f"pipeline written to {out}", soft_wrap=True)
 
 
 def shape(
-    latents: tyro.conf.Positional[Path],
+    model: tyro.conf.Positional[str],
     out: tyro.conf.Positional[Path],
-    map: Annotated[MapConfig, tyro.conf.arg(name="")] = MapConfig(power=1.25),
+    videos: str | None = None,
+    clips: int = 256,
+    frames: int = 9,
+    size: tuple[int, int] = (32, 32),
+    fps: float | None = None,
+    seed: int = 0,
+    map: Annotated[MapConfig, tyro.conf.arg(name="")] = MapConfig(power=1.5),
+    common: CommonOptions = Common(),
 ) -> None:
     """Fit an invertible map that changes the spectrum of a VAE's latents, not what they can say.
 
+    train-diffusion --map learns the mapped latents, and the pipeline undoes the map: for VAEs that
+    nobody can train again. A map that tilts frequencies is for latents of one size.
+
     Args:
-        latents: A cache that cache-latents wrote.
-        out: The map, .safetensors, for train-diffusion --map; the pipeline undoes it.
+        model: A VAE, with --videos; or a cache that cache-latents wrote.
+        out: The map, .safetensors.
+        videos: "world", or a folder of videos: what a VAE encodes to fit the map.
+        clips: Number of clips to encode.
+        frames: Frames a clip.
+        size: Height and width that clips are resized and cropped to.
+        fps: Frame rate that videos are resampled to; each video's own where not given.
+        seed: Seed of the draw of clips.
     """
     if out.suffix != ".safetensors" or not out.parent.is_dir():
         raise ValueError(f"a map is written as NAME.safetensors into a folder that is there: {out}")
-    save_map(LatentCache(latents).fit(map), out)
+    if videos is None:
+        fitted = LatentCache(model).fit(map)
+    else:
+        device = common.accelerator().device
+        source = open_source(videos, frames, *size, fps, seed, device)
+        backbone = load_backbone(resolve_vae(model), device, common.torch_dtype)
+        parts, spectrum = [], ChannelSpectrum()
+        with progress("encoding", clips) as advance:
+            for start in range(0, clips, 16):
+                some = range(start, min(start + 16, clips))
+                parts.append(backbone.encode(source.batch(some).video).mean.float().cpu())
+                spectrum.update(parts[-1])
+                advance(some.stop, "")
+        latent_size = backbone.latent_shape(frames, *size)[1:]
+        fitted = fit_map(spectrum.result(), latent_size, map, parts)
+    save_map(fitted, out)
     settings = ", ".join(f"{k} {v}" for k, v in dataclasses.asdict(map).items())
     console.print(f"map of {settings} written to {out}", soft_wrap=True)
 

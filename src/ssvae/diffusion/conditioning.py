@@ -80,11 +80,13 @@ def byte_level_encoder(config: TextConfig) -> tuple[Any, UMT5EncoderModel]:
     return ByT5Tokenizer(), encoder
 
 
-def pretrained_encoder(name: str, device: torch.device | str) -> tuple[Any, Any]:
+def pretrained_encoder(
+    name: str, device: torch.device | str, dtype: torch.dtype = torch.float32
+) -> tuple[Any, Any]:
     """A text encoder of transformers and its tokenizer, by name or path, to embed with."""
     try:
         tokenizer = AutoTokenizer.from_pretrained(name)
-        encoder = AutoModelForTextEncoding.from_pretrained(name, use_safetensors=True)
+        encoder = AutoModelForTextEncoding.from_pretrained(name, dtype=dtype, use_safetensors=True)
     except Exception as error:
         raise ValueError(f"the text encoder {name} does not load: {error}") from error
     return tokenizer, encoder.to(device).eval().requires_grad_(False)
@@ -159,12 +161,12 @@ def attend_to_padding(transformer: WanTransformer3DModel) -> WanTransformer3DMod
 
 @torch.no_grad()
 def ignore_padding_at_first(transformer: WanTransformer3DModel) -> WanTransformer3DModel:
-    """Fresh weights under which the zeros behind a caption get little attention.
+    """Fresh weights under which the zeros behind a caption get less attention.
 
-    They are many more than its tokens and would drown them: with the usual weights nine tenths of
-    the attention go to padding, and hundreds of steps to unlearning it. A zero's key is the bias
-    alone, which normalisation blows up to full length; so a tiny bias in a random direction, and
-    queries that lean the other way, tell zeros from tokens.
+    They are many more than its tokens and drown them: with the usual weights nine tenths of the
+    attention go to padding, and hundreds of steps to unlearning it. All of a zero's key are biases,
+    small ones, which normalisation blows up to full length; so a little more bias, in a random
+    direction, and queries that lean the other way, weigh on zeros more than on tokens.
     """
     for block in transformer.blocks:
         attention: Any = block.attn2

@@ -3,7 +3,7 @@
 The folder holds ``index.json`` and shards of safetensors. A shard has ``latents`` (n, C, t, h, w)
 as the VAE gave them, ``captions`` (UTF-8 bytes, one behind the other), ``ends`` (n,), where each
 caption ends, and ``clips`` (n,), the clips' indices in the source. The index names the shards and
-holds all that was set, and the channels' statistics, by which latents are standardised when read.
+holds all that was set, and the channels' statistics, by which :meth:`LatentCache.fit` standardises.
 """
 
 import json
@@ -112,10 +112,15 @@ def cache_latents(
             continue
         stop = min(start + config.shard_clips, config.clips)
         if not (out / _statistics_name(number)).exists():
-            _write_shard(backbone, source, out, config, number, range(start, stop), shape)
+            report = _counting_from(done, on_clips)
+            _write_shard(backbone, source, out, config, number, range(start, stop), shape, report)
         done += stop - start
         if on_clips is not None:
             on_clips(done)
+
+
+def _counting_from(done: int, on_clips: Callable[[int], Any] | None) -> Callable[[int], Any]:
+    return lambda more: None if on_clips is None else on_clips(done + more)
 
 
 def _write_shard(
@@ -126,14 +131,16 @@ def _write_shard(
     number: int,
     clips: range,
     shape: tuple[int, ...],
+    on_clips: Callable[[int], Any],
 ) -> None:
-    latents, captions, kept, failed = [], [], [], []
+    latents, captions, kept, failed, spectrum = [], [], [], [], ChannelSpectrum()
     for start in clips[::BATCH]:
         indices = range(start, min(start + BATCH, clips.stop))
         batch = source.batch(indices)
         # One seed a clip: a sample does not depend on how clips fall into batches.
         z = _encode(backbone, batch.video, config, indices)
-        good = torch.isfinite(z.flatten(1)).all(1) & torch.isfinite(batch.video.flatten(1)).all(1)
+        good = torch.isfinite(z.flatten(1)).all(1)
+        good &= torch.isfinite(batch.video.flatten(1)).all(1).cpu()
         for i, fine in zip(indices, good.tolist(), strict=True):
             if fine:
                 kept.append(i)
@@ -145,10 +152,10 @@ def _write_shard(
                     *(i, config.data, batch.captions[i - start]),
                 )
         latents.append(z[good])
+        if good.any():
+            spectrum.update(z[good])
+        on_clips(indices.stop - clips.start)
     stacked = torch.cat(latents) if latents else torch.zeros(0, *shape)
-    spectrum = ChannelSpectrum()
-    if kept:
-        spectrum.update(stacked)
     ends = torch.tensor([len(c) for c in captions], dtype=torch.int64).cumsum(0)
     tensors = {
         "latents": stacked.contiguous(),
@@ -182,7 +189,7 @@ def _encode(
             for i in indices
         ]
     )
-    std = (0.5 * posterior.logvar).exp()  # type: ignore[attr-defined]
+    std = (0.5 * posterior.logvar).exp()
     return posterior.mean.float().cpu() + std.float().cpu() * noise
 
 
@@ -199,8 +206,11 @@ def finish_cache(out: str | Path, config: CacheConfig) -> "LatentCache":
         if not part["clips"]:
             continue
         shards.append({"file": _shard_name(number), "clips": part["clips"]})
-        with safe_open(out / _shard_name(number), "pt") as shard:
-            shape = shard.get_slice("latents").get_shape()[1:]
+        try:
+            with safe_open(out / _shard_name(number), "pt") as shard:
+                shape = shard.get_slice("latents").get_shape()[1:]
+        except (SafetensorError, OSError) as error:
+            raise _does_not_open(out / _shard_name(number), error) from error
         positions = part["clips"] * shape[1] * shape[2] * shape[3]
         mean, covariance = (
             torch.tensor(part[k], dtype=torch.float64) for k in ("mean", "covariance")
@@ -230,7 +240,9 @@ def _check_config(out: Path, config: CacheConfig) -> None:
     """A cache goes on under the settings it began with."""
     path, now = out / "config.json", json.loads(json.dumps(asdict(config)))
     if not path.exists():
-        foreign = [p.name for p in out.iterdir() if not p.name.startswith(".")]
+        # Another process of this run may have written the config just now.
+        ours = "config.json", "latents-"
+        foreign = [p for p in out.iterdir() if not p.name.startswith((".", *ours))]
         if foreign:
             raise ValueError(f"{out} holds other files and is no cache: choose an empty folder")
         _write_json(path, now)
@@ -320,8 +332,12 @@ class LatentCache:
             try:
                 self._open[which] = safe_open(self._files[which], "pt").__enter__()
             except (SafetensorError, OSError) as error:
-                raise ValueError(
-                    f"{self._files[which]} does not open ({error}): remove it and "
-                    f"{self._files[which].with_suffix('.json').name}, and write the cache again"
-                ) from error
+                raise _does_not_open(self._files[which], error) from error
         return self._open[which]
+
+
+def _does_not_open(shard: Path, error: Exception) -> ValueError:
+    return ValueError(
+        f"{shard} does not open ({error}): remove it, {shard.with_suffix('.json').name} and "
+        "index.json, and write the cache again"
+    )

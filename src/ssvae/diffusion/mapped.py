@@ -1,8 +1,9 @@
 """A VAE with a map of its latents inside: pipelines see mapped latents and know nothing of it."""
 
 import json
+import os
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import diffusers
 import torch
@@ -10,6 +11,7 @@ from diffusers.configuration_utils import ConfigMixin, register_to_config
 from diffusers.models.autoencoders.vae import DecoderOutput
 from diffusers.models.modeling_outputs import AutoencoderKLOutput
 from diffusers.models.modeling_utils import ModelMixin
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from ssvae.diffusion.shaping import LatentMap
@@ -26,7 +28,7 @@ class MappedAutoencoder(ModelMixin, ConfigMixin):
     :meth:`of`.
     """
 
-    _keep_in_fp32_modules = ("map",)
+    _keep_in_fp32_modules: ClassVar[list[str]] = ["map"]
 
     @register_to_config
     def __init__(
@@ -120,15 +122,20 @@ def with_statistics(backbone: Backbone, latent_map: LatentMap) -> ModelMixin:
 
 def save_map(latent_map: LatentMap, path: str | Path) -> None:
     """Write a map as safetensors."""
-    save_file({k: v.contiguous() for k, v in latent_map.state_dict().items()}, path)
+    path = Path(path)
+    partial = path.with_name(f".{path.name}.partial")
+    save_file({k: v.contiguous() for k, v in latent_map.state_dict().items()}, partial)
+    os.replace(partial, path)
 
 
 def load_map(path: str | Path) -> LatentMap:
     """Read a map that :func:`save_map` wrote."""
     if not Path(path).is_file():
         raise ValueError(f"no map at {path}: ssvae shape writes one")
-    state = load_file(path)
     try:
+        state = load_file(path)
         return LatentMap(state["mean"], state["matrix"], state.get("gain"), state.get("order"))
-    except KeyError as error:
-        raise ValueError(f"{path} is no map of latents: it has no tensor {error}") from error
+    except (KeyError, SafetensorError) as error:
+        raise ValueError(
+            f"{path} is no map of latents ({error}): ssvae shape writes one"
+        ) from error

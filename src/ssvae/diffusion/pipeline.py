@@ -56,29 +56,34 @@ def load_config(folder: Path) -> PipelineConfig:
 
 
 def assemble(
-    checkpoint: Path, backbone: Backbone | None = None, device: torch.device | str = "cpu"
+    checkpoint: Path,
+    backbone: Backbone | None = None,
+    device: torch.device | str = "cpu",
+    dtype: torch.dtype = torch.float32,
 ) -> WanPipeline:
-    """The pipeline of a checkpoint, in float32: the running mean of the weights, with the VAE.
+    """The pipeline of a checkpoint: the running mean of the weights, with the VAE.
 
     ``backbone`` is the VAE that made the latents; where None it is loaded from where it was then.
     """
     config = load_config(checkpoint)
     if backbone is None:
         try:
-            backbone = load_backbone(config.vae, device)
+            backbone = load_backbone(config.vae, device, dtype)
         except ValueError as error:
             raise ValueError(
                 f"the VAE that made the latents is not at {config.vae} any more ({error}): say "
                 "where it is with --vae"
             ) from error
     transformer = WanTransformer3DModel.from_pretrained(
-        checkpoint / "transformer", use_safetensors=True
+        checkpoint / "transformer", torch_dtype=dtype, use_safetensors=True
     )
     if config.text_encoder is None:
-        text_encoder = AutoModelForTextEncoding.from_pretrained(checkpoint / "text_encoder").eval()
+        text_encoder = AutoModelForTextEncoding.from_pretrained(
+            checkpoint / "text_encoder", dtype=dtype
+        ).eval()
         tokenizer = AutoTokenizer.from_pretrained(checkpoint / "tokenizer")
     else:
-        tokenizer, text_encoder = pretrained_encoder(config.text_encoder, device)
+        tokenizer, text_encoder = pretrained_encoder(config.text_encoder, device, dtype)
     pipeline = WanPipeline(
         tokenizer=tokenizer,
         text_encoder=text_encoder,
@@ -96,10 +101,12 @@ def save_pipeline(pipeline: WanPipeline, config: PipelineConfig, out: str | Path
     replace(config, vae="vae").save(Path(out))
 
 
-def load_pipeline(folder: Path, device: torch.device | str = "cpu") -> WanPipeline:
+def load_pipeline(
+    folder: Path, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32
+) -> WanPipeline:
     """A pipeline that :func:`save_pipeline` wrote."""
     try:
-        pipeline = WanPipeline.from_pretrained(folder, use_safetensors=True)
+        pipeline = WanPipeline.from_pretrained(folder, torch_dtype=dtype, use_safetensors=True)
     except Exception as error:
         raise ValueError(f"the pipeline in {folder} does not load: {error}") from error
     attend_to_padding(pipeline.transformer)

@@ -190,9 +190,16 @@ def frequency_gain(power: torch.Tensor, exponent: float) -> torch.Tensor:
     """Gains (T, H, W) that turn the amplitude a of each frequency into a^exponent, in scale.
 
     ``power`` is the cube of mean power; the total of power times gain squared stays that of
-    ``power``.
+    ``power``. A ValueError where the gains differ by more than 1000: in float32 the inverse would
+    not give back what was there.
     """
     floored = power.clamp(min=float(power.max()) * FLOOR**2)
+    spread = float(floored.max() / floored.min()) ** (abs(exponent - 1) / 2)
+    if spread > 1000:
+        raise ValueError(
+            f"power {exponent} asks for gains that differ by {spread:.0f} between frequencies, more "
+            "than 1000: choose a power nearer to 1"
+        )
     gain = floored.sqrt() ** (exponent - 1)
     return gain * (power.sum() / (power * gain.square()).sum()).sqrt()
 

@@ -44,11 +44,13 @@ def speedup(
     where ``other`` never reaches it.
     """
     target = start + share * (baseline[-1] - start)
+    # All begin at chance, so that a target passed before the first evaluation has a step too.
+    steps, baseline, other = [0, *steps], [start, *baseline], [start, *other]
     needed, reached = (
         steps_to_target(steps, baseline, target),
         steps_to_target(steps, other, target),
     )
-    return None if reached is None or needed is None else needed / reached
+    return needed / reached if needed and reached else None
 
 
 def bootstrap(

@@ -78,8 +78,8 @@ def train_probe(
     probe = Probe().to(device)
     optimizer = torch.optim.AdamW(probe.parameters(), 3e-3)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 3e-3, total_steps=steps)
-    world = World(seed=TRAINING_SEED + seed, device=device)
-    for step in range(steps):
+    world = World(seed=TRAINING_SEED, device=device)
+    for step in range(seed * steps, (seed + 1) * steps):  # another seed, other clips
         indices = range(step * batch_size, (step + 1) * batch_size)
         attributes = world.attributes(indices)
         logits = probe(world.batch(indices).video)
@@ -90,7 +90,7 @@ def train_probe(
         optimizer.step()
         schedule.step()
         if on_step is not None:
-            on_step(step + 1, float(loss.detach()))
+            on_step(step + 1 - seed * steps, float(loss.detach()))
     return probe.eval()
 
 

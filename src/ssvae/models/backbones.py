@@ -6,7 +6,7 @@ Shape legend: B clips, T frames, H, W pixels; C, t, h, w channels and sides of t
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import diffusers
 import torch
@@ -15,16 +15,6 @@ from diffusers.models.modeling_utils import ModelMixin
 from ssvae.models.autoencoder import AutoencoderKLSSVAE
 from ssvae.models.blocks import channels_last
 from ssvae.models.posterior import DiagonalGaussian
-
-
-class Posterior(Protocol):
-    """What encoding gives: a Gaussian over latents (B, C, t, h, w)."""
-
-    mean: torch.Tensor
-
-    def sample(self, generator: torch.Generator | None = None) -> torch.Tensor:
-        """A draw from it."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -72,6 +62,11 @@ def _hunyuan(config: Any) -> Layout:
 
 
 def _ltx(config: Any) -> Layout:
+    if config["timestep_conditioning"]:
+        raise ValueError(
+            "this AutoencoderKLLTXVideo decodes by a noise level too (timestep_conditioning), which "
+            "a plain VAE has not: choose one without"
+        )
     halvings = sum(config["spatio_temporal_scaling"])
     time = config["temporal_compression_ratio"] or config["patch_size_t"] * 2**halvings
     space = config["spatial_compression_ratio"] or config["patch_size"] * 2**halvings
@@ -120,7 +115,7 @@ class Backbone:
         return self.layout.channels, (frames - 1) // time + 1, height // side, width // side
 
     @torch.no_grad()
-    def encode(self, clips_BCTHW: torch.Tensor) -> Posterior:
+    def encode(self, clips_BCTHW: torch.Tensor) -> DiagonalGaussian:
         """Clips (B, 3, T, H, W) in [-1, 1] to a posterior over latents (B, C, t, h, w)."""
         self.latent_shape(*clips_BCTHW.shape[2:])
         clips = clips_BCTHW.to(self.vae.device, self.vae.dtype)
@@ -148,17 +143,18 @@ def load_backbone(
     its class, one of ``classes``. Nothing is unpickled: weights must be safetensors.
     """
     where: dict[str, Any] = {}
-    if not Path(path).is_dir() and len(parts := str(path).split("/")) > 2:
-        path, where = "/".join(parts[:2]), {"subfolder": "/".join(parts[2:])}
+    folder, parts = str(path), str(path).split("/")
+    if not Path(path).is_dir() and len(parts) > 2 and parts[0]:
+        folder, where = "/".join(parts[:2]), {"subfolder": "/".join(parts[2:])}
     try:
-        config = AutoencoderKLSSVAE.load_config(path, **where)
+        config = AutoencoderKLSSVAE.load_config(folder, **where)
         name = config.get("_class_name") if isinstance(config, dict) else None
-        if name not in classes:
+        if name is None or name not in classes:
             raise ValueError(f"its config.json is of {name}, expected {' or '.join(classes)}")
         own = name == AutoencoderKLSSVAE.__name__
         model: Any = AutoencoderKLSSVAE if own else getattr(diffusers, name)
         vae = model.from_pretrained(
-            path, torch_dtype=dtype, use_safetensors=True, low_cpu_mem_usage=False, **where
+            folder, torch_dtype=dtype, use_safetensors=True, low_cpu_mem_usage=False, **where
         )
     except Exception as error:
         raise ValueError(f"the model in {path} does not load: {error}") from error

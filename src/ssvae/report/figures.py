@@ -73,7 +73,11 @@ def diffusability_figure(spectra: Mapping[str, Spectra], bands: Mapping[str, Ban
             right.plot(band.steps, band.mean, "o-", ms=4, lw=2, color=colour, label=name)
             right.fill_between(band.steps, band.low, band.high, color=colour, alpha=0.15, lw=0)
             right.axhline(band.ceiling, color=colour, lw=1, ls=":")
-        right.set(title="Reward of generated clips", xlabel="diffusion steps", ylabel="reward")
+        right.set(
+            title="Reward of generated clips",
+            xlabel="diffusion steps",
+            ylabel="reward, with 95 % bands",
+        )
         right.legend(loc="lower right")
         highest = max(band.ceiling for band in bands.values())
         right.annotate(

@@ -6,11 +6,12 @@ import logging
 import math
 import os
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
 import torch
-from accelerate import Accelerator
+from accelerate import Accelerator, InitProcessGroupKwargs
 
 from ssvae.data.files import write_text
 from ssvae.training import checkpoint
@@ -75,7 +76,9 @@ def make_accelerator(device: str = "auto", dtype: str = "float32") -> Accelerato
     if device == "cuda" and not torch.cuda.is_available():
         raise ValueError("device cuda was asked for, but this torch sees no GPU: use --device cpu")
     precision = {"float32": "no", "bfloat16": "bf16"}[dtype]
-    return Accelerator(cpu=device == "cpu", mixed_precision=precision)
+    # One process may encode or embed for hours while others wait.
+    patience = InitProcessGroupKwargs(timeout=timedelta(days=1))
+    return Accelerator(cpu=device == "cpu", mixed_precision=precision, kwargs_handlers=[patience])
 
 
 def repeat_bit_for_bit() -> None:
@@ -173,6 +176,9 @@ def _check_config(out: Path, recipe: Recipe, done: int) -> None:
         return
     before = _flat(json.loads(path.read_text()))
     now = _flat(json.loads(json.dumps(dataclasses.asdict(recipe))))
+    # A run of an older version knows nothing of newer settings, and had them as they are by default.
+    usual = {f.name: f.default for f in dataclasses.fields(recipe)}
+    before = {k: usual[k] for k in now if k in usual} | before
     changed = [k for k in sorted(before | now) if before.get(k) != now.get(k) and k != "steps"]
     if changed:
         listed = ", ".join(f"{k} was {before.get(k)} and is {now.get(k)}" for k in changed)
