@@ -123,7 +123,7 @@ def by_variant(names: Sequence[str], rows: Sequence[Any]) -> dict[str, list[Any]
 
 
 def remembered(
-    path: Path, judge: Judge, backbone: Backbone, latent_map: LatentMap
+    path: Path, judge: Judge, backbone: Backbone, latent_map: LatentMap | None = None
 ) -> dict[str, Any]:
     """What a VAE can do, measured once."""
     if not path.exists():

@@ -49,8 +49,6 @@ def run_interventions(
     folder = options.work / "latents" / "vae"
     backbone = encode(scale, where, folder, accelerator)
     cache, variants, measures, errors = LatentCache(folder), {}, {}, {}
-    C = cache.shape[0]
-    identity = LatentMap(torch.zeros(C), torch.eye(C))
     for name, config in MAPS.items():
         path = folder.with_name(f"{name}.safetensors")
         if not path.exists():
@@ -60,7 +58,7 @@ def run_interventions(
         errors[name] = round_trip(fitted, cache)
         # Measured through the map: its spectra, and the ceiling, which must be that of all.
         mapped = MappedAutoencoder.of(backbone, fitted).backbone()
-        measures[name] = [remembered(path.with_suffix(".json"), judge, mapped, identity)]
+        measures[name] = [remembered(path.with_suffix(".json"), judge, mapped)]
     jobs = [
         Job(options.work / "diffusion" / f"{name}-{seed}", variants[name], seed)
         for seed in options.seeds

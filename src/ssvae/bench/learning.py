@@ -1,5 +1,6 @@
 """Many learning curves: one after the other, or some at once in processes of their own."""
 
+import logging
 import multiprocessing
 from collections.abc import Sequence
 from concurrent.futures import FIRST_EXCEPTION, ProcessPoolExecutor, wait
@@ -105,6 +106,7 @@ def _steps_done(job: Job) -> int:
 def _start(threads: int) -> None:
     torch.set_num_threads(threads)
     configure_logging(debug=False)
+    logging.getLogger("ssvae").setLevel("WARNING")  # each resumes at every evaluation
 
 
 _judge: Judge | None = None  # of a worker process

@@ -71,7 +71,7 @@ class Judge:
         n, world = self.evaluation.samples, World(*self.size, CAPTIONS_SEED)
         return [world.batch(range(i, min(i + 32, n))).video for i in range(0, n, 32)]
 
-    def measure(self, backbone: Backbone, latent_map: LatentMap) -> dict[str, Any]:
+    def measure(self, backbone: Backbone, latent_map: LatentMap | None = None) -> dict[str, Any]:
         """What a VAE can do: the scores of its reconstructions of true clips (the ceiling that a
         diffusion model on it cannot pass), their PSNR, and the analysis of its latents.
 
@@ -80,13 +80,15 @@ class Judge:
         videos = self._videos()
         made = _reconstructed(backbone, videos)
         decibels = torch.cat([psnr(a, b) for a, b in zip(made, videos, strict=True)])
-        mapped = MappedAutoencoder.of(backbone, latent_map)
-        robustness = analyze(mapped, videos).summary()["robustness"]
+        analysis = analyze(backbone.vae, videos).summary()
+        if latent_map is not None:
+            mapped = MappedAutoencoder.of(backbone, latent_map)
+            analysis["robustness"] = analyze(mapped, videos).summary()["robustness"]
         return {
             "ceiling": asdict(self.score(torch.cat(made))),
             "psnr": float(decibels.mean()),
             "psnr_error": float(decibels.std() / len(decibels) ** 0.5),
-            "analysis": analyze(backbone.vae, videos).summary() | {"robustness": robustness},
+            "analysis": analysis,
         }
 
     def sample(self, checkpoint: Path, backbone: Backbone) -> torch.Tensor:
