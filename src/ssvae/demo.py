@@ -59,7 +59,10 @@ def run_demo(
     dtype: str,
     videos: list[Path],
 ) -> Path:
-    """Train both VAEs, and a diffusion model on the latents of each; compare them, write ``out/report.html``; goes on where it was stopped."""
+    """Train both VAEs, and a diffusion model on the latents of each; write ``out/report.html``.
+
+    It goes on where it was stopped.
+    """
     began = time.monotonic()
     if diffusion_steps < 4:
         raise ValueError(f"diffusion-steps must be at least 4, got {diffusion_steps}")

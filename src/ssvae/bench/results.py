@@ -35,7 +35,8 @@ def write_results(
     out = places.out
     (out / "configs").mkdir(parents=True, exist_ok=True)
     summary = summary | {"protocol": {**protocol, **_provenance()}}
-    write_text(out / "summary.json", json.dumps(summary, indent=2) + "\n")
+    text = json.dumps(summary, indent=2) + "\n"
+    write_text(out / "summary.json", _portable(text, places.work))
     losses = {
         name: [
             losses_by_time(places.work / "diffusion" / f"{name}-{seed}", curves.steps[-1])
@@ -50,14 +51,19 @@ def write_results(
     figure = figure_of(curves, measures)
     (out / "figure.svg").write_text(to_svg(figure))
     save_figure(figure, out / "figure.png")
-    (out / "table.md").write_text(table(summary))
+    (out / "table.md").write_text(_portable(table(summary), places.work))
     for config in sorted(places.work.glob("*/*/config.json")):
         target = out / "configs" / f"{config.parent.parent.name}-{config.parent.name}.json"
-        # Paths count from the folder of the runs, wherever that is.
-        text = config.read_text().replace(f"{places.work.resolve()}/", "")
-        target.write_text(text.replace(f"{places.work}/", ""))
+        target.write_text(_portable(config.read_text(), places.work))
     _write_samples(curves, judge, places)
     return summary
+
+
+def _portable(text: str, work: Path) -> str:
+    """Paths count from the folder of the runs, or from where the command ran, wherever these are."""
+    for folder in (work.resolve(), work, Path.cwd()):
+        text = text.replace(f"{folder}/", "")
+    return text
 
 
 def losses_by_time(run: Path, last: int) -> dict[str, float]:

@@ -15,8 +15,8 @@ from matplotlib.figure import Figure
 
 from ssvae.spectra import Analysis
 
-# Okabe and Ito's colours: told apart by the colour-blind, and in print.
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+# Okabe and Ito's colours, and a brown: told apart by the colour-blind, and in print.
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#8B5A2B")
 STYLE: Any = {
     "font.size": 10,
     "axes.spines.top": False,
@@ -60,13 +60,15 @@ def spectra_figure(analyses: Mapping[str, Analysis]) -> Figure:
         figure = Figure(figsize=(10, 3.8), layout="constrained")
         left, right = figure.subplots(1, 2)
         _spectra_panels(left, right, {name: Spectra.of(a) for name, a in analyses.items()})
+        left.legend()
+        right.legend(loc="lower right")
     return figure
 
 
 def diffusability_figure(spectra: Mapping[str, Spectra], bands: Mapping[str, Band]) -> Figure:
     """The paper's three panels: both spectra, and what the diffusion model makes of them."""
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(14, 4.2), layout="constrained")
+        figure = Figure(figsize=(14, 4.5), layout="constrained")
         left, middle, right = figure.subplots(1, 3)
         _spectra_panels(left, middle, spectra)
         for (name, band), colour in zip(bands.items(), _cycle(len(bands)), strict=True):
@@ -78,7 +80,8 @@ def diffusability_figure(spectra: Mapping[str, Spectra], bands: Mapping[str, Ban
             xlabel="diffusion steps",
             ylabel="reward, with 95 % bands",
         )
-        right.legend(loc="lower right")
+        handles, names = right.get_legend_handles_labels()
+        figure.legend(handles, names, loc="outside lower center", ncols=len(names))
         highest = max(band.ceiling for band in bands.values())
         right.annotate(
             "ceilings: true clips, reconstructed",
@@ -105,8 +108,6 @@ def _spectra_panels(frequency: Axes, channels: Axes, spectra: Mapping[str, Spect
         ylabel="explained variance",
         ylim=(0, 1.02),
     )
-    frequency.legend()
-    channels.legend(loc="lower right")
 
 
 def _frequency_curve(axes: Axes, curve: np.ndarray, name: str, colour: str) -> None:
