@@ -2,6 +2,8 @@
 
 import logging
 import multiprocessing
+import os
+import threading
 from collections.abc import Sequence
 from concurrent.futures import FIRST_EXCEPTION, ProcessPoolExecutor, wait
 from dataclasses import dataclass, replace
@@ -107,6 +109,15 @@ def _start(threads: int) -> None:
     torch.set_num_threads(threads)
     configure_logging(debug=False)
     logging.getLogger("ssvae").setLevel("WARNING")  # each resumes at every evaluation
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    """A worker whose parent was killed must not write beside the next one."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
 
 
 _judge: Judge | None = None  # of a worker process

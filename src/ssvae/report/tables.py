@@ -61,12 +61,12 @@ def analysis_rows(analyses: Sequence[Analysis]) -> list[Row]:
         ),
         row(
             "low-frequency share",
-            "energy at f < 1/9; high is easy to diffuse",
+            "energy at f < 1/9; the paper wants it high",
             [percent(a.frequency.low_share) for a in analyses],
         ),
         row(
             "high-frequency share",
-            "energy in the top third of f; low is easy to diffuse",
+            "energy in the top third of f; the paper wants it low",
             [percent(a.frequency.high_share) for a in analyses],
         ),
         row(
@@ -76,7 +76,7 @@ def analysis_rows(analyses: Sequence[Analysis]) -> list[Row]:
         ),
         row(
             "effective rank",
-            "of the channel spectrum; few modes are easy to diffuse",
+            "of the channel spectrum; the paper wants few modes",
             [number(a.channels.effective_rank, 2) for a in analyses],
         ),
         row(
