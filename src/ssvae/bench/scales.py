@@ -63,7 +63,7 @@ def _decoder(recipe: VAERecipe, **changes) -> VAERecipe:
 
 
 def mini() -> Scale:
-    """Clips 9 x 32 x 32, VAEs of 1.3 M and diffusion models of 1.4 M parameters: under an hour on
+    """Clips 9 x 32 x 32, VAEs of 1.3 M and diffusion models of 1.4 M parameters: about an hour on
     two cores.
     """
     base = tiny_baseline()

@@ -62,10 +62,10 @@ def diffusability(
     The same command goes on where it stopped.
 
     Args:
-        scale: mini, under an hour on two cores, or small, for a GPU.
+        scale: mini, about an hour on two cores, or small, for a GPU.
         seeds: Seeds of the diffusion models, and at small of the VAEs.
-        vae: NAME=PATH, the option once for each VAE to compare instead of training four: runs, model folders or hub
-            ids. The one called baseline, or the first, is what others are compared with.
+        vae: NAME=PATH, the option once for each VAE to compare instead of training four: runs,
+            model folders or hub ids. The one called baseline, or the first, is what others are compared with.
         out: Folder of the results; results/diffusability-SCALE where not given.
         work: Folder of the runs; runs/diffusability-SCALE where not given.
         steps: Steps of the diffusion model at which to score, instead of the scale's.
@@ -77,7 +77,8 @@ def diffusability(
     options = _options(name, seeds, out, work, probe, jobs, common)
     plan = _scale(scale, steps)
     vaes = names_of(vae)
-    console.print(table(run_diffusability(plan, options, common.accelerator(), vaes)))
+    summary = run_diffusability(plan, options, common.accelerator(), vaes)
+    console.print(table(summary), soft_wrap=True, markup=False)
     console.print(f"results: {options.out}", soft_wrap=True)
 
 
@@ -110,7 +111,8 @@ def interventions(
     """
     options = _options(f"interventions-{scale}", seeds, out, work, probe, jobs, common)
     plan = _scale(scale, steps)
-    console.print(table(run_interventions(plan, options, common.accelerator(), vae)))
+    summary = run_interventions(plan, options, common.accelerator(), vae)
+    console.print(table(summary), soft_wrap=True, markup=False)
     console.print(f"results: {options.out}", soft_wrap=True)
 
 

@@ -12,8 +12,8 @@ import torch
 import tyro
 from accelerate import Accelerator
 
-from ssvae.console import console
-from ssvae.training import load_vae, make_accelerator
+from ssvae.console import console, train_with_progress
+from ssvae.training import load_vae, make_accelerator, repeat_bit_for_bit
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
@@ -60,9 +60,15 @@ def choice_of(kind: type, recipes: Mapping[str, Callable[[], Any]]) -> Any:
     return Annotated[Union[commands], tyro.conf.arg(name="")]  # noqa: UP007
 
 
-def show_settings(recipe: Any) -> None:
-    """Print a recipe's settings and the number of parameters, or raise what is wrong with it."""
-    if problems := recipe.problems():
-        raise ValueError("the recipe does not fit: " + "; ".join(problems))
-    console.print_json(json.dumps(dataclasses.asdict(recipe)))
-    console.print(f"{recipe.parameters() / 1e6:.2f} M parameters")
+def run_recipe(recipe: Any, out: Path, dry_run: bool, deterministic: bool, common: Common) -> None:
+    """Train by a recipe, or go on; a dry run shows its settings, or raises what is wrong with it."""
+    if dry_run:
+        if problems := recipe.problems():
+            raise ValueError("the recipe does not fit: " + "; ".join(problems))
+        console.print_json(json.dumps(dataclasses.asdict(recipe)))
+        console.print(f"{recipe.parameters() / 1e6:.2f} M parameters")
+        return
+    if deterministic:
+        repeat_bit_for_bit()
+    last = train_with_progress("training", recipe, out, common.device, common.dtype)
+    console.print(f"finished at step {recipe.steps}: {last}", soft_wrap=True)

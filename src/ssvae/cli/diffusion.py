@@ -7,8 +7,8 @@ from typing import Annotated, Literal
 import torch
 import tyro
 
-from ssvae.cli.common import Common, CommonOptions, choice_of, show_settings
-from ssvae.console import console, progress, train_with_progress
+from ssvae.cli.common import Common, CommonOptions, choice_of, run_recipe
+from ssvae.console import console, progress
 from ssvae.data import open_source, write_video
 from ssvae.diffusion.latents import CacheConfig, LatentCache, finish_cache
 from ssvae.diffusion.latents import cache_latents as encode_all
@@ -20,7 +20,6 @@ from ssvae.models.backbones import load_backbone
 from ssvae.recipes import DIFFUSION_RECIPES
 from ssvae.report.figures import contact_sheet, save_figure
 from ssvae.spectra import ChannelSpectrum
-from ssvae.training import repeat_bit_for_bit
 from ssvae.training.checkpoint import checkpoints, resolve_vae
 from ssvae.training.diffusion import DiffusionRecipe
 
@@ -93,13 +92,7 @@ def train_diffusion(
         deterministic: On a GPU, take the slower kernels whose results repeat bit for bit.
     """
     assert isinstance(recipe, DiffusionRecipe)
-    if dry_run:
-        show_settings(recipe)
-        return
-    if deterministic:
-        repeat_bit_for_bit()
-    last = train_with_progress("training", recipe, out, common.device, common.dtype)
-    console.print(f"finished at step {recipe.steps}: {last}", soft_wrap=True)
+    run_recipe(recipe, out, dry_run, deterministic, common)
 
 
 def generate(

@@ -8,8 +8,8 @@ from typing import Annotated
 import torch
 import tyro
 
-from ssvae.cli.common import Common, CommonOptions, choice_of, show_settings
-from ssvae.console import console, print_rows, progress, train_with_progress
+from ssvae.cli.common import Common, CommonOptions, choice_of, run_recipe
+from ssvae.console import console, print_rows, progress
 from ssvae.data import VideoFolder, World, probe
 from ssvae.demo import run_demo
 from ssvae.evaluation import reconstruct_video
@@ -17,7 +17,7 @@ from ssvae.recipes import RECIPES
 from ssvae.report.figures import check_figure_path, save_figure, spectra_figure
 from ssvae.report.tables import analysis_rows
 from ssvae.spectra import analyze as analyze_vae
-from ssvae.training import VAERecipe, repeat_bit_for_bit
+from ssvae.training import VAERecipe
 
 Recipe = choice_of(VAERecipe, RECIPES)
 
@@ -60,13 +60,7 @@ def train(
         deterministic: On a GPU, take the slower kernels whose results repeat bit for bit.
     """
     assert isinstance(recipe, VAERecipe)
-    if dry_run:
-        show_settings(recipe)
-        return
-    if deterministic:
-        repeat_bit_for_bit()
-    last = train_with_progress("training", recipe, out, common.device, common.dtype)
-    console.print(f"finished at step {recipe.steps}: {last}", soft_wrap=True)
+    run_recipe(recipe, out, dry_run, deterministic, common)
 
 
 def reconstruct(
