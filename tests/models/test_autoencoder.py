@@ -11,7 +11,8 @@ import ssvae
 from ssvae import AutoencoderKLSSVAE
 from ssvae.models import PRESETS, AutoencoderConfig, DiagonalGaussian
 from ssvae.models.blocks import CausalConv3d, RMSNorm, channels_last
-from ssvae.models.resample import channel_to_space, repeat_nearest, space_to_channel
+from ssvae.models.plain import _down, _up, plain_decode, plain_encode
+from ssvae.models.resample import Downsample, Upsample, channel_to_space, space_to_channel
 
 
 def test_config_class_and_constructor_agree():
@@ -216,7 +217,9 @@ def test_causal_convolution_equals_its_plain_form(frames, stride):
     x = torch.randn(2, 2, frames, 4, 5, dtype=torch.float64)
     padded = F.pad(torch.cat([x[:, :, :1], x[:, :, :1], x], 2), (1, 1, 1, 1))
     plain = F.conv3d(padded, conv.weight, conv.bias, (stride, 1, 1))
-    torch.testing.assert_close(conv(x), plain)
+    y, cache = conv(x)
+    assert cache is None
+    torch.testing.assert_close(y, plain)
 
 
 def test_norm_equals_its_definition():
@@ -228,14 +231,103 @@ def test_norm_equals_its_definition():
     assert torch.isfinite(norm(torch.zeros_like(x))).all()
 
 
-def test_folding_and_repeating():
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_norm_in_half_precision(dtype):
+    norm = RMSNorm(64).to(dtype)
+    x = torch.full((1, 64, 1, 2, 2), 3e4, dtype=dtype)  # the squares are beyond float16
+    x[..., 0] = 0
+    with torch.no_grad():
+        y = norm(x)
+        out = torch.empty_like(x)
+        norm.silu(x, out=out)
+    assert y.dtype == dtype
+    assert torch.equal(y[..., 0], torch.zeros_like(y[..., 0]))
+    torch.testing.assert_close(y[..., 1], torch.ones_like(y[..., 1]))
+    torch.testing.assert_close(out, F.silu(y))
+
+
+@pytest.mark.parametrize(("time", "space"), [(1, 2), (2, 1), (2, 2)])
+@pytest.mark.parametrize("frames", [1, 3, 5])
+@pytest.mark.parametrize("grad", [True, False])
+def test_resampling_equals_its_plain_form(time, space, frames, grad):
+    torch.manual_seed(0)
+    for layer, plain in (
+        (Downsample(4, 8, time, space), _down),
+        (Upsample(8, 4, time, space), _up),
+    ):
+        for parameter in layer.double().parameters():
+            nn.init.normal_(parameter)
+        channels = 4 if isinstance(layer, Downsample) else 8
+        x = torch.randn(2, channels, frames, 4, 6, dtype=torch.float64)
+        with torch.set_grad_enabled(grad):
+            torch.testing.assert_close(layer(x)[0], plain(layer, x))
+
+
+@pytest.mark.parametrize("frames", [1, 5, 9])
+@pytest.mark.parametrize("grad", [True, False])
+@pytest.mark.parametrize(
+    "shape",
+    [
+        dict(),
+        dict(attention=True),
+        dict(time_factors=(1, 2), space_factors=(2, 2), patch_size=1),
+        dict(time_factors=(1, 2, 2), space_factors=(2, 1, 2), channel_multipliers=(1, 2, 4, 4)),
+    ],
+)
+def test_the_network_equals_its_plain_form(shape, frames, grad):
+    vae = AutoencoderKLSSVAE.from_preset("tiny", z_dim=4, base_channels=8, **shape)
+    randomise(vae)
+    x = torch.randn(2, 3, frames, 24, 16)
+    with torch.no_grad():
+        moments = plain_encode(vae, x)
+        z = moments.chunk(2, 1)[0]
+        clips = plain_decode(vae, z)
+    with torch.set_grad_enabled(grad):
+        close(vae.encode(x).latent_dist.parameters, moments)
+        close(vae.decode(z).sample, clips)
+
+
+def test_gradients_equal_those_of_the_plain_form(vae):
+    randomise(vae)
+    x = torch.randn(1, 3, 5, 16, 16)
+    vae(x).sample.square().sum().backward()
+    ours = {n: p.grad.clone() for n, p in vae.named_parameters() if p.grad is not None}
+    vae.zero_grad()
+    plain_decode(vae, plain_encode(vae, x).chunk(2, 1)[0]).square().sum().backward()
+    for name, parameter in vae.named_parameters():
+        if parameter.grad is not None:
+            assert (ours[name] - parameter.grad).norm() <= 1e-4 * parameter.grad.norm(), name
+
+
+def test_weights_that_change_are_seen(vae):
+    # Derived weights must follow, whichever way the parameters are written.
+    z = torch.randn(1, 4, 2, 4, 4)
+    with torch.no_grad():
+        vae.decode(z)
+        for parameter in vae.parameters():
+            parameter.data.copy_(torch.randn_like(parameter) * 0.1)
+        close(vae.decode(z).sample, plain_decode(vae, z))
+
+
+def test_export(vae):
+    randomise(vae)
+    x = torch.randn(1, 3, 5, 16, 16)
+    with torch.no_grad():
+        exported = torch.export.export(vae.eval(), (x,), strict=False).module()
+        close(exported(x).sample, vae(x).sample)
+
+
+def close(a: torch.Tensor, b: torch.Tensor) -> None:
+    torch.testing.assert_close(a, b, atol=1e-5, rtol=1e-5)
+
+
+def test_folding():
     x = torch.arange(2 * 3 * 4 * 4 * 6.0).view(2, 3, 4, 4, 6)
     folded = space_to_channel(x, 2, 2)
     assert folded.shape == (2, 24, 2, 2, 3)
     # Channel order (c, t, h, w): channel 5 of c = 0 is t = 1, h = 0, w = 1.
     assert torch.equal(folded[:, 5], x[:, 0, 1::2, 0::2, 1::2])
     assert torch.equal(channel_to_space(folded, 2, 2), x)
-    assert torch.equal(repeat_nearest(x, 2, 2), F.interpolate(x, scale_factor=2, mode="nearest"))
 
 
 def randomise(vae: AutoencoderKLSSVAE) -> None:

@@ -5,8 +5,9 @@ its latents. A clip of 4n + 1 frames becomes n + 1 latent frames at four times c
 """
 
 import math
-from collections.abc import Iterable, Iterator
-from itertools import pairwise
+import sys
+from collections.abc import Callable, Hashable, Iterable, Iterator
+from itertools import chain
 from typing import Any, Literal, overload
 
 import torch
@@ -14,120 +15,13 @@ from diffusers.configuration_utils import ConfigMixin, register_to_config
 from diffusers.models.autoencoders.vae import AutoencoderMixin, DecoderOutput
 from diffusers.models.modeling_outputs import AutoencoderKLOutput
 from diffusers.models.modeling_utils import ModelMixin
-from torch import nn
 
-from ssvae.models.blocks import CausalConv3d, FrameAttention, ResidualBlock, RMSNorm
+from ssvae.models.coder import Decoder, Encoder, piece_bytes
 from ssvae.models.config import PRESETS, AutoencoderConfig
 from ssvae.models.posterior import DiagonalGaussian
-from ssvae.models.resample import Downsample, Upsample, channel_to_space, space_to_channel
+from ssvae.models.streaming import Parts, Stream, Tiling, in_pieces, recut
 
-INITIAL_LOGVAR = -6.0
-
-
-class Level(nn.Module):
-    """Residual blocks at one resolution, then the way to the next."""
-
-    def __init__(self, blocks: list[nn.Module], resample: Downsample | Upsample | None):
-        super().__init__()
-        self.blocks = nn.ModuleList(blocks)
-        # Named as in the published checkpoint, so that keys map one to one.
-        if isinstance(resample, Downsample):
-            self.downsample = resample
-        elif resample is not None:
-            self.upsample = resample
-
-
-def _stages(levels: nn.ModuleList) -> Iterator[nn.Module]:
-    """What a clip passes in these levels, in order: blocks one by one, then the resampling."""
-    for level in levels:
-        assert isinstance(level, Level)
-        yield from level.blocks
-        yield from (m for m in level.children() if m is not level.blocks)
-
-
-class _Coder(nn.Module):
-    """What encoder and decoder have in common: stages that can be checkpointed, one by one."""
-
-    gradient_checkpointing = False
-    _gradient_checkpointing_func: Any = None  # set by diffusers' enable_gradient_checkpointing
-
-    def _run(self, stages: Iterable[nn.Module], x: torch.Tensor) -> torch.Tensor:
-        for stage in stages:
-            if self.gradient_checkpointing and torch.is_grad_enabled():
-                x = self._gradient_checkpointing_func(stage, x)
-            else:
-                x = stage(x)
-        return x
-
-
-def _residuals(in_channels: int, out_channels: int, count: int) -> list[nn.Module]:
-    return [ResidualBlock(a, b) for a, b in pairwise([in_channels] + [out_channels] * count)]
-
-
-def _middle(width: int, kinds: tuple[str, ...], config: AutoencoderConfig) -> list[nn.Module]:
-    kept = [kind for kind in kinds if kind == "residual" or config.attention]
-    make = {
-        "residual": lambda: ResidualBlock(width, width),
-        "attention": lambda: FrameAttention(width),
-    }
-    return [make[kind]() for kind in kept]
-
-
-class Encoder(_Coder):
-    """Clips (B, 3, T, H, W) to moments (B, 2 z, t, h, w)."""
-
-    def __init__(self, config: AutoencoderConfig):
-        super().__init__()
-        widths = [config.base_channels * m for m in config.channel_multipliers]
-        self.patch_size = config.patch_size
-        self.conv_in = CausalConv3d(3 * config.patch_size**2, config.base_channels)
-        self.down = nn.ModuleList()
-        incoming = config.base_channels
-        for i, width in enumerate(widths):
-            down = None
-            if i < len(widths) - 1:
-                factors = config.time_factors[i], config.space_factors[i]
-                down = Downsample(width, widths[i + 1], *factors)
-            self.down.append(Level(_residuals(incoming, width, config.encoder_blocks), down))
-            incoming = widths[min(i + 1, len(widths) - 1)]
-        top = widths[-1]
-        self.mid = nn.ModuleList(_middle(top, ("residual", "attention") * 2, config))
-        self.norm_out = RMSNorm(top)
-        self.conv_out = CausalConv3d(top, 2 * config.z_dim)
-        # A fresh posterior is narrow, or training would begin by learning to outshout its noise.
-        assert self.conv_out.bias is not None
-        nn.init.constant_(self.conv_out.bias.data[config.z_dim :], INITIAL_LOGVAR)
-
-    def forward(self, x_BCTHW: torch.Tensor) -> torch.Tensor:
-        """Clips to moments."""
-        x = space_to_channel(x_BCTHW, 1, self.patch_size)
-        x = self._run([*_stages(self.down), *self.mid], self.conv_in(x))
-        return self.conv_out(nn.functional.silu(self.norm_out(x)))
-
-
-class Decoder(_Coder):
-    """Latents (B, z, t, h, w) to clips (B, 3, T, H, W)."""
-
-    def __init__(self, config: AutoencoderConfig):
-        super().__init__()
-        widths = [config.base_channels * m for m in config.channel_multipliers][::-1]
-        self.patch_size = config.patch_size
-        top = widths[0]
-        self.conv_in = CausalConv3d(config.z_dim, top)
-        self.mid = nn.ModuleList(_middle(top, ("residual", "attention", "residual"), config))
-        self.up = nn.ModuleList()
-        factors = list(zip(config.time_factors, config.space_factors, strict=True))[::-1]
-        for i, width in enumerate(widths):
-            up = Upsample(width, widths[i + 1], *factors[i]) if i < len(factors) else None
-            self.up.append(Level(_residuals(width, width, config.decoder_blocks), up))
-        self.norm_out = RMSNorm(widths[-1])
-        self.conv_out = CausalConv3d(widths[-1], 3 * config.patch_size**2)
-
-    def forward(self, z: torch.Tensor) -> torch.Tensor:
-        """Latents to clips."""
-        x = self._run([*self.mid, *_stages(self.up)], self.conv_in(z))
-        x = self.conv_out(nn.functional.silu(self.norm_out(x)))
-        return channel_to_space(x, 1, self.patch_size)
+MOST_AT_ONCE = 16  # frames, of a clip that goes on
 
 
 class AutoencoderKLSSVAE(ModelMixin, AutoencoderMixin, ConfigMixin):
@@ -192,7 +86,10 @@ class AutoencoderKLSSVAE(ModelMixin, AutoencoderMixin, ConfigMixin):
         )
         self.encoder = Encoder(config)
         self.decoder = Decoder(config)
-        self.use_slicing = False
+        self._floats_per_pixel = config.widest_activation()
+        self.use_slicing = self.use_tiling = self.use_streaming = False
+        self._tiling: Tiling | None = None
+        self._streaming_frames = 0
 
     @classmethod
     def from_preset(cls, name: str, **overrides: Any) -> "AutoencoderKLSSVAE":
@@ -222,12 +119,19 @@ class AutoencoderKLSSVAE(ModelMixin, AutoencoderMixin, ConfigMixin):
         T must be 4n + 1 and H, W multiples of the compression. ``pad=True`` repeats the last
         frame up to such a length; ``decode(z, num_frames=T)`` cuts the repeats off again.
         """
-        if pad and x.ndim == 5:
-            x = torch.cat([x, *[x[:, :, -1:]] * (-(x.shape[2] - 1) % self.time_factor)], 2)
-        self._check_clip(x)
-        parts = x.split(1) if self.use_slicing else [x]
-        moments = torch.cat([self.encoder(part) for part in parts])
-        posterior = DiagonalGaussian(moments)
+        self._check_frames(x)
+        if pad:
+            x = self._padded(x, 1)
+        self._check_length(x.shape[2])
+        unit, most = self.time_factor, self._frames_at_once(x, 1)
+        frames = (x.shape[2] - 1) // unit + 1
+
+        def run(_: Hashable, part: torch.Tensor) -> torch.Tensor:
+            if x.shape[2] <= most:
+                return self.encoder(part)[0]
+            return in_pieces(self.encoder, part, unit, most, frames)
+
+        posterior = DiagonalGaussian(self._parts(encoding=True).each(x, run))
         return AutoencoderKLOutput(latent_dist=posterior) if return_dict else (posterior,)
 
     @overload
@@ -247,20 +151,100 @@ class AutoencoderKLSSVAE(ModelMixin, AutoencoderMixin, ConfigMixin):
 
         ``num_frames`` keeps that many frames from the start.
         """
-        if z.ndim != 5 or z.shape[1] != self.config["z_dim"]:
-            raise ValueError(
-                f"latents must be (batch, {self.config['z_dim']}, frames, height, width), "
-                f"got {tuple(z.shape)}"
-            )
+        self._check_latents(z)
         longest = 1 + (z.shape[2] - 1) * self.time_factor
         if num_frames is not None and not 1 <= num_frames <= longest:
             raise ValueError(
                 f"num_frames must be 1 to {longest} for {z.shape[2]} latent frames, "
                 f"got {num_frames}"
             )
-        parts = z.split(1) if self.use_slicing else [z]
-        clips = torch.cat([self.decoder(part) for part in parts])[:, :, :num_frames]
+        most = self._frames_at_once(z, self.space_factor)
+
+        def run(_: Hashable, part: torch.Tensor) -> torch.Tensor:
+            if longest <= most:
+                return self.decoder(part)[0]
+            return in_pieces(self.decoder, part, 1, most // self.time_factor, longest)
+
+        clips = self._parts(encoding=False).each(z, run)[:, :, :num_frames]
         return DecoderOutput(sample=clips) if return_dict else (clips,)
+
+    def encode_stream(
+        self, chunks: Iterable[torch.Tensor], pad: bool = False
+    ) -> Iterator[DiagonalGaussian]:
+        """Frames (B, 3, t, H, W), cut into chunks anywhere, to posteriors (B, z, t', h, w).
+
+        A posterior comes as soon as its frames are there; together they are the whole clip's. Memory
+        does not grow with length. All frames together must be 4n + 1, or ``pad=True`` repeats the
+        last one; ``decode_stream`` then gives the repeats at its end.
+        """
+        first, chunks = _peek(chunks, self._check_frames)
+        unit, most = self.time_factor, self._frames_at_once(first, 1)
+        stream = Stream(self.encoder, self._parts(encoding=True))
+        frames = 0
+        for piece in recut(chunks, unit, min(most, max(unit, MOST_AT_ONCE))):
+            if frames and pad:
+                piece = self._padded(piece, 0)
+            frames += piece.shape[2]
+            self._check_length(frames)
+            yield DiagonalGaussian(stream(piece))
+
+    def decode_stream(self, chunks: Iterable[torch.Tensor]) -> Iterator[torch.Tensor]:
+        """Latents (B, z, t, h, w), cut into chunks anywhere, to frames (B, 3, T, H, W), not clamped.
+
+        The first latent frame gives one frame, each later one four. Memory does not grow with length.
+        """
+        first, chunks = _peek(chunks, self._check_latents)
+        most = min(self._frames_at_once(first, self.space_factor), MOST_AT_ONCE)
+        stream = Stream(self.decoder, self._parts(encoding=False))
+        for piece in recut(chunks, 1, max(1, most // self.time_factor)):
+            yield stream(piece)
+
+    def enable_streaming(self, frames: int = 16) -> None:
+        """Let ``encode`` and ``decode`` take so many frames at once, also where gradients flow.
+
+        Where none do, they take by themselves what is good for memory and speed.
+        """
+        if frames < 1 or frames % self.time_factor:
+            raise ValueError(
+                f"streaming takes a multiple of {self.time_factor} frames at once, got {frames}"
+            )
+        self.use_streaming, self._streaming_frames = True, frames
+
+    def disable_streaming(self) -> None:
+        """Undo :meth:`enable_streaming`."""
+        self.use_streaming = False
+
+    def enable_tiling(
+        self,
+        tile_sample_min_height: int | None = None,
+        tile_sample_min_width: int | None = None,
+        tile_sample_stride_height: int | None = None,
+        tile_sample_stride_width: int | None = None,
+    ) -> None:
+        """Encode and decode frames larger than a tile in tiles that overlap and are blended.
+
+        Sides are in pixels, multiples of the spatial compression. A tile is 256 pixels by default,
+        or 16 latents where these are more, and its stride three quarters of it, so that neighbours
+        share a quarter. Tiles do not see beyond their edges: the result is close to that of the
+        whole frame, not equal to it.
+        """
+        unit = self.space_factor
+        tile, stride = [], []
+        for axis, side, step in (
+            ("height", tile_sample_min_height, tile_sample_stride_height),
+            ("width", tile_sample_min_width, tile_sample_stride_width),
+        ):
+            side = side if side is not None else max(256 // unit, 16) * unit
+            step = step if step is not None else max(side * 3 // 4 // unit, 1) * unit
+            if side % unit or step % unit or not 0 < side <= 2 * step < 2 * side:
+                raise ValueError(
+                    f"a tile's {axis} and stride must be multiples of {unit} and the stride at least "
+                    f"half of the tile and less than it, got {side} and {step}: try "
+                    f"{16 * unit} and {12 * unit}"
+                )
+            tile.append(side // unit)
+            stride.append(step // unit)
+        self.use_tiling, self._tiling = True, Tiling((tile[0], tile[1]), (stride[0], stride[1]))
 
     def forward(
         self,
@@ -273,7 +257,35 @@ class AutoencoderKLSSVAE(ModelMixin, AutoencoderMixin, ConfigMixin):
         z = posterior.sample(generator) if sample_posterior else posterior.mode()
         return DecoderOutput(sample=self.decode(z, return_dict=False)[0])
 
-    def _check_clip(self, x: torch.Tensor) -> None:
+    def _parts(self, encoding: bool) -> Parts:
+        """How a call is divided: by sample and by tile, as enabled."""
+        scales = (self.space_factor, 1) if encoding else (1, self.space_factor)
+        return Parts(self.use_slicing, self._tiling if self.use_tiling else None, *scales)
+
+    def _frames_at_once(self, x: torch.Tensor, scale: int) -> int:
+        """How many frames of video to take at once; ``scale`` pixels for a position of x, on a side.
+
+        So many that what the largest level gives stays small, for that is what memory goes to.
+        """
+        if self.use_streaming:
+            return self._streaming_frames
+        if torch.is_grad_enabled() or torch.compiler.is_compiling():
+            return sys.maxsize
+        height, width = (n * scale for n in x.shape[3:])
+        if self.use_tiling and self._tiling is not None:
+            tile = (n * self.space_factor for n in self._tiling.tile)
+            height, width = map(min, (height, width), tile)
+        samples = 1 if self.use_slicing else x.shape[0]
+        frame = samples * height * width * self._floats_per_pixel * x.element_size()
+        frames = min(MOST_AT_ONCE, int(4 * piece_bytes(x) // frame))
+        return max(self.time_factor, frames // self.time_factor * self.time_factor)
+
+    def _padded(self, x: torch.Tensor, first: int) -> torch.Tensor:
+        """Repeat the last frame up to ``first`` and a multiple of the temporal compression."""
+        missing = -(x.shape[2] - first) % self.time_factor
+        return torch.cat([x, *[x[:, :, -1:]] * missing], 2) if missing else x
+
+    def _check_frames(self, x: torch.Tensor) -> None:
         if x.ndim != 5 or x.shape[1] != 3:
             raise ValueError(
                 f"a clip must be (batch, 3, frames, height, width), got {tuple(x.shape)}: an image "
@@ -287,17 +299,50 @@ class AutoencoderKLSSVAE(ModelMixin, AutoencoderMixin, ConfigMixin):
         B, _, T, H, W = x.shape
         if B == 0 or T == 0:
             raise ValueError(f"a clip must hold at least one frame, got {tuple(x.shape)}")
-        step, side = self.time_factor, self.space_factor
-        if (T - 1) % step:
-            below = T - 1 - (T - 1) % step + 1
-            raise ValueError(
-                f"the number of frames must be {step}n + 1, got {T}: cut the clip to {below}, fill "
-                f"it up to {below + step}, or let encode(x, pad=True) repeat the last frame and "
-                f"decode(z, num_frames={T}) cut it off again"
-            )
+        side = self.space_factor
         if H % side or W % side or not H or not W:
             fit = [max(side, n - n % side) for n in (H, W)]
             raise ValueError(
                 f"height and width must be multiples of {side}, got {H}x{W}: crop the clip to "
                 f"{fit[0]}x{fit[1]}, or pad it and crop the reconstruction"
             )
+
+    def _check_length(self, frames: int) -> None:
+        step = self.time_factor
+        if (frames - 1) % step:
+            below = frames - 1 - (frames - 1) % step + 1
+            raise ValueError(
+                f"the number of frames must be {step}n + 1, got {frames}: cut the clip to {below}, "
+                f"fill it up to {below + step}, or let encode(x, pad=True) repeat the last frame "
+                f"and decode(z, num_frames={frames}) cut it off again"
+            )
+
+    def _check_latents(self, z: torch.Tensor) -> None:
+        if z.ndim != 5 or z.shape[1] != self.config["z_dim"]:
+            raise ValueError(
+                f"latents must be (batch, {self.config['z_dim']}, frames, height, width), "
+                f"got {tuple(z.shape)}"
+            )
+
+
+def _peek(
+    chunks: Iterable[torch.Tensor], check: Callable[[torch.Tensor], None]
+) -> tuple[torch.Tensor, Iterator[torch.Tensor]]:
+    """The first chunk, and all of them, each checked and of the size of the first."""
+    iterator = iter(chunks)
+    first = next(iterator, None)
+    if first is None:
+        raise ValueError("a stream must hold at least one chunk, got none")
+
+    def checked() -> Iterator[torch.Tensor]:
+        for chunk in chain([first], iterator):
+            check(chunk)
+            if chunk.shape[:2] + chunk.shape[3:] != first.shape[:2] + first.shape[3:]:
+                raise ValueError(
+                    "all chunks of a stream must have the size of the first but for their length, "
+                    f"{tuple(first.shape)}, got {tuple(chunk.shape)}"
+                )
+            yield chunk
+
+    check(first)
+    return first, checked()

@@ -1,15 +1,22 @@
 """The layers that encoder and decoder share.
 
 Shape legend: B batch, C channels, T frames, H height, W width; ``x_BCTHW`` is laid out so.
+
+Layers that look back in time take and return a ``cache``: what the frames so far leave behind for
+those to come. ``()`` begins a clip that will go on, what a call returned goes into the next, and
+None (in and out) is a clip that is whole in itself. Nothing of it is kept in a module.
 """
 
-from typing import TypeVar
+from collections.abc import Sequence
+from typing import Any, TypeVar
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 
 M = TypeVar("M", bound=nn.Module)
+
+Cache = Any  # None, () or tensors, nested as the layers are
 
 
 def zero_init(layer: M) -> M:
@@ -20,15 +27,55 @@ def zero_init(layer: M) -> M:
 
 
 def channels_last(model: M) -> M:
-    """Lay out convolution weights channels last, in place: the faster layout for training."""
+    """Lay out convolution weights channels last, in place: the faster layout."""
     for module in model.modules():
         if isinstance(module, nn.Conv3d):
             module.weight.data = module.weight.data.contiguous(memory_format=torch.channels_last_3d)
     return model
 
 
+def conv_frames(
+    x_BCTHW: torch.Tensor,
+    weight: torch.Tensor,
+    bias: torch.Tensor | None,
+    stride: Sequence[int] = (1, 1),
+    padding: int = 0,
+) -> torch.Tensor:
+    """A two-dimensional convolution, weight (C', C, h, w), of each frame."""
+    B, T = x_BCTHW.shape[0], x_BCTHW.shape[2]
+    frames = x_BCTHW.transpose(1, 2).flatten(0, 1)
+    y = F.conv2d(frames, weight, bias, tuple(stride), padding)
+    return y.unflatten(0, (B, T)).transpose(1, 2)
+
+
+def conv3d(
+    x_BCTHW: torch.Tensor,
+    weight: torch.Tensor,
+    bias: torch.Tensor | None,
+    stride: Sequence[int] = (1, 1, 1),
+    padding: Sequence[int] = (0, 0, 0),
+) -> torch.Tensor:
+    """As ``F.conv3d``, but by oneDNN wherever it can.
+
+    For a single clip whose C * T * H is small, torch takes a path of its own on the CPU, which is
+    up to ten times slower and unfolds the input in memory.
+    """
+    if (
+        not torch.compiler.is_compiling()
+        and x_BCTHW.device.type == "cpu"
+        and x_BCTHW.dtype == weight.dtype == torch.float32
+        and torch.backends.mkldnn.is_available()
+        and not torch.is_autocast_enabled("cpu")
+    ):
+        return torch.mkldnn_convolution(x_BCTHW, weight, bias, padding, stride, (1, 1, 1), 1)
+    return F.conv3d(x_BCTHW, weight, bias, tuple(stride), tuple(padding))
+
+
 class RMSNorm(nn.Module):
-    """Scale each position's channel vector to length sqrt(C), then by a learned gamma."""
+    """Scale each position's channel vector to length sqrt(C), then by a learned gamma.
+
+    In half precision the lengths are computed in float32, where no square overflows.
+    """
 
     def __init__(self, channels: int, dims: int = 3):
         """``dims`` counts the axes behind the channels: 3 for video, 2 for frames."""
@@ -38,16 +85,33 @@ class RMSNorm(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """(B, C, ...) to the same shape."""
-        length = torch.linalg.vector_norm(x, dim=1, keepdim=True).clamp(min=1e-12)
-        return x * (self.scale / length) * self.gamma  # fewer passes than F.normalize
+        return (x * self._factor(x)).to(x.dtype) * self.gamma
+
+    def silu(self, x: torch.Tensor, out: torch.Tensor) -> None:
+        """The norm, then SiLU, written into ``out``; not for autograd."""
+        torch.mul(x, self._factor(x), out=out).mul_(self.gamma)
+        F.silu(out, inplace=True)
+
+    def _factor(self, x: torch.Tensor) -> torch.Tensor:
+        dtype = torch.promote_types(x.dtype, torch.float32)
+        length = torch.linalg.vector_norm(x, dim=1, keepdim=True, dtype=dtype)
+        return self.scale / length.clamp(min=1e-12)
 
 
 class CausalConv3d(nn.Conv3d):
     """3x3x3 convolution that sees no later frame: zeros around in space, and in time two
     copies of the first frame in front.
 
-    A single frame sees only copies of itself, so there the three temporal taps are summed instead:
-    an image passes through a two-dimensional network.
+    The first frame sees only copies of itself. On its own, as an image or as the first piece of a
+    clip, its three temporal taps are summed instead, and it passes through a two-dimensional
+    network.
+
+    Args:
+        in_channels: width of the input.
+        out_channels: width of the output.
+        stride: in time, height and width.
+        space_padding: zeros on every side of a frame.
+        border: rows and columns of zeros at the bottom and the right alone.
     """
 
     def __init__(
@@ -56,8 +120,10 @@ class CausalConv3d(nn.Conv3d):
         out_channels: int,
         stride: tuple[int, int, int] = (1, 1, 1),
         space_padding: int = 1,
+        border: int = 0,
     ):
         super().__init__(in_channels, out_channels, 3, stride, (0, space_padding, space_padding))
+        self.space_padding, self.border = space_padding, border
 
     def reset_parameters(self) -> None:
         """Fresh weights keep the variance of their input, as normalised layers want it."""
@@ -65,13 +131,71 @@ class CausalConv3d(nn.Conv3d):
         if self.bias is not None:
             nn.init.zeros_(self.bias)
 
-    def forward(self, input: torch.Tensor) -> torch.Tensor:
-        """(B, C, T, H, W) -> (B, C', ceil(T / stride), H', W')."""
-        first = input[:, :, :1]
-        if input.shape[2] == 1:
-            return self._conv_forward(first, self.weight.sum(2, keepdim=True), self.bias)
-        x = torch.cat([first.expand(-1, -1, 2, -1, -1), input], 2)
-        return self._conv_forward(x, self.weight, self.bias)
+    def forward(  # type: ignore[override]
+        self, input: torch.Tensor, cache: Cache = None, norm: RMSNorm | None = None
+    ) -> tuple[torch.Tensor, Cache]:
+        """(B, C, T, H, W) -> (B, C', ceil(T / stride), H', W'), and the cache.
+
+        ``norm``, with SiLU after it, is applied on the way in. The frames of a clip that goes on
+        number a multiple of the temporal stride, or one more where it begins.
+        """
+        past = cache if isinstance(cache, torch.Tensor) else None
+        time, *space = self.stride
+        look_back = 3 - time  # frames that the next piece needs of this one
+        if past is None and input.shape[2] == 1:
+            x = lay_out(input, None, 0, self.border, norm)
+            a, b, c = self.weight.unbind(2)
+            y = conv_frames(x, a + b + c, self.bias, space, self.space_padding)
+        else:
+            x = lay_out(input, past, 2 if past is None else look_back, self.border, norm)
+            sides = self.space_padding, self.space_padding
+            y = conv3d(x, self.weight, self.bias, self.stride, (0, *sides))
+        return y, (None if cache is None else latest(x, look_back))
+
+
+def lay_out(
+    x_BCTHW: torch.Tensor,
+    past: torch.Tensor | None,
+    frames: int,
+    border: int = 0,
+    norm: RMSNorm | None = None,
+) -> torch.Tensor:
+    """What a convolution reads: ``frames`` of the past, then x, with zeros below and to the right.
+
+    The past is as it was laid out before, or copies of the first frame where it is None. Where
+    nothing is differentiated, norm, SiLU and padding go into one buffer and nothing is copied twice.
+    """
+    if torch.is_grad_enabled() or torch.compiler.is_compiling():
+        h = x_BCTHW if norm is None else F.silu(norm(x_BCTHW))
+        h = F.pad(h, (0, border, 0, border)) if border else h
+        if not frames:
+            return h
+        past = h[:, :, :1].expand(-1, -1, frames, -1, -1) if past is None else past
+        return torch.cat([past, h], 2)
+    B, C, T, H, W = x_BCTHW.shape
+    if not (frames or border or norm):
+        return x_BCTHW
+    size = B, C, frames + T, H + border, W + border
+    laid = torch.empty(
+        size, dtype=x_BCTHW.dtype, device=x_BCTHW.device, memory_format=torch.channels_last_3d
+    )
+    h = laid[:, :, frames:, :H, :W]
+    if norm is None:
+        h.copy_(x_BCTHW)
+    else:
+        norm.silu(x_BCTHW, out=h)
+    if border:
+        laid[..., H:, :] = 0
+        laid[..., W:] = 0
+    if frames:
+        laid[:, :, :frames] = laid[:, :, frames : frames + 1] if past is None else past
+    return laid
+
+
+def latest(x_BCTHW: torch.Tensor, frames: int) -> torch.Tensor:
+    """The last frames, a lone one repeated, apart from the memory of the others."""
+    last = x_BCTHW[:, :, -frames:].expand(-1, -1, frames, -1, -1)
+    return last.clone(memory_format=torch.channels_last_3d)
 
 
 class ResidualBlock(nn.Module):
@@ -86,10 +210,13 @@ class ResidualBlock(nn.Module):
         same = in_channels == out_channels
         self.shortcut = nn.Identity() if same else nn.Conv3d(in_channels, out_channels, 1)
 
-    def forward(self, x_BCTHW: torch.Tensor) -> torch.Tensor:
-        """(B, C, T, H, W) -> (B, C', T, H, W)."""
-        h = self.conv1(F.silu(self.norm1(x_BCTHW)))
-        return self.shortcut(x_BCTHW) + self.conv2(F.silu(self.norm2(h)))
+    def forward(self, x_BCTHW: torch.Tensor, cache: Cache = None) -> tuple[torch.Tensor, Cache]:
+        """(B, C, T, H, W) -> (B, C', T, H, W), and the cache."""
+        first, second = cache or (cache, cache)
+        h, first = self.conv1(x_BCTHW, first, self.norm1)
+        h, second = self.conv2(h, second, self.norm2)
+        h += self.shortcut(x_BCTHW)
+        return h, (None if cache is None else (first, second))
 
 
 class FrameAttention(nn.Module):
@@ -101,11 +228,11 @@ class FrameAttention(nn.Module):
         self.to_qkv = nn.Conv2d(channels, 3 * channels, 1)
         self.proj = zero_init(nn.Conv2d(channels, channels, 1))
 
-    def forward(self, x_BCTHW: torch.Tensor) -> torch.Tensor:
-        """(B, C, T, H, W) to the same shape."""
+    def forward(self, x_BCTHW: torch.Tensor, cache: Cache = None) -> tuple[torch.Tensor, Cache]:
+        """(B, C, T, H, W) to the same shape, and the cache, which stays as it is."""
         B, C, T, H, W = x_BCTHW.shape
         frames = x_BCTHW.transpose(1, 2).reshape(B * T, C, H, W)
         qkv = self.to_qkv(self.norm(frames)).flatten(2).transpose(1, 2)
         q, k, v = qkv.chunk(3, dim=-1)
         out = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).reshape(B * T, C, H, W)
-        return x_BCTHW + self.proj(out).reshape(B, T, C, H, W).transpose(1, 2)
+        return x_BCTHW + self.proj(out).reshape(B, T, C, H, W).transpose(1, 2), cache

@@ -1,6 +1,8 @@
 """The shapes that an autoencoder can have, and those that have names."""
 
 from dataclasses import dataclass
+from itertools import accumulate
+from operator import mul
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,13 @@ class AutoencoderConfig:
     """Mean of each latent channel over a data set; zeros where None."""
     latents_std: tuple[float, ...] | None = None
     """Standard deviation of each latent channel over a data set; ones where None."""
+
+    def widest_activation(self) -> float:
+        """Values of the largest activation, for a pixel of a frame."""
+        factors = zip((1, *self.time_factors), (1, *self.space_factors), strict=True)
+        folds = accumulate((t * s**2 for t, s in factors), mul)
+        widths = (self.base_channels * m for m in self.channel_multipliers)
+        return max(w / f for w, f in zip(widths, folds, strict=True)) / self.patch_size**2
 
     def problems(self) -> list[str]:
         """All that is wrong with it; empty where nothing is."""

@@ -1,14 +1,17 @@
 """Changes of resolution, each a convolution beside a shortcut without parameters.
 
 ``time`` and ``space`` are factors of 1 or 2. A clip of T frames becomes 1 + (T - 1) / 2 frames
-where time is halved and 1 + 2 (T - 1) where it is doubled: the first frame stands alone.
+where time is halved and 1 + 2 (T - 1) where it is doubled: the first frame stands alone. Of a clip
+that goes on, later pieces of T frames become T / 2 and 2 T.
 """
+
+from itertools import product
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 
-from ssvae.models.blocks import CausalConv3d, zero_init
+from ssvae.models.blocks import Cache, CausalConv3d, conv3d, conv_frames, latest, lay_out, zero_init
 
 
 def space_to_channel(x_BCTHW: torch.Tensor, time: int, space: int) -> torch.Tensor:
@@ -27,12 +30,29 @@ def channel_to_space(x_BCTHW: torch.Tensor, time: int, space: int) -> torch.Tens
     return x.reshape(B, C // (time * space**2), T * time, H * space, W * space)
 
 
-def repeat_nearest(x_BCTHW: torch.Tensor, time: int, space: int) -> torch.Tensor:
-    """Nearest-neighbour upsampling, laid out channels last; its gradient is deterministic."""
-    B, C, T, H, W = x_BCTHW.shape
-    x = x_BCTHW.permute(0, 2, 3, 4, 1)[:, :, None, :, None, :, None]
-    x = x.expand(B, T, time, H, space, W, space, C)
-    return x.reshape(B, T * time, H * space, W * space, C).permute(0, 4, 1, 2, 3)
+def phase_weight(weight: torch.Tensor, time: int, rows: int | None, columns: int | None):
+    """Nearest upsampling and a 3x3x3 convolution as one convolution of the small grid: a phase.
+
+    (C', C, 3, 3, 3) to (time * C', C, t, h, w): of the three taps two meet the same input where an
+    axis is doubled, and are summed. ``rows`` and ``columns`` say which of two positions are asked
+    for, None that the axis is not doubled; for time there are the weights of both, in order.
+    """
+    for dim, phase in ((3, rows), (4, columns)):
+        if phase is not None:
+            weight = (_even, _odd)[phase](weight, dim)
+    return torch.cat([_odd(weight, 2), _even(weight, 2)]) if time == 2 else weight
+
+
+def _even(w: torch.Tensor, dim: int) -> torch.Tensor:
+    """Taps on (i - 1, i) of what a position sees whose last two taps fall on the same input."""
+    a, b, c = w.unbind(dim)
+    return torch.stack((a, b + c), dim)
+
+
+def _odd(w: torch.Tensor, dim: int) -> torch.Tensor:
+    """Taps of what a position sees whose first two fall on the same input."""
+    a, b, c = w.unbind(dim)
+    return torch.stack((a + b, c), dim)
 
 
 def _check(wide: int, narrow: int, factor: int) -> None:
@@ -54,28 +74,33 @@ class Downsample(nn.Module):
             conv = nn.Conv2d(in_channels, out_channels, 3, space)
         else:
             # Where space is halved the zeros come from outside, at the bottom and right alone.
-            conv = CausalConv3d(
-                in_channels, out_channels, (time, space, space), space_padding=2 - space
-            )
+            stride, border = (time, space, space), space - 1
+            conv = CausalConv3d(in_channels, out_channels, stride, 1 - border, border)
         self.conv = zero_init(conv)
 
-    def forward(self, x_BCTHW: torch.Tensor) -> torch.Tensor:
-        """(B, C, T, H, W) -> (B, C', ceil(T / time), H / space, W / space)."""
-        B, C, T = x_BCTHW.shape[:3]
-        padded = F.pad(x_BCTHW, (0, 1, 0, 1)) if self.space == 2 else x_BCTHW
-        if self.time == 1:
-            frames = padded.transpose(1, 2).reshape(B * T, C, *padded.shape[3:])
-            y = self.conv(frames)
-            y = y.reshape(B, T, *y.shape[1:]).transpose(1, 2)
+    def forward(self, x_BCTHW: torch.Tensor, cache: Cache = None) -> tuple[torch.Tensor, Cache]:
+        """(B, C, T, H, W) -> (B, C', ceil(T / time), H / space, W / space), and the cache."""
+        begins = not isinstance(cache, torch.Tensor)
+        shortcut = self._shortcut(x_BCTHW, begins)
+        if isinstance(self.conv, CausalConv3d):
+            y, cache = self.conv(x_BCTHW, cache)
         else:
-            y = self.conv(padded)
-            x_BCTHW = F.pad(x_BCTHW, (0, 0, 0, 0, self.time - 1, 0))
+            x = lay_out(x_BCTHW, None, 0, border=1)
+            y = conv_frames(x, self.conv.weight, self.conv.bias, self.conv.stride)
+        return y + shortcut, cache
+
+    def _shortcut(self, x_BCTHW: torch.Tensor, begins: bool) -> torch.Tensor:
+        if self.time == 2 and begins:
+            x_BCTHW = F.pad(x_BCTHW, (0, 0, 0, 0, 1, 0))
         folded = space_to_channel(x_BCTHW, self.time, self.space)
-        return y + folded.unflatten(1, (self.out_channels, -1)).mean(2)
+        return folded.unflatten(1, (self.out_channels, -1)).mean(2)
 
 
 class Upsample(nn.Module):
-    """Nearest-neighbour repeat and convolution plus repeated channels unfolded into space-time."""
+    """Nearest-neighbour repeat and convolution plus repeated channels unfolded into space-time.
+
+    Both are computed on the small grid, phase by phase of the large one.
+    """
 
     def __init__(self, in_channels: int, out_channels: int, time: int, space: int):
         super().__init__()
@@ -84,10 +109,53 @@ class Upsample(nn.Module):
         self.repeats = out_channels * time * space**2 // in_channels
         self.conv = zero_init(CausalConv3d(in_channels, out_channels))
 
-    def forward(self, x_BCTHW: torch.Tensor) -> torch.Tensor:
-        """(B, C, T, H, W) -> (B, C', 1 + time (T - 1), space H, space W)."""
-        late = self.time - 1  # the first frame is not repeated: drop what stands before it
-        grown = repeat_nearest(x_BCTHW, self.time, self.space)
-        repeated = x_BCTHW.unsqueeze(2).expand(-1, -1, self.repeats, -1, -1, -1).flatten(1, 2)
-        shortcut = channel_to_space(repeated, self.time, self.space)
-        return self.conv(grown[:, :, late:]) + shortcut[:, :, late:]
+    def forward(self, x_BCTHW: torch.Tensor, cache: Cache = None) -> tuple[torch.Tensor, Cache]:
+        """(B, C, T, H, W) -> (B, C', 1 + time (T - 1), space H, space W), and the cache."""
+        outputs, look_back = [], 3 - self.time
+        past, x = cache, x_BCTHW
+        if not isinstance(cache, torch.Tensor):
+            first, x = x_BCTHW[:, :, :1], x_BCTHW[:, :, 1:]
+            outputs.append(self._phases(first, first, image=True))
+            past = first.expand(-1, -1, look_back, -1, -1)
+        if x.shape[2]:
+            seen = lay_out(x, past, look_back)
+            outputs.append(self._phases(seen, x))
+            past = seen
+        y = outputs[0] if len(outputs) == 1 else torch.cat(outputs, 2)
+        return y, (None if cache is None else latest(past, look_back))
+
+    def _phases(
+        self, seen: torch.Tensor, x_BCTHW: torch.Tensor, image: bool = False
+    ) -> torch.Tensor:
+        """The output for frames x, of which, and of whose past, the convolution sees ``seen``.
+
+        An image has no past, and of the two frames that doubling makes of it the later one stays.
+        """
+        H, W = x_BCTHW.shape[3:]
+        weight, bias, times = self.conv.weight, self.conv.bias, self.time
+        if image:
+            a, b, c = weight.unbind(2)
+            weight, times = (a + b + c).unsqueeze(2), 1
+        assert bias is not None
+        outputs = []
+        sides = range(self.space) if self.space == 2 else (None,)
+        for rows, columns in product(sides, sides):
+            kernel = phase_weight(weight, times, rows, columns)
+            if image:
+                y = conv_frames(seen, kernel.squeeze(2), bias, padding=1)
+            else:
+                y = conv3d(seen, kernel, bias.repeat(times), padding=(0, 1, 1))
+            # Where space is doubled, y has a row and a column too many: each phase needs its own.
+            top, left = rows or 0, columns or 0
+            y = y[..., top : top + H, left : left + W].unflatten(1, (times, -1))
+            outputs.append(y.permute(0, 3, 4, 5, 1, 2))
+        grid_BTHWhwaC = torch.stack(outputs, 4).unflatten(4, (self.space, self.space))
+        grid_BTHWhwaC += self._shortcut(x_BCTHW)[..., self.time - times :, :]
+        grid = grid_BTHWhwaC.permute(0, 1, 6, 2, 4, 3, 5, 7).flatten(5, 6).flatten(3, 4)
+        return grid.flatten(1, 2).permute(0, 4, 1, 2, 3)
+
+    def _shortcut(self, x_BCTHW: torch.Tensor) -> torch.Tensor:
+        """Each channel repeated, as phases: (B, T, H, W, space, space, time, C')."""
+        x = x_BCTHW.permute(0, 2, 3, 4, 1).repeat_interleave(self.repeats, -1)
+        x = x.unflatten(-1, (-1, self.time, self.space, self.space))
+        return x.permute(0, 1, 2, 3, 6, 7, 5, 4)
