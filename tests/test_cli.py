@@ -14,6 +14,7 @@ import torch
 from conftest import write
 from ssvae.data.video import probe
 from ssvae.diffusion.mapped import load_map
+from ssvae.models import AutoencoderKLSSVAE
 
 SSVAE = str(Path(sys.executable).with_name("ssvae"))
 TINY = [
@@ -54,7 +55,7 @@ def run(tmp_path_factory) -> Path:
 
 def test_version_help_and_recipes():
     assert ssvae("--version").startswith("ssvae 0.")
-    commands = "demo train reconstruct analyze cache-latents train-diffusion generate export shape"
+    commands = "demo train encode decode reconstruct convert stats analyze cache-latents train-diffusion generate export shape"
     listed = ssvae("--help")
     assert all(name in listed for name in [*commands.split(), "train-probe", "bench"])
     assert all(name in ssvae("bench", "--help") for name in ("diffusability", "interventions"))
@@ -85,6 +86,41 @@ def test_train_reconstruct_analyze(run, tmp_path):
     assert list(figures) == ["run", "step-00000003"]
     assert figures["run"] == figures["step-00000003"]
     assert (tmp_path / "a.svg").read_text().startswith("<?xml")
+
+
+OFFICIAL = Path(__file__).parent / "parity" / "official_small.ckpt"
+
+
+def test_convert_encode_decode(tmp_path):
+    model, latents = tmp_path / "model", tmp_path / "z.safetensors"
+    output = ssvae("convert", OFFICIAL, model)
+    assert "left out 1 tensors of loss.*" in output
+    assert "its latent statistics are not known" in output
+    assert (model / "masking.safetensors").exists()
+    sizes = ("--clips", 2, "--frames", 5, "--size", 32, 32)
+    assert "channel 7" in ssvae("stats", model, "--videos", "world", *sizes, "--write")
+    vae = AutoencoderKLSSVAE.from_pretrained(model)
+    assert 0 < vae.config["latents_std"][0] != 1
+
+    source = write(tmp_path / "in.mp4", 7, 35, 50)
+    assert "7 frames encoded" in ssvae("encode", source, latents, "--model", model)
+    assert "7 frames written" in ssvae("decode", latents, tmp_path / "a.mp4", "--model", model)
+    limits = ("--frames", 4, "--tile", 32)
+    ssvae("reconstruct", source, tmp_path / "b.mp4", "--model", model, *limits)
+    for name in ("a.mp4", "b.mp4"):
+        info = probe(tmp_path / name)
+        assert (info.frames, info.width, info.height) == (7, 50, 35)
+
+    assert "parameters in float32" in ssvae("convert", model, tmp_path / "b.ckpt", "--to-official")
+    before, after = (
+        torch.load(path, weights_only=True)["state_dict"]
+        for path in (OFFICIAL, tmp_path / "b.ckpt")
+    )
+    assert all(torch.equal(before[name], after[name]) for name in after)
+    half = ssvae("convert", OFFICIAL, tmp_path / "half", "--dtype", "bfloat16")
+    assert "parameters in bfloat16" in half
+    sizes = [sum(f.stat().st_size for f in p.iterdir()) for p in (model, tmp_path / "half")]
+    assert sizes[1] < 0.6 * sizes[0]
 
 
 DIT = [
@@ -167,29 +203,71 @@ def test_demo(tmp_path):
     assert json.loads((tmp_path / "demo" / "summary.json").read_text()) == summary
 
 
-@pytest.mark.parametrize(
-    ("words", "message"),
-    [
-        (["reconstruct", "none.mp4", "out.mp4", "--model", "x"], "none.mp4: no such file"),
-        (["analyze", "nowhere", "--videos", "world"], "no model at nowhere"),
-        (["train", "tiny", "--out", "r", "--clip.frames", "8"], "4n + 1, got 8"),
-        (["train", "tiny", "--out", "r", "--no-such-option", "8"], "no-such-option"),
-        (["train", "tiny", "--out", "r", "--data", "nowhere"], "no file or folder nowhere"),
-        (["cache-latents", "--vae", "nowhere", "--out", "r"], "no model at nowhere"),
-        (["train-diffusion", "dit-tiny", "--latents", "c", "--out", "r"], "no finished cache"),
-        (["train-diffusion", "dit-tiny", "--out", "r"], "--latents"),
-        (["generate", "a cat", "--model", "nowhere", "--out", "r"], "no model at nowhere"),
-        (["generate", " ", "--model", "nowhere", "--out", "r"], "none of them empty"),
-        (["export", ".", "r"], "neither a checkpoint of a diffusion model"),
-        (["shape", "c", "map.pt"], "NAME.safetensors"),
-        (["train-probe", "--out", "p.pt"], "NAME.safetensors"),
-        (["bench", "diffusability", "--seeds", "1,1"], "different numbers"),
-        (["bench", "diffusability", "--vae", "a=x"], "at least two autoencoders"),
-        (["bench", "diffusability", "--vae", "a=x", "--vae", "b=y"], "no model at x"),
-        (["bench", "interventions", "--steps", "20", "10"], "rising numbers"),
-    ],
-)
-def test_errors_take_a_line_and_status_2(words, message, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    assert message in ssvae(*words, status=2)
-    assert not Path("r/checkpoints").exists()
+MISTAKES = [
+    (["reconstruct", "none.mp4", "out.mp4", "--model", "x"], "none.mp4: no such file"),
+    (["encode", "none.mp4", "z.safetensors", "--model", "x"], "none.mp4: no such file"),
+    (["decode", "none.safetensors", "o.mp4", "--model", "x"], "no latents at none.safetensors"),
+    (["convert", "none.ckpt", "out"], "no checkpoint at none.ckpt"),
+    (["convert", ".", "out"], "a published checkpoint is a file"),
+    (["convert", ".", "out.ckpt", "--to-official"], "no model in ."),
+    (["stats", "nowhere", "--videos", "world"], "no model at nowhere"),
+    (["analyze", "nowhere", "--videos", "world"], "no model at nowhere"),
+    (["train", "tiny", "--out", "r", "--clip.frames", "8"], "4n + 1, got 8"),
+    (["train", "tiny", "--out", "r", "--no-such-option", "8"], "no-such-option"),
+    (["train", "tiny", "--out", "r", "--data", "nowhere"], "no file or folder nowhere"),
+    (["cache-latents", "--vae", "nowhere", "--out", "r"], "no model at nowhere"),
+    (["train-diffusion", "dit-tiny", "--latents", "c", "--out", "r"], "no finished cache"),
+    (["train-diffusion", "dit-tiny", "--out", "r"], "--latents"),
+    (["generate", "a cat", "--model", "nowhere", "--out", "r"], "no model at nowhere"),
+    (["generate", " ", "--model", "nowhere", "--out", "r"], "none of them empty"),
+    (["export", ".", "r"], "neither a checkpoint of a diffusion model"),
+    (["shape", "c", "map.pt"], "NAME.safetensors"),
+    (["train-probe", "--out", "p.pt"], "NAME.safetensors"),
+    (["bench", "diffusability", "--seeds", "1,1"], "different numbers"),
+    (["bench", "diffusability", "--vae", "a=x"], "at least two autoencoders"),
+    (["bench", "diffusability", "--vae", "a=x", "--vae", "b=y"], "no model at x"),
+    (["bench", "interventions", "--steps", "20", "10"], "rising numbers"),
+]
+EACH = """
+import contextlib, io, json, sys
+from ssvae.cli import main
+from ssvae.console import console, error_console
+
+for words in json.load(sys.stdin):
+    sys.argv, output, status = ["ssvae", *words], io.StringIO(), 0
+    with contextlib.redirect_stdout(output), contextlib.redirect_stderr(output):
+        console.file = error_console.file = output
+        try:
+            main()
+        except SystemExit as end:
+            status = end.code
+    print(json.dumps([status, output.getvalue()]))
+"""
+
+
+@pytest.fixture(scope="module")
+def said(tmp_path_factory) -> list[tuple[int, str]]:
+    """Status and output of each mistaken command, all in one process: starting takes seconds."""
+    done = subprocess.run(
+        [sys.executable, "-c", EACH],
+        input=json.dumps([words for words, _ in MISTAKES]),
+        capture_output=True,
+        text=True,
+        env={**os.environ, "COLUMNS": "200"},
+        cwd=tmp_path_factory.mktemp("mistakes"),
+        check=True,
+    )
+    return [tuple(json.loads(line)) for line in done.stdout.splitlines()]
+
+
+@pytest.mark.parametrize("which", range(len(MISTAKES)), ids=[m[:40] for _, m in MISTAKES])
+def test_errors_take_a_line_and_status_2(said, which):
+    (status, output), (_, message) = said[which], MISTAKES[which]
+    assert status == 2, output
+    assert message in output
+    assert "Traceback" not in output
+
+
+def test_an_error_of_the_command_itself(tmp_path):
+    words = ("reconstruct", tmp_path / "none.mp4", tmp_path / "out.mp4", "--model", "x")
+    assert "no such file" in ssvae(*words, status=2)

@@ -10,6 +10,7 @@ ORDER = [
     "data",
     "regularizers",
     "models",
+    "inference",
     "losses",
     "spectra",
     "diffusion",

@@ -1,14 +1,20 @@
 """The published model's own numbers; the files are described in the README beside them."""
 
 import json
+import os
+import subprocess
+import sys
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
 from ssvae import AutoencoderKLSSVAE
-from ssvae.models.official import infer_config, load_official, official_names
+from ssvae.models.official import infer_config, load_official, official_names, save_official
 from ssvae.regularizers import LatentMasking, local_correlation
 
 HERE = Path(__file__).parent
@@ -104,3 +110,98 @@ def test_files_that_are_no_checkpoint(tmp_path):
     torch.save({"state_dict": {"encoder.a": torch.zeros(1)}}, tmp_path / "alien.ckpt")
     with pytest.raises(ValueError, match="is it an SSVAE"):
         load_official(tmp_path / "alien.ckpt")
+
+
+def test_there_and_back_every_tensor_is_the_same(tmp_path):
+    vae, masking = load_official(CHECKPOINT)
+    save_official(vae, masking, tmp_path / "back.ckpt")
+    before = torch.load(CHECKPOINT, weights_only=True)["state_dict"]
+    back = torch.load(tmp_path / "back.ckpt", weights_only=True)
+    assert back["global_step"] == 0
+    assert set(before) - set(back["state_dict"]) == {"loss.logvar"}
+    for name, tensor in back["state_dict"].items():
+        assert tensor.dtype == before[name].dtype
+        assert torch.equal(tensor, before[name]), name
+
+
+def test_what_the_published_code_does_not_have(tmp_path):
+    vae = AutoencoderKLSSVAE.from_preset("tiny")
+    with pytest.raises(ValueError, match="patch_size 2, in the published code 1"):
+        save_official(vae, LatentMasking(16), tmp_path / "a.ckpt")
+    with pytest.raises(ValueError, match="a folder that exists"):
+        save_official(vae, LatentMasking(16), tmp_path / "none" / "a.ckpt")
+    assert not list(tmp_path.iterdir())
+
+
+class Hub(BaseHTTPRequestHandler):
+    """As much of the hub's protocol as it takes to list a repository and fetch a file."""
+
+    repositories: ClassVar[dict[str, list[str]]] = {
+        "zai-org/SSVAE": ["README.md", "last.ckpt"],
+        "two/files": ["a.ckpt", "b.pt"],
+    }
+
+    def do_HEAD(self):
+        self.do_GET()
+
+    def do_GET(self):
+        path = self.path.removeprefix("/api/models").strip("/")
+        repository, name = "/".join(path.split("/")[:2]), path.rsplit("/", 1)[-1]
+        files = self.repositories.get(repository)
+        if files is None or ("/resolve/" in path and name not in files):
+            self.send_error(404)
+        elif "/resolve/" in path:
+            self.answer(f"weights of {name}".encode())
+        else:
+            listing = [dict(type="file", path=f, size=9, oid="0", rfilename=f) for f in files]
+            whole = dict(id=repository, sha="0" * 40, siblings=listing)
+            self.answer(json.dumps(listing if "/tree/" in path else whole).encode())
+
+    def answer(self, content: bytes):
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(content)))
+        self.send_header("Content-Type", "application/json")
+        self.send_header("ETag", f'"{len(content)}-{self.path[-4:]}"')
+        self.send_header("X-Repo-Commit", "0" * 40)
+        self.end_headers()
+        if self.command == "GET":
+            self.wfile.write(content)
+
+    def log_message(self, format, *args):
+        pass
+
+
+FETCH = """
+import sys
+from ssvae.models.official import fetch_official
+
+for name in sys.argv[1:]:
+    try:
+        print(fetch_official(name).read_text())
+    except ValueError as error:
+        print(error)
+"""
+
+
+def test_from_the_hub(tmp_path):
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Hub)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    hub = dict(HF_ENDPOINT=f"http://127.0.0.1:{server.server_port}", HF_HOME=str(tmp_path))
+    names = ("zai-org/SSVAE", "two/files", "two/files/b.pt", "no/such", "/no/such/file.ckpt")
+    try:
+        done = subprocess.run(
+            [sys.executable, "-c", FETCH, *names],
+            capture_output=True,
+            text=True,
+            env={k: v for k, v in os.environ.items() if "proxy" not in k.lower()} | hub,
+            check=True,
+        )
+    finally:
+        server.shutdown()
+    one, several, named, none, nowhere = done.stdout.splitlines()
+    assert one == "weights of last.ckpt"
+    assert "must hold one checkpoint" in several
+    assert "it holds a.ckpt, b.pt" in several
+    assert named == "weights of b.pt"
+    assert "the hub does not give it" in none
+    assert "give a file or a hub id" in nowhere

@@ -9,8 +9,10 @@ from rich import box
 from rich.table import Table
 
 from ssvae.cli.bench import diffusability, interventions, train_probe
+from ssvae.cli.convert import convert, stats
 from ssvae.cli.diffusion import cache_latents, export, generate, shape, train_diffusion
-from ssvae.cli.vae import analyze, demo, reconstruct, train
+from ssvae.cli.vae import analyze, demo, train
+from ssvae.cli.video import decode, encode, reconstruct
 from ssvae.console import configure_logging, console, errors_in_one_line
 from ssvae.recipes import DIFFUSION_RECIPES, RECIPES
 
@@ -36,7 +38,8 @@ def main() -> None:
     for command in (diffusability, interventions):
         bench.command(command)
     for command in (
-        *(demo, train, reconstruct, analyze),
+        *(demo, train, analyze),
+        *(encode, decode, reconstruct, convert, stats),
         *(cache_latents, train_diffusion, generate, export, shape, train_probe),
     ):
         app.command(command)

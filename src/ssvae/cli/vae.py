@@ -10,9 +10,8 @@ import tyro
 
 from ssvae.cli.common import Common, CommonOptions, choice_of, run_recipe
 from ssvae.console import console, print_rows, progress
-from ssvae.data import VideoFolder, World, probe
+from ssvae.data import VideoFolder, World
 from ssvae.demo import run_demo
-from ssvae.evaluation import reconstruct_video
 from ssvae.recipes import RECIPES
 from ssvae.report.figures import check_figure_path, save_figure, spectra_figure
 from ssvae.report.tables import analysis_rows
@@ -61,30 +60,6 @@ def train(
     """
     assert isinstance(recipe, VAERecipe)
     run_recipe(recipe, out, dry_run, deterministic, common)
-
-
-def reconstruct(
-    source: tyro.conf.Positional[Path],
-    target: tyro.conf.Positional[Path],
-    model: Path,
-    frames: int | None = None,
-    common: CommonOptions = Common(),
-) -> None:
-    """Encode and decode a video of any length and size; frame times and sound are kept.
-
-    Args:
-        source: The video to read.
-        target: The video to write; .mp4, .mkv, .mov or .webm.
-        model: A trained model: a run, a checkpoint or a model folder.
-        frames: Frames to take at once, each piece on its own; by default 17, fewer if they are large.
-    """
-    info = probe(source)
-    vae = common.load(model)
-    with progress("reconstructing", info.frames) as advance:
-        written = reconstruct_video(
-            vae, source, target, frames, lambda done: advance(min(done, info.frames), "")
-        )
-    console.print(f"{written} frames written to {target}", soft_wrap=True)
 
 
 def analyze(

@@ -4,10 +4,12 @@ Frames are uint8 arrays (H, W, 3), upright (a rotation in the file is applied), 
 seconds, which may be irregular. Clips are float tensors (3, T, H, W) in [-1, 1].
 """
 
+import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -58,15 +60,21 @@ class Frame:
 @contextmanager
 def _opened(path: str | Path) -> Iterator[tuple[Any, Any]]:
     """The container and its first video stream, with FFmpeg's errors turned into VideoErrors."""
+    with _container(path) as container:
+        if not container.streams.video:
+            raise VideoError(path, "no video in it", "give a file with a video stream")
+        stream = container.streams.video[0]
+        stream.thread_type = "AUTO"
+        yield container, stream
+
+
+@contextmanager
+def _container(path: str | Path) -> Iterator[Any]:
     if not Path(path).is_file():
         raise VideoError(path, "no such file", "give the path of a video file")
     try:
         with av.open(str(path)) as container:
-            if not container.streams.video:
-                raise VideoError(path, "no video in it", "give a file with a video stream")
-            stream = container.streams.video[0]
-            stream.thread_type = "AUTO"
-            yield container, stream
+            yield container
     except av.FFmpegError as error:
         raise VideoError(
             path, "unreadable", f"FFmpeg says {error.strerror!r}; re-encode or replace the file"
@@ -202,6 +210,24 @@ def to_images(clip: torch.Tensor) -> np.ndarray:
     return ((clip + 1) * 127.5).round().byte().permute(1, 2, 3, 0).cpu().numpy()
 
 
+def read_sound(path: str | Path) -> bytes | None:
+    """The first sound track of a file, as it is, as a file of its own; None without one."""
+    content = BytesIO()
+    with _container(path) as source:
+        if not source.streams.audio:
+            return None
+        # QuickTime alone says how much of the first packet is to be left out.
+        kind = "mov" if "mov" in source.format.name else "matroska"
+        with av.open(content, "w", format=kind) as target:
+            track = source.streams.audio[0]
+            copy = target.add_stream_from_template(track)
+            for packet in source.demux(track):
+                if packet.dts is not None:
+                    packet.stream = copy
+                    target.mux(packet)
+    return content.getvalue()
+
+
 class VideoWriter:
     """Write frames to a video file, with the sound of another file beside them.
 
@@ -210,10 +236,10 @@ class VideoWriter:
         width, height: of the frames; odd sides are kept.
         fps: mean frame rate, and the rate of frames written without a time.
         time_base: the grid of frame times; a source's own keeps its times exactly.
-        audio_from: a file whose first sound track is taken over, copied where the container
-            takes its codec and else encoded anew.
+        audio_from: a file, or its bytes, whose first sound track is taken over, copied where
+            the container takes its codec and else encoded anew.
 
-    Used as a context manager; a file that is not finished is removed.
+    Used as a context manager; the file has another name until it is finished.
     """
 
     def __init__(
@@ -223,7 +249,7 @@ class VideoWriter:
         height: int,
         fps: Fraction | float,
         time_base: Fraction | None = None,
-        audio_from: str | Path | None = None,
+        audio_from: str | Path | BytesIO | None = None,
     ):
         self.path = Path(path)
         if not self.path.parent.is_dir():
@@ -232,8 +258,9 @@ class VideoWriter:
         if codec is None:
             raise ValueError(f"cannot write {path}: end the name in one of {', '.join(CODECS)}")
         rate = Fraction(fps).limit_denominator(65535)
+        self._partial = self.path.with_name(f".{self.path.stem}.partial{self.path.suffix}")
         try:
-            self._container: Any = av.open(str(path), "w")
+            self._container: Any = av.open(str(self._partial), "w")
         except OSError as error:
             raise ValueError(f"cannot write {path}: {error.strerror}") from error
         self._stream = self._container.add_stream(codec, rate=rate, options={"crf": "16"})
@@ -266,6 +293,7 @@ class VideoWriter:
         self._container.mux(self._stream.encode())
         self._mux_sound(float("inf"))
         self._container.close()
+        os.replace(self._partial, self.path)
 
     def __enter__(self) -> "VideoWriter":
         return self
@@ -275,7 +303,7 @@ class VideoWriter:
             self.close()
         else:
             self._container.close()
-            self.path.unlink(missing_ok=True)
+            self._partial.unlink(missing_ok=True)
 
     def _mux_sound(self, until: float) -> None:
         while self._pending is not None:
@@ -285,8 +313,9 @@ class VideoWriter:
             self._container.mux(packet)
             self._pending = next(self._sound, None)
 
-    def _sound_packets(self, path: str | Path) -> Iterator[tuple[Any, float]]:
-        with _opened(path) as (source, _):
+    def _sound_packets(self, file: str | Path | BytesIO) -> Iterator[tuple[Any, float]]:
+        opened: Any = av.open(file if isinstance(file, BytesIO) else str(file))
+        with opened as source:
             if not source.streams.audio:
                 return
             track = source.streams.audio[0]
@@ -301,7 +330,7 @@ class VideoWriter:
                 if copied:
                     if packet.dts is not None:
                         packet.stream = stream
-                        yield packet, float(packet.dts * track.time_base)
+                        yield packet, float(packet.dts * packet.time_base)
                     continue
                 for frame in packet.decode():
                     yield from ((p, frame.time) for p in stream.encode(frame))

@@ -6,7 +6,6 @@ from ssvae.evaluation.probe import Probe, load_probe, probe_accuracy, train_prob
 from ssvae.evaluation.reconstruction import (
     ReconstructionScores,
     reconstruct,
-    reconstruct_video,
     score_reconstruction,
     ssim,
 )
@@ -23,7 +22,6 @@ __all__ = [
     "load_probe",
     "probe_accuracy",
     "reconstruct",
-    "reconstruct_video",
     "score_clips",
     "score_reconstruction",
     "speedup",

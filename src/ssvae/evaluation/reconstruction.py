@@ -1,24 +1,14 @@
-"""Reconstructions: of clips, of whole files, and how good they are."""
+"""Reconstructions of clips, and how good they are."""
 
-import logging
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
-from itertools import islice
-from pathlib import Path
-from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torchmetrics.functional.image import structural_similarity_index_measure
 
-from ssvae.data.batch import check_finite, in_batches
-from ssvae.data.video import Frame, VideoWriter, probe, read_frames, to_clip, to_images
+from ssvae.data.batch import in_batches
 from ssvae.models import AutoencoderKLSSVAE
 from ssvae.spectra.robustness import psnr
-
-logger = logging.getLogger(__name__)
-
-PIXELS_AT_ONCE = 17 * 1280 * 720  # what reconstruct_video takes at once, unless told
 
 
 @torch.no_grad()
@@ -41,6 +31,8 @@ def ssim(reconstruction: torch.Tensor, clips: torch.Tensor) -> torch.Tensor:
 
     The usual 11 x 11 Gaussian window (sigma 1.5), so sides of at least 11 pixels.
     """
+    from torchmetrics.functional.image import structural_similarity_index_measure  # as for PSNR
+
     if min(clips.shape[-2:]) < 11:
         raise ValueError(f"SSIM needs sides of at least 11 pixels, got {tuple(clips.shape[-2:])}")
     a, b = (
@@ -74,63 +66,3 @@ def score_reconstruction(
         raise ValueError("scores need at least one batch of clips, got none")
     means = torch.cat(values, 1).double().mean(1).tolist()
     return ReconstructionScores(*means, clips=sum(v.shape[1] for v in values))
-
-
-def frames_at_once(height: int, width: int) -> int:
-    """How many frames (4n + 1, 5 to 17) :func:`reconstruct_video` takes at once by default."""
-    fit = PIXELS_AT_ONCE // (height * width)
-    return max(5, min(17, fit - (fit - 1) % 4))
-
-
-def reconstruct_video(
-    vae: AutoencoderKLSSVAE,
-    source: str | Path,
-    target: str | Path,
-    frames: int | None = None,
-    on_progress: Callable[[int], Any] | None = None,
-) -> int:
-    """Reconstruct a video file of any length and size into another, ``frames`` at a time.
-
-    Size, frame times and sound are kept. Each piece is encoded on its own, so memory does not
-    grow with length. ``on_progress`` hears the number of frames written. Returns that number.
-    """
-    if Path(source).resolve() == Path(target).resolve():
-        raise ValueError(f"source and target are the same file, {source}: give another target")
-    info = probe(source)
-    at_once = frames_at_once(info.height, info.width) if frames is None else frames
-    if at_once < 1:
-        raise ValueError(f"frames must be at least 1, got {at_once}")
-    done = 0
-    # Some videos change their size on the way.
-    frames_of_one_size = read_frames(source, size=(info.height, info.width))
-    with VideoWriter(
-        target,
-        info.width,
-        info.height,
-        info.fps,
-        time_base=info.time_base,
-        audio_from=source if info.has_audio else None,
-    ) as writer:
-        for piece in _pieces(frames_of_one_size, at_once):
-            clip = to_clip(frame.image for frame in piece)
-            made = reconstruct(vae, clip[None])
-            check_finite(made, f"the reconstruction of {source} from frame {done} on")
-            for image, frame in zip(to_images(made[0]), piece, strict=True):
-                writer.write(image, frame.time)
-            done += len(piece)
-            if on_progress is not None:
-                on_progress(done)
-    if done < 0.9 * info.frames:
-        logger.warning(
-            "%s says it holds %d frames, but only %d could be read: it may be cut off",
-            source,
-            info.frames,
-            done,
-        )
-    return done
-
-
-def _pieces(items: Iterable[Frame], size: int) -> Iterator[list[Frame]]:
-    iterator = iter(items)
-    while piece := list(islice(iterator, size)):
-        yield piece

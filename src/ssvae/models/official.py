@@ -1,10 +1,15 @@
 """The published checkpoint: its format, its names, and the way from there to ours."""
 
+import dataclasses
 import logging
+import os
+import re
 from collections import Counter
 from pathlib import Path
 
 import torch
+from huggingface_hub import hf_hub_download, list_repo_files
+from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 
 from ssvae.models.autoencoder import AutoencoderKLSSVAE
 from ssvae.models.blocks import CausalConv3d
@@ -13,6 +18,7 @@ from ssvae.regularizers.latent_masking import LatentMasking
 
 logger = logging.getLogger(__name__)
 
+_CHECKPOINT_ENDINGS = (".ckpt", ".pt", ".pth")
 _MODEL_KEYS = ("encoder.", "decoder.", "mask_token")
 
 
@@ -63,6 +69,29 @@ def infer_config(state_dict: dict[str, torch.Tensor]) -> AutoencoderConfig:
     return published if AutoencoderConfig(**{**vars(published), **statistics}) == config else config
 
 
+def fetch_official(name: str) -> Path:
+    """The file of a published checkpoint: a path, or a hub id, owner/name or owner/name/file."""
+    if Path(name).exists():
+        return Path(name)
+    if not re.fullmatch(r"[\w-][\w.-]*(/[\w-][\w.-]*)+", name):
+        raise ValueError(f"no checkpoint at {name}: give a file or a hub id such as zai-org/SSVAE")
+    repository, file = "/".join(name.split("/")[:2]), "/".join(name.split("/")[2:])
+    try:
+        if not file:
+            files = [f for f in list_repo_files(repository) if f.endswith(_CHECKPOINT_ENDINGS)]
+            if len(files) != 1:
+                raise ValueError(
+                    f"{repository} must hold one checkpoint ({', '.join(_CHECKPOINT_ENDINGS)}) or "
+                    f"you name one, {repository}/FILE; it holds {', '.join(files) or 'none'}"
+                )
+            file = files[0]
+        return Path(hf_hub_download(repository, file))
+    except (OSError, HfHubHTTPError, HFValidationError) as error:
+        raise ValueError(
+            f"no file {name}, and the hub does not give it: {str(error).splitlines()[0]}"
+        ) from error
+
+
 def load_official(path: str | Path) -> tuple[AutoencoderKLSSVAE, LatentMasking]:
     """Read a checkpoint of the published code: the autoencoder and its masking with the token.
 
@@ -106,3 +135,35 @@ def load_official(path: str | Path) -> tuple[AutoencoderKLSSVAE, LatentMasking]:
     vae.load_state_dict({ours: given[k].float() for k, ours in names.items()}, assign=True)
     masking.load_state_dict({"token": given["mask_token"].float()}, assign=True)
     return vae.eval(), masking.eval()
+
+
+def save_official(vae: AutoencoderKLSSVAE, masking: LatentMasking, path: str | Path) -> None:
+    """Write a checkpoint that the published code loads, every tensor as it is.
+
+    A ValueError tells where the architecture is one that the published code does not have.
+    """
+    path = Path(path)
+    if not path.parent.is_dir() or path.is_dir():
+        raise ValueError(f"a checkpoint is a file in a folder that exists, got {path}")
+    tensors = {
+        published: vae.get_parameter(ours).detach().cpu().contiguous()
+        for published, ours in official_names(vae).items()
+    }
+    fields = [f.name for f in dataclasses.fields(AutoencoderConfig) if not f.name.startswith("lat")]
+    config = {name: vae.config[name] for name in fields}
+    read = vars(infer_config(tensors))
+    if different := [
+        f"{name} {value}, in the published code {read[name]}"
+        for name, value in config.items()
+        if (tuple(value) if isinstance(value, list) else value) != read[name]
+    ]:
+        raise ValueError(
+            "the published code does not have this model's architecture: " + "; ".join(different)
+        )
+    tensors["mask_token"] = masking.token.detach().cpu().contiguous()
+    partial = path.with_name(f".{path.name}.partial-{os.getpid()}")
+    try:
+        torch.save({"state_dict": tensors, "global_step": 0}, partial)
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)

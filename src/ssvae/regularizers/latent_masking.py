@@ -3,11 +3,15 @@
 It pushes variance into few channel modes and makes the decoder robust (arXiv 2512.05394, LMR).
 """
 
+import json
 import math
 from collections.abc import Sequence
 from itertools import accumulate
+from pathlib import Path
 
 import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 from torch import nn
 
 
@@ -92,6 +96,24 @@ class LatentMasking(nn.Module):
         time, height, width = (torch.arange(n, device=mask.device) for n in (T, H, W))
         mask = mask.index_select(2, torch.div(time + t - 1, t, rounding_mode="floor"))
         return mask.index_select(3, height // h).index_select(4, width // w)
+
+    def save(self, path: str | Path) -> None:
+        """Write the token, with the settings beside it, as safetensors."""
+        settings = dict(ratios=self.ratios, probabilities=self.probabilities, block=self.block)
+        metadata = {name: json.dumps(value) for name, value in settings.items()}
+        save_file({"token": self.token.detach().contiguous()}, path, metadata)
+
+    @classmethod
+    def load(cls, path: str | Path) -> "LatentMasking":
+        """Read what :meth:`save` wrote; in eval mode."""
+        try:
+            with safe_open(str(path), "pt") as file:
+                token, settings = file.get_tensor("token"), file.metadata() or {}
+        except (OSError, SafetensorError) as error:
+            raise ValueError(f"{path} holds no masking: {error}") from error
+        masking = cls(token.shape[1], **{name: json.loads(v) for name, v in settings.items()})
+        masking.token = nn.Parameter(token)
+        return masking.eval()
 
     def extra_repr(self) -> str:
         """The settings, for printing."""

@@ -4,7 +4,6 @@ import math
 from collections.abc import Sequence
 
 import torch
-from torchmetrics.functional.image import peak_signal_noise_ratio
 
 # sqrt(0.005) is the paper's noise; 0 is the plain reconstruction.
 SIGMAS = (0.0, math.sqrt(0.005), 0.15, 0.3, 0.6)
@@ -12,6 +11,8 @@ SIGMAS = (0.0, math.sqrt(0.005), 0.15, 0.3, 0.6)
 
 def psnr(reconstruction: torch.Tensor, clips: torch.Tensor) -> torch.Tensor:
     """PSNR in dB of each clip, (B, 3, T, H, W) in [-1, 1] clamped and seen as [0, 1]: (B,)."""
+    from torchmetrics.functional.image import peak_signal_noise_ratio  # takes seconds to import
+
     a, b = ((x.float().clamp(-1, 1) + 1) / 2 for x in (reconstruction, clips))
     return torch.stack(
         [peak_signal_noise_ratio(x, y, data_range=1.0) for x, y in zip(a, b, strict=True)]

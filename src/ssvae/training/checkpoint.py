@@ -54,6 +54,18 @@ def find_vae(path: str | Path) -> Path:
     )
 
 
+def find_masking(path: str | Path) -> Path:
+    """The file of the :class:`LatentMasking` that an autoencoder was trained with, beside it."""
+    folder = find_vae(path)
+    for parent in (folder, folder.parent):
+        if (parent / "masking.safetensors").is_file():
+            return parent / "masking.safetensors"
+    raise ValueError(
+        f"no masking.safetensors beside the model in {path}: LatentMasking(channels).save(FILE) "
+        "writes one with a fresh token"
+    )
+
+
 def load_vae(
     path: str | Path,
     device: torch.device | str = "cpu",

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 from accelerate import Accelerator
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import nn
 
 from ssvae.data.batch import Batch
@@ -247,7 +247,7 @@ class VAETrainer:
     def save(self, folder: Path) -> None:
         """Write all that a resumed run needs but the data's position, which is the step."""
         self.objective.vae.save_pretrained(folder / "vae")
-        save_file(self.objective.masking.state_dict(), folder / "masking.safetensors")
+        self.objective.masking.save(folder / "masking.safetensors")
         torch.save(self.optimizer.state_dict(), folder / "optimizer.pt")
 
     def load(self, folder: Path) -> None:

@@ -1,0 +1,104 @@
+"""Commands about models as files: the published checkpoint, and latent statistics."""
+
+from pathlib import Path
+
+import torch
+import tyro
+
+from ssvae.cli.common import Common, CommonOptions
+from ssvae.console import console, print_rows, progress
+from ssvae.data import open_source
+from ssvae.models import AutoencoderKLSSVAE
+from ssvae.models.official import fetch_official, load_official, save_official
+from ssvae.regularizers import LatentMasking
+from ssvae.report.tables import Row
+from ssvae.spectra import ChannelSpectrum
+from ssvae.training import load_vae
+from ssvae.training.checkpoint import find_masking, find_vae
+
+
+def convert(
+    source: tyro.conf.Positional[str],
+    target: tyro.conf.Positional[Path],
+    to_official: bool = False,
+    common: CommonOptions = Common(),
+) -> None:
+    """Convert a checkpoint of the published code into a model's folder, or the other way round.
+
+    Args:
+        source: A checkpoint of the published code: a file, or a hub id such as zai-org/SSVAE
+            (owner/name/file where the repository holds several). With --to-official a run, a
+            checkpoint or a model's folder.
+        target: The folder to write, for from_pretrained; with --to-official the file, NAME.ckpt.
+        to_official: Write a checkpoint that the published code loads.
+    """
+    dtype = common.torch_dtype
+    if to_official:
+        vae, masking = load_vae(source, dtype=dtype), LatentMasking.load(find_masking(source))
+        save_official(vae, masking, target)
+        console.print(f"{_size(vae)} written to {target}", soft_wrap=True)
+        return
+    if target.exists() and not target.is_dir():
+        raise ValueError(f"cannot write {target}: it is a file, and a model is a folder")
+    vae, masking = load_official(fetch_official(source))
+    torch.nn.Module.to(vae, dtype)
+    vae.save_pretrained(target)
+    masking.save(target / "masking.safetensors")
+    console.print(f"{_size(vae)} written to {target}", soft_wrap=True)
+    if vae.config["latents_std"] == [1.0] * vae.config["z_dim"]:
+        console.print(
+            f"its latent statistics are not known: ssvae stats {target} --videos SRC --write",
+            soft_wrap=True,
+        )
+
+
+def _size(vae: AutoencoderKLSSVAE) -> str:
+    count = sum(p.numel() for p in vae.parameters())
+    return f"{count / 1e6:.2f} M parameters in {str(vae.dtype).removeprefix('torch.')}"
+
+
+def stats(
+    model: tyro.conf.Positional[Path],
+    videos: str,
+    clips: int = 256,
+    frames: int = 17,
+    size: tuple[int, int] = (128, 128),
+    fps: float | None = None,
+    seed: int = 0,
+    write: bool = False,
+    common: CommonOptions = Common(),
+) -> None:
+    """Mean and standard deviation of each latent channel, which diffusion models standardise by.
+
+    Args:
+        model: A trained model: a run, a checkpoint or a model folder.
+        videos: A video, a folder of videos, or "world".
+        clips: Number of clips, drawn at random by the seed.
+        frames: Frames a clip.
+        size: Height and width that clips are resized and cropped to.
+        fps: Frame rate that videos are resampled to; each video's own where not given.
+        seed: Seed of the draw of clips.
+        write: Write them into the model's config, as latents_mean and latents_std.
+    """
+    if clips < 1:
+        raise ValueError(f"clips must be at least 1, got {clips}")
+    vae = common.load(model)
+    source = open_source(videos, frames, *size, fps, seed, vae.device)
+    spectrum, at_once = ChannelSpectrum(), 4
+    with torch.no_grad(), progress("encoding", clips) as advance:
+        for start in range(0, clips, at_once):
+            batch = source.batch(range(start, min(start + at_once, clips))).video
+            spectrum.update(vae.encode(batch.to(vae.device, vae.dtype), pad=True).latent_dist.mean)
+            advance(min(start + at_once, clips), "")
+    result = spectrum.result()
+    mean, std = result.mean.tolist(), result.std.tolist()
+    rows = [
+        Row(f"channel {i}", (f"{m:.4f}", f"{s:.4f}"), "")
+        for i, (m, s) in enumerate(zip(mean, std, strict=True))
+    ]
+    print_rows(["mean", "std"], rows)
+    if write:
+        folder = find_vae(model)
+        vae.register_to_config(latents_mean=mean, latents_std=std)
+        vae.save_config(folder)
+        console.print(f"written to {folder / 'config.json'}", soft_wrap=True)

@@ -1,0 +1,112 @@
+"""Commands that take a video file through the autoencoder."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+
+from ssvae.cli.common import Common, CommonOptions
+from ssvae.console import console, progress
+from ssvae.data import probe
+from ssvae.inference import LatentFile, decode_video, encode_video, reconstruct_video
+from ssvae.models import AutoencoderKLSSVAE
+
+Source = tyro.conf.Positional[Path]
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How much of a video is in memory at once."""
+
+    frames: int | None = None
+    """Frames to take at once, a multiple of the temporal compression; by default what is good for
+    the size of the video. It changes memory and speed alone."""
+    tile: int | None = None
+    """Side in pixels of overlapping tiles, for frames too large for memory; they change the result
+    slightly. By default frames are not tiled."""
+
+    def apply(self, vae: AutoencoderKLSSVAE) -> None:
+        """Set the model to them."""
+        if self.frames is not None:
+            vae.enable_streaming(self.frames)
+        if self.tile is not None:
+            vae.enable_tiling(self.tile, self.tile)
+
+
+LimitOptions = Annotated[Limits, tyro.conf.arg(name="")]
+
+
+def encode(
+    source: Source,
+    target: Source,
+    model: Path,
+    limits: LimitOptions = Limits(),
+    common: CommonOptions = Common(),
+) -> None:
+    """Encode a video of any length and size into a file of latents, for ssvae decode.
+
+    Args:
+        source: The video to read.
+        target: The file to write, NAME.safetensors: the posterior's mean, as the model gives it,
+            with the times of the frames and the sound.
+        model: A trained model: a run, a checkpoint or a model folder.
+    """
+    total = probe(source).frames
+    frames = _run("encoding", encode_video, source, target, model, total, limits, common)
+    console.print(f"{frames} frames encoded into {target}", soft_wrap=True)
+
+
+def decode(
+    source: Source,
+    target: Source,
+    model: Path,
+    limits: LimitOptions = Limits(),
+    common: CommonOptions = Common(),
+) -> None:
+    """Decode a file of latents into a video with the original's frame times and sound.
+
+    Args:
+        source: The file that ssvae encode wrote.
+        target: The video to write; .mp4, .mkv, .mov or .webm.
+        model: The model that encoded it.
+    """
+    total = len(LatentFile(source).times)
+    frames = _run("decoding", decode_video, source, target, model, total, limits, common)
+    console.print(f"{frames} frames written to {target}", soft_wrap=True)
+
+
+def reconstruct(
+    source: Source,
+    target: Source,
+    model: Path,
+    limits: LimitOptions = Limits(),
+    common: CommonOptions = Common(),
+) -> None:
+    """Encode and decode a video of any length and size; frame times and sound are kept.
+
+    Args:
+        source: The video to read.
+        target: The video to write; .mp4, .mkv, .mov or .webm.
+        model: A trained model: a run, a checkpoint or a model folder.
+    """
+    total = probe(source).frames
+    frames = _run("reconstructing", reconstruct_video, source, target, model, total, limits, common)
+    console.print(f"{frames} frames written to {target}", soft_wrap=True)
+
+
+def _run(
+    title: str,
+    work: Callable[..., int],
+    source: Path,
+    target: Path,
+    model: Path,
+    total: int,
+    limits: Limits,
+    common: Common,
+) -> Any:
+    vae = common.load(model)
+    limits.apply(vae)
+    with progress(title, total) as advance:
+        return work(vae, source, target, lambda done: advance(min(done, total), ""))

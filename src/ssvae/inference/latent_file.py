@@ -1,0 +1,128 @@
+"""A video's latents in a safetensors file that is written and read piece by piece.
+
+It holds ``latents`` (t, C, h, w), time first so that frames can be added; ``times``, the seconds at
+which each frame of the video is shown; ``sound``, the bytes of a file with the sound track alone,
+where there is one; and in its metadata what else it takes to write the video again.
+"""
+
+import dataclasses
+import json
+import os
+import struct
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors import SafetensorError, safe_open
+
+HEADER_BYTES = 4096  # reserved before the data, for the shapes are known after it
+FORMAT = "ssvae latents 1"
+_DTYPES = {torch.float32: "F32", torch.bfloat16: "BF16", torch.float16: "F16"}
+
+
+@dataclass(frozen=True)
+class VideoFacts:
+    """What latents do not say about the video that they are of."""
+
+    height: int
+    width: int
+    fps: Fraction
+    time_base: Fraction
+
+
+class LatentWriter:
+    """Write latents piece by piece. Used as a context manager; the file appears when it is whole.
+
+    Args:
+        path: ends in .safetensors.
+        facts: of the video.
+    """
+
+    def __init__(self, path: str | Path, facts: VideoFacts):
+        self.path, self._facts = Path(path), facts
+        if self.path.suffix != ".safetensors" or not self.path.parent.is_dir():
+            raise ValueError(
+                f"latents go into NAME.safetensors in a folder that exists, got {path}"
+            )
+        self._partial = self.path.with_name(f".{self.path.name}.partial-{os.getpid()}")
+        self._dtype, self._frames, self._size = torch.float32, 0, ()
+
+    def __enter__(self) -> "LatentWriter":
+        try:
+            self._file = open(self._partial, "wb")
+        except OSError as error:
+            raise ValueError(f"cannot write {self.path}: {error.strerror}") from error
+        self._file.seek(8 + HEADER_BYTES)
+        return self
+
+    def write(self, z: torch.Tensor) -> None:
+        """Add latents (C, t, h, w)."""
+        frames = z.detach().transpose(0, 1).contiguous().cpu()
+        self._dtype, self._size = frames.dtype, tuple(frames.shape[1:])
+        self._frames += len(frames)
+        self._file.write(frames.view(torch.uint8).numpy().data)
+
+    def finish(self, times: list[float], sound: bytes | None) -> None:
+        """Add what comes after the latents, and the header that says where all is."""
+        parts = [("times", "F64", [len(times)], np.asarray(times, "<f8").tobytes())]
+        if sound is not None:
+            parts.append(("sound", "U8", [len(sound)], sound))
+        at = self._file.tell() - 8 - HEADER_BYTES
+        header: dict = {
+            "__metadata__": {"format": FORMAT}
+            | {field: str(value) for field, value in dataclasses.asdict(self._facts).items()},
+            "latents": dict(
+                dtype=_DTYPES[self._dtype], shape=[self._frames, *self._size], data_offsets=[0, at]
+            ),
+        }
+        for name, dtype, shape, content in parts:
+            header[name] = dict(dtype=dtype, shape=shape, data_offsets=[at, at + len(content)])
+            self._file.write(content)
+            at += len(content)
+        self._file.seek(0)
+        self._file.write(struct.pack("<Q", HEADER_BYTES))
+        self._file.write(json.dumps(header).encode().ljust(HEADER_BYTES))
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        self._file.close()
+        if kind is None:
+            os.replace(self._partial, self.path)
+        else:
+            self._partial.unlink(missing_ok=True)
+
+
+class LatentFile:
+    """Read what :class:`LatentWriter` wrote; latents stay on the disk until they are asked for."""
+
+    def __init__(self, path: str | Path):
+        if not Path(path).is_file():
+            raise ValueError(f"no latents at {path}: ssvae encode writes them")
+        try:
+            self._open = safe_open(str(path), "pt")
+            facts = self._open.metadata() or {}
+            if facts.get("format") != FORMAT:
+                raise ValueError("it does not say that it holds a video's latents")
+            self.facts = VideoFacts(
+                int(facts["height"]),
+                int(facts["width"]),
+                Fraction(facts["fps"]),
+                Fraction(facts["time_base"]),
+            )
+            self._latents = self._open.get_slice("latents")
+            self.times: list[float] = self._open.get_tensor("times").tolist()
+        except (SafetensorError, KeyError, ValueError) as error:
+            raise ValueError(f"{path} does not read as latents: {error}") from error
+        self.shape = tuple(self._latents.get_shape())
+        """(t, C, h, w)."""
+
+    def latents(self, start: int, stop: int) -> torch.Tensor:
+        """Latents (C, t, h, w) from one latent frame to before another."""
+        return self._latents[start:stop].transpose(0, 1)
+
+    def sound(self) -> bytes | None:
+        """The sound track, as a file of its own."""
+        if "sound" not in self._open.keys():  # noqa: SIM118 - no dictionary
+            return None
+        return self._open.get_tensor("sound").numpy().tobytes()

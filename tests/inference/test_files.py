@@ -1,0 +1,161 @@
+import json
+import struct
+from fractions import Fraction
+
+import av
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from conftest import add_sound, images, write
+from ssvae.data.video import probe, read_frames, read_sound, to_clip, to_images
+from ssvae.evaluation import reconstruct
+from ssvae.inference import LatentFile, decode_video, encode_video, reconstruct_video
+from ssvae.models import AutoencoderKLSSVAE
+
+
+@pytest.fixture(autouse=True)
+def _colourful(vae):
+    """Fresh layers that start at zero hide mistakes."""
+    torch.manual_seed(1)
+    for parameter in vae.parameters():
+        if not parameter.any():
+            torch.nn.init.normal_(parameter, std=0.05)
+
+
+def pictures(path) -> np.ndarray:
+    return np.stack([f.image for f in read_frames(path)]).astype(float)
+
+
+def times(path) -> list[float]:
+    return [f.time for f in read_frames(path)]
+
+
+def sound(path) -> tuple[float, np.ndarray]:
+    with av.open(str(path)) as container:
+        frames = list(container.decode(audio=0))
+    return frames[0].time, np.concatenate([f.to_ndarray()[0] for f in frames])
+
+
+def test_frames_in_are_frames_out(vae, tmp_path):
+    source = add_sound(write(tmp_path / "a.mp4", 23, 35, 50), tmp_path / "s.mp4", 2.3)
+    heard = []
+    assert reconstruct_video(vae, source, tmp_path / "out.mp4", heard.append) == 23
+    assert heard[-1] == 23
+    assert heard == sorted(heard)
+    info = probe(tmp_path / "out.mp4")
+    assert (info.width, info.height, info.fps, info.frames) == (50, 35, 10, 23)
+    assert times(tmp_path / "out.mp4") == times(source)
+    begins, wave = sound(tmp_path / "out.mp4")
+    assert begins == sound(source)[0]
+    assert np.array_equal(wave, sound(source)[1])
+    # The whole clip at once gives the same pictures, but for what the codec loses.
+    original = pictures(source)
+    clip = to_clip(original.astype(np.uint8))
+    expected = to_images(reconstruct(vae, clip[None])[0]).astype(float)
+    lost = np.abs(pictures(tmp_path / "out.mp4") - expected).mean((1, 2, 3))
+    assert lost.max() < 8
+    assert lost.max() < 0.2 * np.abs(expected - original).mean()
+
+
+@pytest.mark.parametrize("count", [1, 2, 5, 8])
+def test_by_way_of_a_file_of_latents(vae, tmp_path, count):
+    stamps = [0.1 * i + 0.03 * (i % 2) for i in range(count)]
+    made = write(tmp_path / "a.mp4", count, 36, 50, times=stamps, time_base=Fraction(1, 12800))
+    source = add_sound(made, tmp_path / "s.mp4", 0.1 * count + 0.2)
+    latents = tmp_path / "z.safetensors"
+    assert encode_video(vae, source, latents) == count
+    assert decode_video(vae, latents, tmp_path / "b.mp4") == count
+    reconstruct_video(vae, source, tmp_path / "c.mp4")
+    apart = np.abs(pictures(tmp_path / "b.mp4") - pictures(tmp_path / "c.mp4"))
+    assert apart.mean() < 0.5  # rounding, which the codec may enlarge
+    assert times(tmp_path / "b.mp4") == times(source)
+    assert probe(tmp_path / "b.mp4") == probe(tmp_path / "c.mp4")
+    assert np.array_equal(sound(tmp_path / "b.mp4")[1], sound(source)[1])
+    assert sound(tmp_path / "b.mp4")[0] == pytest.approx(sound(source)[0], abs=0.002)
+
+    # Anybody's reader sees the posterior's mean in it, time first.
+    clip = to_clip(f.image for f in read_frames(source))[None]
+    clip = torch.nn.functional.pad(clip, (0, 2, 0, 0, 0, 0), mode="replicate")
+    with torch.no_grad():
+        mean = vae.encode(clip, pad=True).latent_dist.mean[0]
+    stored = load_file(latents)
+    torch.testing.assert_close(stored["latents"].transpose(0, 1), mean, atol=1e-5, rtol=1e-5)
+    assert stored["times"].tolist() == times(source)
+
+
+def test_silent_video_and_other_containers(vae, tmp_path):
+    source = write(tmp_path / "a.mp4", 6, 32, 32)
+    assert read_sound(source) is None
+    encode_video(vae.bfloat16(), source, tmp_path / "z.safetensors")
+    assert load_file(tmp_path / "z.safetensors")["latents"].dtype == torch.bfloat16
+    for name in ("b.mkv", "b.webm", "b.mov"):
+        assert decode_video(vae, tmp_path / "z.safetensors", tmp_path / name) == 6
+        assert not probe(tmp_path / name).has_audio
+
+
+def test_a_video_that_changes_its_size(vae, tmp_path):
+    parts = []
+    for i, (height, width) in enumerate([(48, 64), (32, 80)]):
+        with av.open(str(tmp_path / f"{i}.ts"), "w") as container:
+            stream = container.add_stream("h264", rate=10)
+            stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+            for image in images(6, height, width):
+                container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
+            container.mux(stream.encode())
+        parts.append((tmp_path / f"{i}.ts").read_bytes())
+    (tmp_path / "joined.ts").write_bytes(b"".join(parts))
+    sizes = {f.image.shape[:2] for f in read_frames(tmp_path / "joined.ts")}
+    assert sizes == {(48, 64), (32, 80)}
+    reconstruct_video(vae, tmp_path / "joined.ts", tmp_path / "out.mp4")
+    assert {f.image.shape[:2] for f in read_frames(tmp_path / "out.mp4")} == {(48, 64)}
+
+
+def test_a_file_that_is_cut_off_is_named(vae, tmp_path, caplog):
+    whole = write(tmp_path / "a.mkv", 60, 120, 160).read_bytes()
+    (tmp_path / "cut.mkv").write_bytes(whole[: len(whole) // 2])
+    done = reconstruct_video(vae, tmp_path / "cut.mkv", tmp_path / "b.mp4")
+    assert 0 < done < 54
+    assert f"60 frames, but only {done} could be read" in caplog.text
+    assert probe(tmp_path / "b.mp4").frames == done
+    assert encode_video(vae, tmp_path / "cut.mkv", tmp_path / "z.safetensors") == done
+
+
+def test_files_that_cannot_be_reconstructed(vae, tmp_path):
+    source = write(tmp_path / "a.mp4", 3)
+    with pytest.raises(ValueError, match="the same file"):
+        reconstruct_video(vae, source, source)
+    with pytest.raises(ValueError, match="no such file"):
+        reconstruct_video(vae, tmp_path / "none.mp4", tmp_path / "b.mp4")
+    with pytest.raises(ValueError, match=r"NAME\.safetensors in a folder that exists"):
+        encode_video(vae, source, tmp_path / "z.pt")
+    vae.decoder.conv_out.bias.data.fill_(float("nan"))
+    with pytest.raises(ValueError, match="from frame 0 on holds NaN"):
+        reconstruct_video(vae, source, tmp_path / "b.mp4")
+    vae.encoder.conv_out.bias.data.fill_(float("nan"))
+    with pytest.raises(ValueError, match="the latents of .* NaN"):
+        encode_video(vae, source, tmp_path / "z.safetensors")
+    assert [p.name for p in tmp_path.iterdir()] == ["a.mp4"]
+
+
+def test_files_that_hold_no_latents(vae, tmp_path):
+    with pytest.raises(ValueError, match="ssvae encode writes them"):
+        LatentFile(tmp_path / "none.safetensors")
+    (tmp_path / "junk.safetensors").write_bytes(b"junk" * 100)
+    with pytest.raises(ValueError, match="does not read as latents"):
+        LatentFile(tmp_path / "junk.safetensors")
+    header = json.dumps({"__metadata__": {"format": "other"}}).encode()
+    (tmp_path / "other.safetensors").write_bytes(struct.pack("<Q", len(header)) + header)
+    with pytest.raises(ValueError, match="does not say that it holds"):
+        LatentFile(tmp_path / "other.safetensors")
+    source = write(tmp_path / "a.mp4", 6)
+    encode_video(vae, source, tmp_path / "z.safetensors")
+    whole = (tmp_path / "z.safetensors").read_bytes()
+    (tmp_path / "cut.safetensors").write_bytes(whole[:-100])
+    with pytest.raises(ValueError, match="does not read as latents"):
+        LatentFile(tmp_path / "cut.safetensors")
+    other = AutoencoderKLSSVAE.from_preset("tiny", z_dim=6, base_channels=8)
+    with pytest.raises(ValueError, match="latents of another model: 3 of 4x12x16 for 6 frames"):
+        decode_video(other, tmp_path / "z.safetensors", tmp_path / "b.mp4")
+    assert not (tmp_path / "b.mp4").exists()
