@@ -1,4 +1,4 @@
-"""What the README shows, run as it stands there."""
+"""What the README and the pages of docs/ show, run as it stands there."""
 
 import re
 from pathlib import Path
@@ -7,11 +7,20 @@ import pytest
 import torch
 from diffusers import AutoencoderKLCogVideoX, AutoencoderKLWan
 
+from conftest import write
 from ssvae.diffusion.pipeline import assemble, load_config, save_pipeline
+from ssvae.models.official import load_official
 from ssvae.training.checkpoint import checkpoints
 
-README = (Path(__file__).parent.parent / "README.md").read_text()
-SIX_LINES, PIPELINE, LIBRARY = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+ROOT = Path(__file__).parent.parent
+
+
+def blocks(text: str) -> list[str]:
+    return re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+
+
+README = (ROOT / "README.md").read_text()
+SIX_LINES, PIPELINE, LIBRARY = blocks(README)
 
 
 def wan():
@@ -83,7 +92,22 @@ def test_an_exported_pipeline(run, tmp_path):
     assert names["video"].shape == (1, 9, 32, 32, 3)
 
 
-COMMANDS = "demo train reconstruct analyze cache-latents train-diffusion generate export shape"
+def test_the_page_about_inference(run, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    load_official(ROOT / "tests" / "parity" / "official_small.ckpt")[0].save_pretrained("model")
+    write(tmp_path / "clip.mp4", 11, 48, 64)
+    checkpoint = checkpoints(run)[-1][1]
+    save_pipeline(assemble(checkpoint), load_config(checkpoint), tmp_path / "pipeline")
+    names: dict = {}
+    for code in blocks((ROOT / "docs" / "inference.md").read_text()):
+        exec(code, names)
+    assert capsys.readouterr().out.count("torch.Size([1, 3, ") == 4  # 1 + 4 + 4 + 4 frames
+    assert names["again"].shape == names["clip"].shape
+    assert names["second"].shape[2] == 8
+    assert names["video"].shape == (1, 9, 32, 32, 3)
+
+
+COMMANDS = "demo train encode decode reconstruct convert stats analyze cache-latents train-diffusion generate export shape"
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,16 @@
 from ssvae.data.batch import Batch, Source
 from ssvae.data.loader import batches
 from ssvae.data.sources import VideoFolder, find_videos, open_source
-from ssvae.data.video import VideoError, VideoWriter, probe, read_clip, read_frames, write_video
+from ssvae.data.video import (
+    VideoError,
+    VideoWriter,
+    probe,
+    read_clip,
+    read_frames,
+    to_clip,
+    to_images,
+    write_video,
+)
 from ssvae.data.world import World
 
 __all__ = [
@@ -19,5 +28,7 @@ __all__ = [
     "probe",
     "read_clip",
     "read_frames",
+    "to_clip",
+    "to_images",
     "write_video",
 ]

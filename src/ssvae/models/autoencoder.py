@@ -5,7 +5,6 @@ its latents. A clip of 4n + 1 frames becomes n + 1 latent frames at four times c
 """
 
 import math
-import sys
 from collections.abc import Callable, Hashable, Iterable, Iterator
 from itertools import chain
 from typing import Any, Literal, overload
@@ -127,7 +126,7 @@ class AutoencoderKLSSVAE(ModelMixin, AutoencoderMixin, ConfigMixin):
         frames = (x.shape[2] - 1) // unit + 1
 
         def run(_: Hashable, part: torch.Tensor) -> torch.Tensor:
-            if x.shape[2] <= most:
+            if most is None or frames == 1:
                 return self.encoder(part)[0]
             return in_pieces(self.encoder, part, unit, most, frames)
 
@@ -161,7 +160,7 @@ class AutoencoderKLSSVAE(ModelMixin, AutoencoderMixin, ConfigMixin):
         most = self._frames_at_once(z, self.space_factor)
 
         def run(_: Hashable, part: torch.Tensor) -> torch.Tensor:
-            if longest <= most:
+            if most is None or longest == 1:
                 return self.decoder(part)[0]
             return in_pieces(self.decoder, part, 1, most // self.time_factor, longest)
 
@@ -178,10 +177,10 @@ class AutoencoderKLSSVAE(ModelMixin, AutoencoderMixin, ConfigMixin):
         last one; ``decode_stream`` then gives the repeats at its end.
         """
         first, chunks = _peek(chunks, self._check_frames)
-        unit, most = self.time_factor, self._frames_at_once(first, 1)
+        unit, most = self.time_factor, self._frames_at_once(first, 1) or self._most
         stream = Stream(self.encoder, self._parts(encoding=True))
         frames = 0
-        for piece in recut(chunks, unit, min(most, max(unit, MOST_AT_ONCE))):
+        for piece in recut(chunks, unit, most):
             if frames and pad:
                 piece = self._padded(piece, 0)
             frames += piece.shape[2]
@@ -194,9 +193,9 @@ class AutoencoderKLSSVAE(ModelMixin, AutoencoderMixin, ConfigMixin):
         The first latent frame gives one frame, each later one four. Memory does not grow with length.
         """
         first, chunks = _peek(chunks, self._check_latents)
-        most = min(self._frames_at_once(first, self.space_factor), MOST_AT_ONCE)
+        most = self._frames_at_once(first, self.space_factor) or self._most
         stream = Stream(self.decoder, self._parts(encoding=False))
-        for piece in recut(chunks, 1, max(1, most // self.time_factor)):
+        for piece in recut(chunks, 1, most // self.time_factor):
             yield stream(piece)
 
     def enable_streaming(self, frames: int = 16) -> None:
@@ -262,22 +261,27 @@ class AutoencoderKLSSVAE(ModelMixin, AutoencoderMixin, ConfigMixin):
         scales = (self.space_factor, 1) if encoding else (1, self.space_factor)
         return Parts(self.use_slicing, self._tiling if self.use_tiling else None, *scales)
 
-    def _frames_at_once(self, x: torch.Tensor, scale: int) -> int:
-        """How many frames of video to take at once; ``scale`` pixels for a position of x, on a side.
+    @property
+    def _most(self) -> int:
+        """The most frames of a clip that goes on to take at once, unless told."""
+        return max(1, MOST_AT_ONCE // self.time_factor) * self.time_factor
+
+    def _frames_at_once(self, x: torch.Tensor, scale: int) -> int | None:
+        """How many frames of video to take at once, None for all; ``scale`` pixels for a position.
 
         So many that what the largest level gives stays small, for that is what memory goes to.
         """
         if self.use_streaming:
             return self._streaming_frames
         if torch.is_grad_enabled() or torch.compiler.is_compiling():
-            return sys.maxsize
+            return None
         height, width = (n * scale for n in x.shape[3:])
         if self.use_tiling and self._tiling is not None:
             tile = (n * self.space_factor for n in self._tiling.tile)
             height, width = map(min, (height, width), tile)
         samples = 1 if self.use_slicing else x.shape[0]
         frame = samples * height * width * self._floats_per_pixel * x.element_size()
-        frames = min(MOST_AT_ONCE, int(4 * piece_bytes(x) // frame))
+        frames = min(self._most, int(4 * piece_bytes(x) // frame))
         return max(self.time_factor, frames // self.time_factor * self.time_factor)
 
     def _padded(self, x: torch.Tensor, first: int) -> torch.Tensor:

@@ -87,7 +87,8 @@ class Downsample(nn.Module):
         else:
             x = lay_out(x_BCTHW, None, 0, border=1)
             y = conv_frames(x, self.conv.weight, self.conv.bias, self.conv.stride)
-        return y + shortcut, cache
+        y += shortcut
+        return y, cache
 
     def _shortcut(self, x_BCTHW: torch.Tensor, begins: bool) -> torch.Tensor:
         if self.time == 2 and begins:
