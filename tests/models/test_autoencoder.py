@@ -4,6 +4,7 @@ import inspect
 import pytest
 import torch
 import torch.nn.functional as F
+from accelerate.hooks import ModelHook, add_hook_to_module
 from diffusers import DiffusionPipeline
 from torch import nn
 
@@ -142,6 +143,31 @@ def test_a_saved_pipeline_loads(vae, tmp_path):
     again = Holder.from_pretrained(tmp_path)
     assert isinstance(again.vae, ssvae.AutoencoderKLSSVAE)
     assert torch.equal(next(again.vae.parameters()), next(vae.parameters()))
+
+
+class Counted(ModelHook):
+    calls = 0
+
+    def pre_forward(self, module, *args, **kwargs):
+        self.calls += 1
+        return args, kwargs
+
+
+def test_offloading_hooks_run_before_every_way_in(vae):
+    hook = Counted()
+    add_hook_to_module(vae, hook)
+    x, z = torch.zeros(1, 3, 1, 8, 8), torch.zeros(1, 4, 1, 4, 4)
+    for i, call in enumerate(
+        (
+            lambda: vae.encode(x),
+            lambda: vae.decode(z),
+            lambda: next(vae.encode_stream([x])),
+            lambda: next(vae.decode_stream([z])),
+        ),
+        1,
+    ):
+        call()
+        assert hook.calls == i
 
 
 def test_slicing(vae):

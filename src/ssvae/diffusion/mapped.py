@@ -11,6 +11,7 @@ from diffusers.configuration_utils import ConfigMixin, register_to_config
 from diffusers.models.autoencoders.vae import DecoderOutput
 from diffusers.models.modeling_outputs import AutoencoderKLOutput
 from diffusers.models.modeling_utils import ModelMixin
+from diffusers.utils.accelerate_utils import apply_forward_hook
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
@@ -86,6 +87,7 @@ class MappedAutoencoder(ModelMixin, ConfigMixin):
         statistics = tuple(c["latents_mean"]), tuple(c["latents_std"])
         return Backbone(self, Layout(c["z_dim"], *factors, *statistics))
 
+    @apply_forward_hook
     def encode(
         self, x: torch.Tensor, return_dict: bool = True
     ) -> AutoencoderKLOutput | tuple[DiagonalGaussian]:
@@ -98,6 +100,7 @@ class MappedAutoencoder(ModelMixin, ConfigMixin):
         posterior = DiagonalGaussian(torch.cat([mean, torch.full_like(mean, -30.0)], 1))
         return AutoencoderKLOutput(posterior) if return_dict else (posterior,)
 
+    @apply_forward_hook
     def decode(
         self, z: torch.Tensor, return_dict: bool = True
     ) -> DecoderOutput | tuple[torch.Tensor]:

@@ -7,6 +7,7 @@ where there is one; and in its metadata what else it takes to write the video ag
 
 import dataclasses
 import json
+import math
 import os
 import struct
 from dataclasses import dataclass
@@ -110,16 +111,28 @@ class LatentFile:
                 Fraction(facts["fps"]),
                 Fraction(facts["time_base"]),
             )
-            self._latents = self._open.get_slice("latents")
+            self.shape: tuple[int, ...] = tuple(self._open.get_slice("latents").get_shape())
+            """(t, C, h, w)."""
             self.times: list[float] = self._open.get_tensor("times").tolist()
         except (SafetensorError, KeyError, ValueError) as error:
             raise ValueError(f"{path} does not read as latents: {error}") from error
-        self.shape = tuple(self._latents.get_shape())
-        """(t, C, h, w)."""
+        self._path = path
+        with open(path, "rb") as file:
+            (length,) = struct.unpack("<Q", file.read(8))
+            described = json.loads(file.read(length))["latents"]
+        self._begin = 8 + length + described["data_offsets"][0]
+        self._dtype = next(t for t, name in _DTYPES.items() if name == described["dtype"])
 
     def latents(self, start: int, stop: int) -> torch.Tensor:
         """Latents (C, t, h, w) from one latent frame to before another."""
-        return self._latents[start:stop].transpose(0, 1)
+        # Read, not mapped: of a mapped file all that was read stays in the process's memory.
+        values = math.prod(self.shape[1:])
+        with open(self._path, "rb") as file:
+            file.seek(self._begin + start * values * self._dtype.itemsize)
+            content = bytearray(file.read((stop - start) * values * self._dtype.itemsize))
+        return (
+            torch.frombuffer(content, dtype=self._dtype).view(-1, *self.shape[1:]).transpose(0, 1)
+        )
 
     def sound(self) -> bytes | None:
         """The sound track, as a file of its own."""

@@ -14,6 +14,7 @@ from diffusers.configuration_utils import ConfigMixin, register_to_config
 from diffusers.models.autoencoders.vae import AutoencoderMixin, DecoderOutput
 from diffusers.models.modeling_outputs import AutoencoderKLOutput
 from diffusers.models.modeling_utils import ModelMixin
+from diffusers.utils.accelerate_utils import apply_forward_hook
 
 from ssvae.models.coder import Decoder, Encoder, piece_bytes
 from ssvae.models.config import PRESETS, AutoencoderConfig
@@ -110,6 +111,7 @@ class AutoencoderKLSSVAE(ModelMixin, AutoencoderMixin, ConfigMixin):
         self, x: torch.Tensor, pad: bool = ..., *, return_dict: Literal[False]
     ) -> tuple[DiagonalGaussian]: ...
 
+    @apply_forward_hook
     def encode(
         self, x: torch.Tensor, pad: bool = False, return_dict: bool = True
     ) -> AutoencoderKLOutput | tuple[DiagonalGaussian]:
@@ -143,6 +145,7 @@ class AutoencoderKLSSVAE(ModelMixin, AutoencoderMixin, ConfigMixin):
         self, z: torch.Tensor, num_frames: int | None = ..., *, return_dict: Literal[False]
     ) -> tuple[torch.Tensor]: ...
 
+    @apply_forward_hook
     def decode(
         self, z: torch.Tensor, num_frames: int | None = None, return_dict: bool = True
     ) -> DecoderOutput | tuple[torch.Tensor]:
@@ -167,6 +170,7 @@ class AutoencoderKLSSVAE(ModelMixin, AutoencoderMixin, ConfigMixin):
         clips = self._parts(encoding=False).each(z, run)[:, :, :num_frames]
         return DecoderOutput(sample=clips) if return_dict else (clips,)
 
+    @apply_forward_hook
     def encode_stream(
         self, chunks: Iterable[torch.Tensor], pad: bool = False
     ) -> Iterator[DiagonalGaussian]:
@@ -187,6 +191,7 @@ class AutoencoderKLSSVAE(ModelMixin, AutoencoderMixin, ConfigMixin):
             self._check_length(frames)
             yield DiagonalGaussian(stream(piece))
 
+    @apply_forward_hook
     def decode_stream(self, chunks: Iterable[torch.Tensor]) -> Iterator[torch.Tensor]:
         """Latents (B, z, t, h, w), cut into chunks anywhere, to frames (B, 3, T, H, W), not clamped.
 
