@@ -3,7 +3,7 @@
     python benchmarks/autoencoder.py [--frames 17] [--size 128] [--images 8] [--rounds 3] [--out DIR]
 
 One run on the same clips, weights drawn at random. The contestants take turns; the best round
-counts. Multiply-adds are those really executed. The share of the peak is the time that a contestant's
+counts. Multiply-adds are those of the convolutions that really run. The share of the peak is the time that a contestant's
 convolutions would take, each at the best time measured for its shape in any memory layout, over the
 time it took in all. Memory is the growth of the process's peak, in a process of its own with the C
 library's arena switched off, so that what was freed is not counted.
@@ -15,6 +15,7 @@ import datetime
 import json
 import os
 import platform
+import shlex
 import statistics
 import subprocess
 import sys
@@ -165,7 +166,7 @@ def measure_memory(options: argparse.Namespace, name: str, task: str) -> None:
     """Print the growth of the peak over the process that has the model and the input ready."""
     coders, x = build(name, options.preset), inputs(options)[task]
     with torch.no_grad():
-        small = x[:1, :, :1, : x.shape[3] // 4, : x.shape[4] // 4]
+        small = x[:1, :, :1]
         coders[task.startswith("decode")](small)  # what a first call loads is not counted
         before = status("VmRSS")
         with open("/proc/self/clear_refs", "w") as reset:
@@ -284,7 +285,7 @@ def main() -> None:
             k: getattr(options, k) for k in ("preset", "frames", "size", "images", "rounds")
         }
         content = dict(
-            command=f"python benchmarks/autoencoder.py --out {options.out}",
+            command=shlex.join(["python", *sys.argv]),
             settings=settings,
             machine=machine(),
             results={

@@ -248,15 +248,17 @@ for words in json.load(sys.stdin):
 @pytest.fixture(scope="module")
 def said(tmp_path_factory) -> list[tuple[int, str]]:
     """Status and output of each mistaken command, all in one process: starting takes seconds."""
+    folder = tmp_path_factory.mktemp("mistakes")
     done = subprocess.run(
         [sys.executable, "-c", EACH],
         input=json.dumps([words for words, _ in MISTAKES]),
         capture_output=True,
         text=True,
         env={**os.environ, "COLUMNS": "200"},
-        cwd=tmp_path_factory.mktemp("mistakes"),
+        cwd=folder,
         check=True,
     )
+    assert not list(folder.iterdir())  # nothing is begun
     return [tuple(json.loads(line)) for line in done.stdout.splitlines()]
 
 

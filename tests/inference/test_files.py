@@ -85,6 +85,43 @@ def test_by_way_of_a_file_of_latents(vae, tmp_path, count):
     assert stored["times"].tolist() == times(source)
 
 
+def test_sound_that_quicktime_refuses(vae, tmp_path):
+    codec, rate = "libopus", 48000
+    silent, source = write(tmp_path / "a.mp4", 6, 32, 32), tmp_path / "s.mp4"
+    with av.open(str(silent)) as video, av.open(str(source), "w") as out:
+        copy = out.add_stream_from_template(video.streams.video[0])
+        track = out.add_stream(codec, rate=rate)
+        for packet in video.demux(video.streams.video[0]):
+            if packet.dts is not None:
+                packet.stream = copy
+                out.mux(packet)
+        wave = (np.sin(np.arange(rate // 2) * 0.1) * 9000).astype(np.int16)[None]
+        frame = av.AudioFrame.from_ndarray(wave, format="s16", layout="mono")
+        frame.sample_rate, frame.pts, frame.time_base = rate, 0, Fraction(1, rate)
+        for piece in av.AudioResampler(track.format, "mono", rate, track.frame_size).resample(
+            frame
+        ):
+            out.mux(track.encode(piece))
+        out.mux(track.encode())
+    encode_video(vae, source, tmp_path / "z.safetensors")
+    for name in ("b.mp4", "b.mkv", "b.mov"):
+        assert decode_video(vae, tmp_path / "z.safetensors", tmp_path / name) == 6
+        assert len(sound(tmp_path / name)[1]) == pytest.approx(len(sound(source)[1]), rel=0.15)
+
+
+@pytest.mark.parametrize(
+    ("frames", "lengths"), [(None, [1, 16, 4]), (8, [1, 8, 8, 4]), (4, [1, 4, 4, 4, 4, 4])]
+)
+def test_frames_at_once(vae, tmp_path, frames, lengths):
+    source = write(tmp_path / "a.mp4", 20, 32, 32)
+    if frames:
+        vae.enable_streaming(frames)
+    heard = []
+    vae.encoder.register_forward_pre_hook(lambda _, args: heard.append(args[0].shape[2]))
+    reconstruct_video(vae, source, tmp_path / "b.mp4")
+    assert heard == lengths
+
+
 def test_silent_video_and_other_containers(vae, tmp_path):
     source = write(tmp_path / "a.mp4", 6, 32, 32)
     assert read_sound(source) is None

@@ -4,6 +4,7 @@ import inspect
 import pytest
 import torch
 import torch.nn.functional as F
+from accelerate import cpu_offload
 from accelerate.hooks import ModelHook, add_hook_to_module
 from diffusers import DiffusionPipeline
 from torch import nn
@@ -106,6 +107,9 @@ def test_bytes_and_alien_latents_are_refused(vae):
         vae.encode(torch.zeros(1, 3, 5, 16, 16, dtype=torch.uint8))
     with pytest.raises(ValueError, match=r"\(batch, 4, frames"):
         vae.decode(torch.zeros(1, 5, 1, 4, 4))
+    for shape in ((0, 4, 1, 4, 4), (1, 4, 0, 4, 4), (1, 4, 1, 0, 4)):
+        with torch.no_grad(), pytest.raises(ValueError, match="at least one frame"):
+            vae.decode(torch.zeros(shape))
 
 
 def test_configs_that_do_not_fit():
@@ -168,6 +172,19 @@ def test_offloading_hooks_run_before_every_way_in(vae):
     ):
         call()
         assert hook.calls == i
+
+
+def test_offloading_layer_by_layer():
+    vae = AutoencoderKLSSVAE.from_preset(
+        "tiny", z_dim=4, base_channels=8, time_factors=(1, 2), space_factors=(2, 2), attention=True
+    )
+    randomise(vae)
+    x = torch.randn(1, 3, 3, 16, 16)
+    with torch.no_grad():
+        plain = vae(x).sample
+        cpu_offload(vae, torch.device("cpu"))  # weights lie on "meta" but while their layer runs
+        assert vae.decoder.conv_in.weight.device.type == "meta"
+        close(vae(x).sample, plain)
 
 
 def test_slicing(vae):
@@ -265,7 +282,7 @@ def test_norm_in_half_precision(dtype):
     with torch.no_grad():
         y = norm(x)
         out = torch.empty_like(x)
-        norm.silu(x, out=out)
+        norm(x, silu_out=out)
     assert y.dtype == dtype
     assert torch.equal(y[..., 0], torch.zeros_like(y[..., 0]))
     torch.testing.assert_close(y[..., 1], torch.ones_like(y[..., 1]))

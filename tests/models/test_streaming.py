@@ -154,6 +154,19 @@ def test_gradients_through_a_stream_under_checkpointing():
         torch.testing.assert_close(a, b, atol=1e-6, rtol=1e-3)
 
 
+def test_a_stream_under_autocast():
+    vae = make(dict(attention=True))
+    x = torch.randn(1, 3, 9, 8, 8)
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        whole = vae.encoder(x)[0]
+        streamed = torch.cat([p.parameters for p in vae.encode_stream(x.split(2, 2))], 2)
+        clips = torch.cat(list(vae.decode_stream(whole.chunk(2, 1)[0].split(1, 2))), 2)
+    exact = plain_encode(vae, x)
+    assert whole.dtype == streamed.dtype == clips.dtype == torch.bfloat16
+    for half in (whole, streamed):
+        assert (half - exact).norm() < 0.05 * exact.norm()
+
+
 def test_a_copied_cache_is_a_point_to_return_to():
     vae = MODELS[0]
     z = torch.randn(1, 4, 3, 4, 4)

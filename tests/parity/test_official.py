@@ -198,6 +198,7 @@ def test_from_the_hub(tmp_path):
         )
     finally:
         server.shutdown()
+        server.server_close()
     one, several, named, none, nowhere = done.stdout.splitlines()
     assert one == "weights of last.ckpt"
     assert "must hold one checkpoint" in several
@@ -205,3 +206,15 @@ def test_from_the_hub(tmp_path):
     assert named == "weights of b.pt"
     assert "the hub does not give it" in none
     assert "give a file or a hub id" in nowhere
+
+
+def test_without_a_network():
+    done = subprocess.run(
+        [sys.executable, "-c", FETCH, "zai-org/SSVAE"],
+        capture_output=True,
+        text=True,
+        env={k: v for k, v in os.environ.items() if "proxy" not in k.lower()}
+        | dict(HF_ENDPOINT="http://127.0.0.1:9"),
+        check=True,
+    )
+    assert done.stdout.startswith("no file zai-org/SSVAE, and the hub does not give it: ")

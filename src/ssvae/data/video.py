@@ -6,7 +6,7 @@ seconds, which may be irregular. Clips are float tensors (3, T, H, W) in [-1, 1]
 
 import os
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from fractions import Fraction
 from io import BytesIO
@@ -212,20 +212,33 @@ def to_images(clip: torch.Tensor) -> np.ndarray:
 
 def read_sound(path: str | Path) -> bytes | None:
     """The first sound track of a file, as it is, as a file of its own; None without one."""
-    content = BytesIO()
     with _container(path) as source:
         if not source.streams.audio:
             return None
-        # QuickTime alone says how much of the first packet is to be left out.
-        kind = "mov" if "mov" in source.format.name else "matroska"
-        with av.open(content, "w", format=kind) as target:
-            track = source.streams.audio[0]
-            copy = target.add_stream_from_template(track)
-            for packet in source.demux(track):
-                if packet.dts is not None:
-                    packet.stream = copy
-                    target.mux(packet)
-    return content.getvalue()
+        # QuickTime and MP4 alone say how much of the first packet is to be left out, but each takes
+        # some codecs only.
+        ours, refused = "mov" in source.format.name, None
+        for kind in ("mov", "mp4", "matroska") if ours else ("matroska",):
+            try:
+                return _copied_sound(path, kind)
+            except av.FFmpegError as error:
+                refused = error
+    raise VideoError(
+        path, "sound that cannot be kept", f"FFmpeg says {refused}; re-encode it as AAC"
+    )
+
+
+def _copied_sound(path: str | Path, kind: str) -> bytes | None:
+    content, empty = BytesIO(), True
+    with av.open(str(path)) as source, av.open(content, "w", format=kind) as target:
+        track = source.streams.audio[0]
+        copy = target.add_stream_from_template(track)
+        for packet in source.demux(track):
+            if packet.dts is not None:
+                packet.stream = copy
+                target.mux(packet)
+                empty = False
+    return None if empty else content.getvalue()
 
 
 class VideoWriter:
@@ -263,6 +276,21 @@ class VideoWriter:
             self._container: Any = av.open(str(self._partial), "w")
         except OSError as error:
             raise ValueError(f"cannot write {path}: {error.strerror}") from error
+        try:
+            self._prepare(codec, rate, width, height, time_base, audio_from)
+        except BaseException:
+            self._discard()
+            raise
+
+    def _prepare(
+        self,
+        codec: str,
+        rate: Fraction,
+        width: int,
+        height: int,
+        time_base: Fraction | None,
+        audio_from: str | Path | BytesIO | None,
+    ) -> None:
         self._stream = self._container.add_stream(codec, rate=rate, options={"crf": "16"})
         self._stream.width, self._stream.height = width, height
         # 4:2:0 has no odd sides.
@@ -290,10 +318,19 @@ class VideoWriter:
 
     def close(self) -> None:
         """Finish the file."""
-        self._container.mux(self._stream.encode())
-        self._mux_sound(float("inf"))
-        self._container.close()
-        os.replace(self._partial, self.path)
+        try:
+            self._container.mux(self._stream.encode())
+            self._mux_sound(float("inf"))
+            self._container.close()
+            os.replace(self._partial, self.path)
+        except BaseException:
+            self._discard()
+            raise
+
+    def _discard(self) -> None:
+        with suppress(av.FFmpegError):
+            self._container.close()
+        self._partial.unlink(missing_ok=True)
 
     def __enter__(self) -> "VideoWriter":
         return self
@@ -302,8 +339,7 @@ class VideoWriter:
         if kind is None:
             self.close()
         else:
-            self._container.close()
-            self._partial.unlink(missing_ok=True)
+            self._discard()
 
     def _mux_sound(self, until: float) -> None:
         while self._pending is not None:
@@ -319,7 +355,12 @@ class VideoWriter:
             if not source.streams.audio:
                 return
             track = source.streams.audio[0]
-            copied = track.codec_context.name in self._container.supported_codecs
+            # QuickTime lists codecs that it then refuses.
+            refused = self.path.suffix.lower() == ".mov" and track.codec_context.name in (
+                "opus",
+                "flac",
+            )
+            copied = track.codec_context.name in self._container.supported_codecs and not refused
             if copied:
                 stream = self._container.add_stream_from_template(track)
             else:

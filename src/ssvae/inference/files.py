@@ -32,7 +32,6 @@ from ssvae.models import AutoencoderKLSSVAE
 logger = logging.getLogger(__name__)
 
 Progress = Callable[[int], Any]
-FRAMES_READ_AT_ONCE = 4
 
 
 @torch.no_grad()
@@ -44,16 +43,17 @@ def encode_video(
 ) -> int:
     """Encode a video file into a file of latents (the posterior's mean); see :class:`LatentFile`.
 
-    ``on_progress`` hears the number of frames encoded. Returns the number of frames.
+    ``on_progress`` hears the number of frames read. Returns the number of frames.
     """
     info, times = _probed(source, target), []
+    sound = read_sound(source) if info.has_audio else None
     facts = VideoFacts(info.height, info.width, info.fps, info.time_base)
     with LatentWriter(target, facts) as writer:
         for posterior in vae.encode_stream(_frames(vae, source, info, times.append), pad=True):
             check_finite(posterior.mean, f"the latents of {source} before frame {len(times)}")
             writer.write(posterior.mean[0])
             on_progress(len(times))
-        writer.finish(times, read_sound(source) if info.has_audio else None)
+        writer.finish(times, sound)
     _warn_if_cut_off(source, info, len(times))
     return len(times)
 
@@ -83,7 +83,11 @@ def decode_video(
             f"{'x'.join(map(str, expected))} each: give the model that encoded them"
         )
     sound = file.sound()
-    latents = (file.latents(i, i + 1)[None].to(vae.device, vae.dtype) for i in range(length))
+    at_once = vae.frames_at_once(h * side, w * side) // vae.time_factor
+    latents = (
+        file.latents(i, min(i + at_once, length))[None].to(vae.device, vae.dtype)
+        for i in range(0, length, at_once)
+    )
     audio = BytesIO(sound) if sound is not None else None
     with VideoWriter(
         target, facts.width, facts.height, facts.fps, facts.time_base, audio
@@ -129,7 +133,10 @@ def _frames(
     frames = read_frames(source, size=(info.height, info.width))
     side = vae.space_factor
     beyond = (0, -info.width % side, 0, -info.height % side, 0, 0)
-    while some := list(islice(frames, FRAMES_READ_AT_ONCE)):
+    at_once = vae.frames_at_once(info.height + beyond[3], info.width + beyond[1])
+    size = 1 + at_once  # the first frame is a piece of its own
+    while some := list(islice(frames, size)):
+        size = at_once
         for frame in some:
             on_time(frame.time)
         clip = to_clip(frame.image for frame in some)[None]

@@ -20,7 +20,12 @@ from safetensors import SafetensorError, safe_open
 
 HEADER_BYTES = 4096  # reserved before the data, for the shapes are known after it
 FORMAT = "ssvae latents 1"
-_DTYPES = {torch.float32: "F32", torch.bfloat16: "BF16", torch.float16: "F16"}
+_DTYPES = {
+    torch.float64: "F64",
+    torch.float32: "F32",
+    torch.bfloat16: "BF16",
+    torch.float16: "F16",
+}
 
 
 @dataclass(frozen=True)
@@ -88,9 +93,10 @@ class LatentWriter:
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         self._file.close()
-        if kind is None:
-            os.replace(self._partial, self.path)
-        else:
+        try:
+            if kind is None:
+                os.replace(self._partial, self.path)
+        finally:
             self._partial.unlink(missing_ok=True)
 
 
@@ -121,7 +127,7 @@ class LatentFile:
             (length,) = struct.unpack("<Q", file.read(8))
             described = json.loads(file.read(length))["latents"]
         self._begin = 8 + length + described["data_offsets"][0]
-        self._dtype = next(t for t, name in _DTYPES.items() if name == described["dtype"])
+        self._dtype = {name: dtype for dtype, name in _DTYPES.items()}[described["dtype"]]
 
     def latents(self, start: int, stop: int) -> torch.Tensor:
         """Latents (C, t, h, w) from one latent frame to before another."""

@@ -124,11 +124,11 @@ class AutoencoderKLSSVAE(ModelMixin, AutoencoderMixin, ConfigMixin):
         if pad:
             x = self._padded(x, 1)
         self._check_length(x.shape[2])
-        unit, most = self.time_factor, self._frames_at_once(x, 1)
+        unit, most = self.time_factor, self._at_once(x, 1)
         frames = (x.shape[2] - 1) // unit + 1
 
         def run(_: Hashable, part: torch.Tensor) -> torch.Tensor:
-            if most is None or frames == 1:
+            if most is None:
                 return self.encoder(part)[0]
             return in_pieces(self.encoder, part, unit, most, frames)
 
@@ -160,10 +160,10 @@ class AutoencoderKLSSVAE(ModelMixin, AutoencoderMixin, ConfigMixin):
                 f"num_frames must be 1 to {longest} for {z.shape[2]} latent frames, "
                 f"got {num_frames}"
             )
-        most = self._frames_at_once(z, self.space_factor)
+        most = self._at_once(z, self.space_factor)
 
         def run(_: Hashable, part: torch.Tensor) -> torch.Tensor:
-            if most is None or longest == 1:
+            if most is None:
                 return self.decoder(part)[0]
             return in_pieces(self.decoder, part, 1, most // self.time_factor, longest)
 
@@ -176,12 +176,15 @@ class AutoencoderKLSSVAE(ModelMixin, AutoencoderMixin, ConfigMixin):
     ) -> Iterator[DiagonalGaussian]:
         """Frames (B, 3, t, H, W), cut into chunks anywhere, to posteriors (B, z, t', h, w).
 
-        A posterior comes as soon as its frames are there; together they are the whole clip's. Memory
-        does not grow with length. All frames together must be 4n + 1, or ``pad=True`` repeats the
+        A posterior comes as soon as its frames are there; together they are the whole clip's. Where
+        it is iterated without gradients, memory does not grow with length. All frames together must be 4n + 1, or ``pad=True`` repeats the
         last one; ``decode_stream`` then gives the repeats at its end.
         """
         first, chunks = _peek(chunks, self._check_frames)
-        unit, most = self.time_factor, self._frames_at_once(first, 1) or self._most
+        unit, most = (
+            self.time_factor,
+            self.frames_at_once(first.shape[3], first.shape[4], len(first)),
+        )
         stream = Stream(self.encoder, self._parts(encoding=True))
         frames = 0
         for piece in recut(chunks, unit, most):
@@ -195,10 +198,12 @@ class AutoencoderKLSSVAE(ModelMixin, AutoencoderMixin, ConfigMixin):
     def decode_stream(self, chunks: Iterable[torch.Tensor]) -> Iterator[torch.Tensor]:
         """Latents (B, z, t, h, w), cut into chunks anywhere, to frames (B, 3, T, H, W), not clamped.
 
-        The first latent frame gives one frame, each later one four. Memory does not grow with length.
+        The first latent frame gives one frame, each later one four. Where it is iterated without
+        gradients, memory does not grow with length.
         """
         first, chunks = _peek(chunks, self._check_latents)
-        most = self._frames_at_once(first, self.space_factor) or self._most
+        height, width = (n * self.space_factor for n in first.shape[3:])
+        most = self.frames_at_once(height, width, len(first))
         stream = Stream(self.decoder, self._parts(encoding=False))
         for piece in recut(chunks, 1, most // self.time_factor):
             yield stream(piece)
@@ -266,28 +271,30 @@ class AutoencoderKLSSVAE(ModelMixin, AutoencoderMixin, ConfigMixin):
         scales = (self.space_factor, 1) if encoding else (1, self.space_factor)
         return Parts(self.use_slicing, self._tiling if self.use_tiling else None, *scales)
 
-    @property
-    def _most(self) -> int:
-        """The most frames of a clip that goes on to take at once, unless told."""
-        return max(1, MOST_AT_ONCE // self.time_factor) * self.time_factor
+    def frames_at_once(self, height: int, width: int, samples: int = 1) -> int:
+        """How many frames of that size a clip that goes on is taken in: as enabled, or by itself.
 
-    def _frames_at_once(self, x: torch.Tensor, scale: int) -> int | None:
-        """How many frames of video to take at once, None for all; ``scale`` pixels for a position.
-
-        So many that what the largest level gives stays small, for that is what memory goes to.
+        By itself so many that what the largest level gives stays small, for that is what memory
+        goes to.
         """
         if self.use_streaming:
             return self._streaming_frames
-        if torch.is_grad_enabled() or torch.compiler.is_compiling():
-            return None
-        height, width = (n * scale for n in x.shape[3:])
         if self.use_tiling and self._tiling is not None:
             tile = (n * self.space_factor for n in self._tiling.tile)
             height, width = map(min, (height, width), tile)
-        samples = 1 if self.use_slicing else x.shape[0]
-        frame = samples * height * width * self._floats_per_pixel * x.element_size()
-        frames = min(self._most, int(4 * piece_bytes(x) // frame))
-        return max(self.time_factor, frames // self.time_factor * self.time_factor)
+        parameter = next(self.parameters())
+        samples = 1 if self.use_slicing else samples
+        frame = samples * height * width * self._floats_per_pixel * parameter.element_size()
+        frames = min(MOST_AT_ONCE, int(6 * piece_bytes(parameter) // frame))
+        return max(1, frames // self.time_factor) * self.time_factor
+
+    def _at_once(self, x: torch.Tensor, scale: int) -> int | None:
+        """The same for a tensor, ``scale`` pixels for a position; None for a clip in one go."""
+        if not self.use_streaming and (
+            torch.is_grad_enabled() or torch.compiler.is_compiling() or x.shape[2] == 1
+        ):
+            return None
+        return self.frames_at_once(x.shape[3] * scale, x.shape[4] * scale, len(x))
 
     def _padded(self, x: torch.Tensor, first: int) -> torch.Tensor:
         """Repeat the last frame up to ``first`` and a multiple of the temporal compression."""
@@ -332,6 +339,8 @@ class AutoencoderKLSSVAE(ModelMixin, AutoencoderMixin, ConfigMixin):
                 f"latents must be (batch, {self.config['z_dim']}, frames, height, width), "
                 f"got {tuple(z.shape)}"
             )
+        if not z.numel():
+            raise ValueError(f"latents must hold at least one frame, got {tuple(z.shape)}")
 
 
 def _peek(

@@ -7,7 +7,8 @@ those to come. ``()`` begins a clip that will go on, what a call returned goes i
 None (in and out) is a clip that is whole in itself. Nothing of it is kept in a module.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import Any, TypeVar
 
 import torch
@@ -34,17 +35,10 @@ def channels_last(model: M) -> M:
     return model
 
 
-def conv_frames(
-    x_BCTHW: torch.Tensor,
-    weight: torch.Tensor,
-    bias: torch.Tensor | None,
-    stride: Sequence[int] = (1, 1),
-    padding: int = 0,
-) -> torch.Tensor:
-    """A two-dimensional convolution, weight (C', C, h, w), of each frame."""
+def on_frames(layer: Callable[[torch.Tensor], torch.Tensor], x_BCTHW: torch.Tensor) -> torch.Tensor:
+    """A layer of two dimensions, (N, C, H, W) to (N, C', H', W'), on each frame."""
     B, T = x_BCTHW.shape[0], x_BCTHW.shape[2]
-    frames = x_BCTHW.transpose(1, 2).flatten(0, 1)
-    y = F.conv2d(frames, weight, bias, tuple(stride), padding)
+    y = layer(x_BCTHW.transpose(1, 2).flatten(0, 1))
     return y.unflatten(0, (B, T)).transpose(1, 2)
 
 
@@ -83,19 +77,28 @@ class RMSNorm(nn.Module):
         self.scale = channels**0.5
         self.gamma = nn.Parameter(torch.ones(channels, *[1] * dims))
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """(B, C, ...) to the same shape."""
-        return (x * self._factor(x)).to(x.dtype) * self.gamma
+    def forward(self, x: torch.Tensor, silu_out: torch.Tensor | None = None) -> torch.Tensor:
+        """(B, C, ...) to the same shape.
 
-    def silu(self, x: torch.Tensor, out: torch.Tensor) -> None:
-        """The norm, then SiLU, written into ``out``; not for autograd."""
-        torch.mul(x, self._factor(x), out=out).mul_(self.gamma)
-        F.silu(out, inplace=True)
+        ``silu_out`` takes the result with SiLU after it, without a copy between; not for autograd.
+        """
+        if silu_out is None:
+            return (x * self._factor(x)).to(x.dtype) * self.gamma
+        torch.mul(x, self._factor(x), out=silu_out).mul_(self.gamma)
+        return F.silu(silu_out, inplace=True)
 
     def _factor(self, x: torch.Tensor) -> torch.Tensor:
         dtype = torch.promote_types(x.dtype, torch.float32)
         length = torch.linalg.vector_norm(x, dim=1, keepdim=True, dtype=dtype)
         return self.scale / length.clamp(min=1e-12)
+
+
+Norm = Callable[..., torch.Tensor]
+
+
+def call(norm: RMSNorm) -> Norm:
+    """A norm as an argument: hooks that offload layers move modules among these, functions not."""
+    return partial(norm)
 
 
 class CausalConv3d(nn.Conv3d):
@@ -132,7 +135,7 @@ class CausalConv3d(nn.Conv3d):
             nn.init.zeros_(self.bias)
 
     def forward(  # type: ignore[override]
-        self, input: torch.Tensor, cache: Cache = None, norm: RMSNorm | None = None
+        self, input: torch.Tensor, cache: Cache = None, norm: Norm | None = None
     ) -> tuple[torch.Tensor, Cache]:
         """(B, C, T, H, W) -> (B, C', ceil(T / stride), H', W'), and the cache.
 
@@ -145,7 +148,14 @@ class CausalConv3d(nn.Conv3d):
         if past is None and input.shape[2] == 1:
             x = lay_out(input, None, 0, self.border, norm)
             a, b, c = self.weight.unbind(2)
-            y = conv_frames(x, a + b + c, self.bias, space, self.space_padding)
+            image = partial(
+                F.conv2d,
+                weight=a + b + c,
+                bias=self.bias,
+                stride=(space[0], space[1]),
+                padding=self.space_padding,
+            )
+            y = on_frames(image, x)
         else:
             x = lay_out(input, past, 2 if past is None else look_back, self.border, norm)
             sides = self.space_padding, self.space_padding
@@ -158,7 +168,7 @@ def lay_out(
     past: torch.Tensor | None,
     frames: int,
     border: int = 0,
-    norm: RMSNorm | None = None,
+    norm: Norm | None = None,
 ) -> torch.Tensor:
     """What a convolution reads: ``frames`` of the past, then x, with zeros below and to the right.
 
@@ -176,14 +186,12 @@ def lay_out(
     if not (frames or border or norm):
         return x_BCTHW
     size = B, C, frames + T, H + border, W + border
-    laid = torch.empty(
-        size, dtype=x_BCTHW.dtype, device=x_BCTHW.device, memory_format=torch.channels_last_3d
-    )
+    laid = _empty(size, x_BCTHW)
     h = laid[:, :, frames:, :H, :W]
     if norm is None:
         h.copy_(x_BCTHW)
     else:
-        norm.silu(x_BCTHW, out=h)
+        norm(x_BCTHW, silu_out=h)
     if border:
         laid[..., H:, :] = 0
         laid[..., W:] = 0
@@ -192,10 +200,40 @@ def lay_out(
     return laid
 
 
+def _empty(size: Sequence[int], like: torch.Tensor) -> torch.Tensor:
+    return torch.empty(
+        tuple(size), dtype=like.dtype, device=like.device, memory_format=torch.channels_last_3d
+    )
+
+
 def latest(x_BCTHW: torch.Tensor, frames: int) -> torch.Tensor:
     """The last frames, a lone one repeated, apart from the memory of the others."""
     last = x_BCTHW[:, :, -frames:].expand(-1, -1, frames, -1, -1)
     return last.clone(memory_format=torch.channels_last_3d)
+
+
+def join(
+    pieces: Iterable[torch.Tensor], axis: int, length: Callable[[torch.Tensor], int]
+) -> torch.Tensor:
+    """Pieces joined along an axis; ``length`` tells from the first how long they are together.
+
+    Where nothing is differentiated, they are never all in memory beside the whole.
+    """
+    if torch.is_grad_enabled() or torch.compiler.is_compiling():
+        every = list(pieces)
+        return every[0] if len(every) == 1 else torch.cat(every, axis)
+    whole, done = None, 0
+    for piece in pieces:
+        if whole is None:
+            size = [*piece.shape]
+            size[axis] = length(piece)
+            if size[axis] == piece.shape[axis]:
+                return piece
+            whole = _empty(size, piece)
+        whole.narrow(axis, done, piece.shape[axis]).copy_(piece)
+        done += piece.shape[axis]
+    assert whole is not None
+    return whole
 
 
 class ResidualBlock(nn.Module):
@@ -213,8 +251,8 @@ class ResidualBlock(nn.Module):
     def forward(self, x_BCTHW: torch.Tensor, cache: Cache = None) -> tuple[torch.Tensor, Cache]:
         """(B, C, T, H, W) -> (B, C', T, H, W), and the cache."""
         first, second = cache or (cache, cache)
-        h, first = self.conv1(x_BCTHW, first, self.norm1)
-        h, second = self.conv2(h, second, self.norm2)
+        h, first = self.conv1(x_BCTHW, first, call(self.norm1))
+        h, second = self.conv2(h, second, call(self.norm2))
         h += self.shortcut(x_BCTHW)
         return h, (None if cache is None else (first, second))
 

@@ -4,7 +4,7 @@ Shape legend: B batch, C channels, T frames, H height, W width of the clip; z, t
 its latents.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from itertools import pairwise
 from typing import Any, cast
@@ -12,7 +12,15 @@ from typing import Any, cast
 import torch
 from torch import nn
 
-from ssvae.models.blocks import Cache, CausalConv3d, FrameAttention, ResidualBlock, RMSNorm
+from ssvae.models.blocks import (
+    Cache,
+    CausalConv3d,
+    FrameAttention,
+    ResidualBlock,
+    RMSNorm,
+    call,
+    join,
+)
 from ssvae.models.config import AutoencoderConfig
 from ssvae.models.resample import Downsample, Upsample, channel_to_space, space_to_channel
 
@@ -46,7 +54,7 @@ def piece_bytes(x: torch.Tensor) -> int:
     from the system anew, page by page, each time: an element-wise pass over them costs ten times
     as much. On a GPU they should be large enough to fill it.
     """
-    return 24 * 2**20 if x.device.type == "cpu" else 2**30
+    return 16 * 2**20 if x.device.type == "cpu" else 2**30
 
 
 class _Coder(nn.Module):
@@ -76,17 +84,21 @@ class _Coder(nn.Module):
             return x
         level, *rest = levels
         after = done + len(level)
-        outputs = []
         axis, pieces = self._cut(x, level, caches[done])
-        for piece in pieces:
-            for i, stage in enumerate(level, done):
-                if self.gradient_checkpointing and torch.is_grad_enabled():
-                    piece, caches[i] = self._gradient_checkpointing_func(stage, piece, caches[i])
-                else:
-                    piece, caches[i] = stage(piece, caches[i])
-            outputs.append(piece if self.merges else self._pass(rest, piece, caches, after))
-        x = outputs[0] if len(outputs) == 1 else torch.cat(outputs, axis)
-        return self._pass(rest, x, caches, after) if self.merges else x
+
+        def outputs() -> Iterator[torch.Tensor]:
+            for piece in pieces:
+                for i, stage in enumerate(level, done):
+                    if self.gradient_checkpointing and torch.is_grad_enabled():
+                        checkpoint = self._gradient_checkpointing_func
+                        piece, caches[i] = checkpoint(stage, piece, caches[i])
+                    else:
+                        piece, caches[i] = stage(piece, caches[i])
+                yield piece if self.merges else self._pass(rest, piece, caches, after)
+
+        whole, part = x.shape[axis], pieces[0].shape[axis]
+        y = join(outputs(), axis, lambda first: first.shape[axis] * whole // part)
+        return self._pass(rest, y, caches, after) if self.merges else y
 
     def _cut(
         self, x: torch.Tensor, level: list[Stage], cache: Cache
@@ -99,12 +111,19 @@ class _Coder(nn.Module):
         images = cache is None and x.shape[2] == 1
         if torch.is_grad_enabled() or torch.compiler.is_compiling() or not (goes_on or images):
             return 2, (x,)
-        width = max(m.conv2.out_channels for m in level if isinstance(m, ResidualBlock))
+        width = max(map(_width, level))
         fit = piece_bytes(x) // (width * x.shape[3] * x.shape[4] * x.element_size())
         if images:
             return 0, x.split(max(1, fit))
         fit = max(2, fit // x.shape[0] - 2)  # two are of the past
         return 2, x.split(fit - fit % 2, 2)  # even, where time is halved
+
+
+def _width(stage: Stage) -> int:
+    """Values that a stage holds for each position that goes in."""
+    if isinstance(stage, Upsample):
+        return stage.conv.out_channels * stage.time * stage.space**2
+    return stage.conv2.out_channels if isinstance(stage, ResidualBlock) else 0
 
 
 def _residuals(in_channels: int, out_channels: int, count: int) -> list[nn.Module]:
@@ -151,7 +170,7 @@ class Encoder(_Coder):
         """The stages that a clip passes, in order, by resolution."""
         first, *others = [cast(Level, level).stages() for level in self.down]
         levels: list[list[Stage]] = [[self.conv_in, *first], *map(list, others)]
-        levels[-1] += [*self.mid, partial(self.conv_out, norm=self.norm_out)]
+        levels[-1] += [*self.mid, partial(self.conv_out, norm=call(self.norm_out))]
         return levels
 
     def forward(self, x_BCTHW: torch.Tensor, cache: Cache = None) -> tuple[torch.Tensor, Cache]:
@@ -189,7 +208,7 @@ class Decoder(_Coder):
         """The stages that a clip passes, in order, by resolution."""
         first, *others = [cast(Level, level).stages() for level in self.up]
         levels: list[list[Stage]] = [[self.conv_in, *self.mid, *first], *map(list, others)]
-        levels[-1].append(partial(self.conv_out, norm=self.norm_out))
+        levels[-1].append(partial(self.conv_out, norm=call(self.norm_out)))
         return levels
 
     def forward(self, z: torch.Tensor, cache: Cache = None) -> tuple[torch.Tensor, Cache]:

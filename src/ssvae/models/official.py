@@ -5,11 +5,13 @@ import logging
 import os
 import re
 from collections import Counter
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from huggingface_hub import hf_hub_download, list_repo_files
-from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 
 from ssvae.models.autoencoder import AutoencoderKLSSVAE
 from ssvae.models.blocks import CausalConv3d
@@ -76,20 +78,24 @@ def fetch_official(name: str) -> Path:
     if not re.fullmatch(r"[\w-][\w.-]*(/[\w-][\w.-]*)+", name):
         raise ValueError(f"no checkpoint at {name}: give a file or a hub id such as zai-org/SSVAE")
     repository, file = "/".join(name.split("/")[:2]), "/".join(name.split("/")[2:])
+    if not file:
+        listed = _from_hub(name, partial(list_repo_files, repository))
+        files = [f for f in listed if f.endswith(_CHECKPOINT_ENDINGS)]
+        if len(files) != 1:
+            raise ValueError(
+                f"{repository} must hold one checkpoint ({', '.join(_CHECKPOINT_ENDINGS)}) or "
+                f"you name one, {repository}/FILE; it holds {', '.join(files) or 'none'}"
+            )
+        file = files[0]
+    return Path(_from_hub(name, partial(hf_hub_download, repository, file)))
+
+
+def _from_hub(name: str, ask: Callable[[], Any]) -> Any:
     try:
-        if not file:
-            files = [f for f in list_repo_files(repository) if f.endswith(_CHECKPOINT_ENDINGS)]
-            if len(files) != 1:
-                raise ValueError(
-                    f"{repository} must hold one checkpoint ({', '.join(_CHECKPOINT_ENDINGS)}) or "
-                    f"you name one, {repository}/FILE; it holds {', '.join(files) or 'none'}"
-                )
-            file = files[0]
-        return Path(hf_hub_download(repository, file))
-    except (OSError, HfHubHTTPError, HFValidationError) as error:
-        raise ValueError(
-            f"no file {name}, and the hub does not give it: {str(error).splitlines()[0]}"
-        ) from error
+        return ask()
+    except Exception as error:  # its transport's own too, which have no common base
+        why = str(error).strip().split("\n")[0] or type(error).__name__
+        raise ValueError(f"no file {name}, and the hub does not give it: {why}") from error
 
 
 def load_official(path: str | Path) -> tuple[AutoencoderKLSSVAE, LatentMasking]:
@@ -161,9 +167,9 @@ def save_official(vae: AutoencoderKLSSVAE, masking: LatentMasking, path: str | P
             "the published code does not have this model's architecture: " + "; ".join(different)
         )
     tensors["mask_token"] = masking.token.detach().cpu().contiguous()
-    partial = path.with_name(f".{path.name}.partial-{os.getpid()}")
+    unfinished = path.with_name(f".{path.name}.partial-{os.getpid()}")
     try:
-        torch.save({"state_dict": tensors, "global_step": 0}, partial)
-        os.replace(partial, path)
+        torch.save({"state_dict": tensors, "global_step": 0}, unfinished)
+        os.replace(unfinished, path)
     finally:
-        partial.unlink(missing_ok=True)
+        unfinished.unlink(missing_ok=True)

@@ -5,13 +5,14 @@ where time is halved and 1 + 2 (T - 1) where it is doubled: the first frame stan
 that goes on, later pieces of T frames become T / 2 and 2 T.
 """
 
+from functools import partial
 from itertools import product
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 
-from ssvae.models.blocks import Cache, CausalConv3d, conv3d, conv_frames, latest, lay_out, zero_init
+from ssvae.models.blocks import Cache, CausalConv3d, conv3d, latest, lay_out, on_frames, zero_init
 
 
 def space_to_channel(x_BCTHW: torch.Tensor, time: int, space: int) -> torch.Tensor:
@@ -86,7 +87,7 @@ class Downsample(nn.Module):
             y, cache = self.conv(x_BCTHW, cache)
         else:
             x = lay_out(x_BCTHW, None, 0, border=1)
-            y = conv_frames(x, self.conv.weight, self.conv.bias, self.conv.stride)
+            y = on_frames(self.conv, x)
         y += shortcut
         return y, cache
 
@@ -97,43 +98,29 @@ class Downsample(nn.Module):
         return folded.unflatten(1, (self.out_channels, -1)).mean(2)
 
 
-class Upsample(nn.Module):
-    """Nearest-neighbour repeat and convolution plus repeated channels unfolded into space-time.
+class PhaseConv3d(CausalConv3d):
+    """Nearest upsampling and the causal convolution after it, on the small grid, phase by phase.
 
-    Both are computed on the small grid, phase by phase of the large one.
+    Args:
+        in_channels: width of the input.
+        out_channels: width of the output.
+        time: factor of the upsampling in time.
+        space: in height and width.
     """
 
     def __init__(self, in_channels: int, out_channels: int, time: int, space: int):
-        super().__init__()
-        _check(out_channels, in_channels, time * space**2)
+        super().__init__(in_channels, out_channels)
         self.time, self.space = time, space
-        self.repeats = out_channels * time * space**2 // in_channels
-        self.conv = zero_init(CausalConv3d(in_channels, out_channels))
 
-    def forward(self, x_BCTHW: torch.Tensor, cache: Cache = None) -> tuple[torch.Tensor, Cache]:
-        """(B, C, T, H, W) -> (B, C', 1 + time (T - 1), space H, space W), and the cache."""
-        outputs, look_back = [], 3 - self.time
-        past, x = cache, x_BCTHW
-        if not isinstance(cache, torch.Tensor):
-            first, x = x_BCTHW[:, :, :1], x_BCTHW[:, :, 1:]
-            outputs.append(self._phases(first, first, image=True))
-            past = first.expand(-1, -1, look_back, -1, -1)
-        if x.shape[2]:
-            seen = lay_out(x, past, look_back)
-            outputs.append(self._phases(seen, x))
-            past = seen
-        y = outputs[0] if len(outputs) == 1 else torch.cat(outputs, 2)
-        return y, (None if cache is None else latest(past, look_back))
-
-    def _phases(
-        self, seen: torch.Tensor, x_BCTHW: torch.Tensor, image: bool = False
+    def forward(  # type: ignore[override]
+        self, seen: torch.Tensor, image: bool = False
     ) -> torch.Tensor:
-        """The output for frames x, of which, and of whose past, the convolution sees ``seen``.
+        """Frames (B, C, look_back + T, H, W) to phases (B, T, H, W, space, space, time, C').
 
-        An image has no past, and of the two frames that doubling makes of it the later one stays.
+        ``image``: one frame without a past; of the two that doubling makes of it the later stays.
         """
-        H, W = x_BCTHW.shape[3:]
-        weight, bias, times = self.conv.weight, self.conv.bias, self.time
+        H, W = seen.shape[3:]
+        weight, bias, times = self.weight, self.bias, self.time
         if image:
             a, b, c = weight.unbind(2)
             weight, times = (a + b + c).unsqueeze(2), 1
@@ -143,20 +130,46 @@ class Upsample(nn.Module):
         for rows, columns in product(sides, sides):
             kernel = phase_weight(weight, times, rows, columns)
             if image:
-                y = conv_frames(seen, kernel.squeeze(2), bias, padding=1)
+                y = on_frames(
+                    partial(F.conv2d, weight=kernel.squeeze(2), bias=bias, padding=1), seen
+                )
             else:
                 y = conv3d(seen, kernel, bias.repeat(times), padding=(0, 1, 1))
             # Where space is doubled, y has a row and a column too many: each phase needs its own.
             top, left = rows or 0, columns or 0
             y = y[..., top : top + H, left : left + W].unflatten(1, (times, -1))
             outputs.append(y.permute(0, 3, 4, 5, 1, 2))
-        grid_BTHWhwaC = torch.stack(outputs, 4).unflatten(4, (self.space, self.space))
-        grid_BTHWhwaC += self._shortcut(x_BCTHW)[..., self.time - times :, :]
-        grid = grid_BTHWhwaC.permute(0, 1, 6, 2, 4, 3, 5, 7).flatten(5, 6).flatten(3, 4)
-        return grid.flatten(1, 2).permute(0, 4, 1, 2, 3)
+        return torch.stack(outputs, 4).unflatten(4, (self.space, self.space))
 
-    def _shortcut(self, x_BCTHW: torch.Tensor) -> torch.Tensor:
-        """Each channel repeated, as phases: (B, T, H, W, space, space, time, C')."""
+
+class Upsample(nn.Module):
+    """Nearest-neighbour repeat and convolution plus repeated channels unfolded into space-time."""
+
+    def __init__(self, in_channels: int, out_channels: int, time: int, space: int):
+        super().__init__()
+        _check(out_channels, in_channels, time * space**2)
+        self.time, self.space = time, space
+        self.repeats = out_channels * time * space**2 // in_channels
+        self.conv = zero_init(PhaseConv3d(in_channels, out_channels, time, space))
+
+    def forward(self, x_BCTHW: torch.Tensor, cache: Cache = None) -> tuple[torch.Tensor, Cache]:
+        """(B, C, T, H, W) -> (B, C', 1 + time (T - 1), space H, space W), and the cache."""
+        outputs, look_back = [], 3 - self.time
+        past, x = cache, x_BCTHW
+        if not isinstance(cache, torch.Tensor):
+            first, x = x_BCTHW[:, :, :1], x_BCTHW[:, :, 1:]
+            outputs.append(self._join(self.conv(first, image=True), first))
+            past = first.expand(-1, -1, look_back, -1, -1)
+        if x.shape[2]:
+            past = lay_out(x, past, look_back)
+            outputs.append(self._join(self.conv(past), x))
+        y = outputs[0] if len(outputs) == 1 else torch.cat(outputs, 2)
+        return y, (None if cache is None else latest(past, look_back))
+
+    def _join(self, phases_BTHWhwaC: torch.Tensor, x_BCTHW: torch.Tensor) -> torch.Tensor:
+        """The phases beside their shortcut, x with each channel repeated, on the large grid."""
         x = x_BCTHW.permute(0, 2, 3, 4, 1).repeat_interleave(self.repeats, -1)
-        x = x.unflatten(-1, (-1, self.time, self.space, self.space))
-        return x.permute(0, 1, 2, 3, 6, 7, 5, 4)
+        x = x.unflatten(-1, (-1, self.time, self.space, self.space)).permute(0, 1, 2, 3, 6, 7, 5, 4)
+        phases_BTHWhwaC += x[..., -phases_BTHWhwaC.shape[-2] :, :]
+        grid = phases_BTHWhwaC.permute(0, 1, 6, 2, 4, 3, 5, 7).flatten(5, 6).flatten(3, 4)
+        return grid.flatten(1, 2).permute(0, 4, 1, 2, 3)

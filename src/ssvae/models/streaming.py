@@ -10,7 +10,7 @@ from itertools import pairwise
 
 import torch
 
-from ssvae.models.blocks import Cache
+from ssvae.models.blocks import Cache, join
 
 Coder = Callable[[torch.Tensor, Cache], tuple[torch.Tensor, Cache]]
 Run = Callable[[Hashable, torch.Tensor], torch.Tensor]
@@ -59,17 +59,14 @@ def in_pieces(
     coder: Coder, x_BCTHW: torch.Tensor, unit: int, most: int, frames_out: int
 ) -> torch.Tensor:
     """The output of a whole clip, computed piece by piece; it has ``frames_out`` frames."""
-    outputs, out, cache, done = [], None, (), 0
-    for piece in recut([x_BCTHW], unit, most):
-        y, cache = coder(piece, cache)
-        if torch.is_grad_enabled():
-            outputs.append(y)
-            continue
-        if out is None:
-            out = y.new_empty(y.shape[0], y.shape[1], frames_out, *y.shape[3:])
-        out[:, :, done : done + y.shape[2]] = y
-        done += y.shape[2]
-    return torch.cat(outputs, 2) if out is None else out
+
+    def outputs() -> Iterator[torch.Tensor]:
+        cache: Cache = ()
+        for piece in recut([x_BCTHW], unit, most):
+            y, cache = coder(piece, cache)
+            yield y
+
+    return join(outputs(), 2, lambda _: frames_out)
 
 
 @dataclass(frozen=True)

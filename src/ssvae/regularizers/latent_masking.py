@@ -100,18 +100,20 @@ class LatentMasking(nn.Module):
     def save(self, path: str | Path) -> None:
         """Write the token, with the settings beside it, as safetensors."""
         settings = dict(ratios=self.ratios, probabilities=self.probabilities, block=self.block)
-        metadata = {name: json.dumps(value) for name, value in settings.items()}
-        save_file({"token": self.token.detach().contiguous()}, path, metadata)
+        token = self.token.detach().contiguous()
+        # In one entry: safetensors writes several in an order that changes from run to run.
+        save_file({"token": token}, path, {"settings": json.dumps(settings)})
 
     @classmethod
     def load(cls, path: str | Path) -> "LatentMasking":
         """Read what :meth:`save` wrote; in eval mode."""
         try:
             with safe_open(str(path), "pt") as file:
-                token, settings = file.get_tensor("token"), file.metadata() or {}
+                token = file.get_tensor("token")
+                settings = json.loads((file.metadata() or {}).get("settings", "{}"))
         except (OSError, SafetensorError) as error:
             raise ValueError(f"{path} holds no masking: {error}") from error
-        masking = cls(token.shape[1], **{name: json.loads(v) for name, v in settings.items()})
+        masking = cls(token.shape[1], **settings)
         masking.token = nn.Parameter(token)
         return masking.eval()
 
