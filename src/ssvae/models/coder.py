@@ -65,12 +65,9 @@ class _Coder(nn.Module):
     merges: bool
     """Whether the pieces that a level was divided into are joined again after it."""
 
-    def levels(self) -> list[list[Stage]]:
-        """The stages that a clip passes, in order, by resolution."""
-        raise NotImplementedError
-
-    def _run(self, x: torch.Tensor, cache: Cache) -> tuple[torch.Tensor, Cache]:
-        levels = self.levels()
+    def _run(
+        self, levels: list[list[Stage]], x: torch.Tensor, cache: Cache
+    ) -> tuple[torch.Tensor, Cache]:
         # A list that is given is filled anew, so that no two generations of it lie in memory.
         caches = cache or [cache] * sum(map(len, levels))
         x = x.contiguous(memory_format=torch.channels_last_3d)
@@ -181,7 +178,7 @@ class Encoder(_Coder):
         a list, one entry a stage; it is filled anew in place, so copy it to come back to a point.
         """
         x = space_to_channel(x_BCTHW, 1, self.patch_size)
-        return self._run(x, cache)
+        return self._run(self.levels(), x, cache)
 
 
 class Decoder(_Coder):
@@ -213,5 +210,5 @@ class Decoder(_Coder):
 
     def forward(self, z: torch.Tensor, cache: Cache = None) -> tuple[torch.Tensor, Cache]:
         """Latents to clips, and the cache, as in :meth:`Encoder.forward`."""
-        x, cache = self._run(z, cache)
+        x, cache = self._run(self.levels(), z, cache)
         return channel_to_space(x, 1, self.patch_size), cache
