@@ -23,7 +23,7 @@ from rich.table import Table
 from transformers.utils import logging as transformers_logging
 
 from ssvae.report.tables import Row
-from ssvae.training import make_accelerator, train
+from ssvae.training import InterruptedRun, make_accelerator, train
 from ssvae.training.checkpoint import checkpoints
 from ssvae.training.loop import Recipe
 
@@ -38,7 +38,8 @@ def configure_logging(debug: bool) -> None:
     handler = RichHandler(
         console=error_console, show_path=debug, show_time=debug, show_level=debug, markup=False
     )
-    logging.basicConfig(level="DEBUG" if debug else "WARNING", handlers=[handler], force=True)
+    level = "DEBUG" if debug else "WARNING"
+    logging.basicConfig(level=level, format="%(message)s", handlers=[handler], force=True)
     logging.getLogger("ssvae").setLevel("DEBUG" if debug else "INFO")
     for library in (diffusers_logging, transformers_logging):
         library.disable_progress_bar()  # they would cut through ours
@@ -78,7 +79,14 @@ def progress(title: str, total: int, start: int = 0) -> Iterator[Callable[[int, 
         yield lambda done, note="": bar.update(task, completed=done, note=note)
 
 
-def train_with_progress(title: str, recipe: Recipe, out: Path, device: str, dtype: str) -> Path:
+def train_with_progress(
+    title: str,
+    recipe: Recipe,
+    out: Path,
+    device: str,
+    dtype: str,
+    tracker: str | None = None,
+) -> Path:
     """Train, or go on, under a progress bar; the last checkpoint."""
     done = checkpoints(out)
     with progress(title, recipe.steps, done[-1][0] if done else 0) as advance:
@@ -87,12 +95,17 @@ def train_with_progress(title: str, recipe: Recipe, out: Path, device: str, dtyp
             out,
             make_accelerator(device, dtype),
             lambda step, metrics: advance(step, note_of(metrics)),
+            tracker,
         )
 
 
 def note_of(metrics: dict[str, float]) -> str:
     """The metrics of a step that a progress bar shows."""
-    shown = [name for name in ("loss", "l1", "kl", "local_correlation") if name in metrics]
+    shown = [
+        name
+        for name in ("loss", "l1", "lpips", "discriminator", "local_correlation")
+        if name in metrics
+    ]
     return "  ".join(f"{name.replace('_', ' ')} {metrics[name]:.4f}" for name in shown)
 
 
@@ -118,6 +131,9 @@ def errors_in_one_line(debug: bool) -> Iterator[None]:
             raise
         error_console.print(f"error: {error}", style="red", markup=False, soft_wrap=True)
         sys.exit(2)
+    except InterruptedRun as stop:
+        error_console.print(str(stop), markup=False, soft_wrap=True)
+        sys.exit(128 + stop.number)
     except KeyboardInterrupt:
         error_console.print("interrupted; the same command goes on from the last checkpoint")
         sys.exit(130)

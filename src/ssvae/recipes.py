@@ -8,7 +8,20 @@ import tyro
 from ssvae.diffusion.conditioning import TextConfig
 from ssvae.models import PRESETS
 from ssvae.training.diffusion import DiffusionRecipe, TransformerConfig
-from ssvae.training.vae import ClipConfig, LCRConfig, LMRConfig, VAERecipe
+from ssvae.training.vae_recipe import (
+    AdaptRecipe,
+    ClipConfig,
+    GANConfig,
+    ImagesConfig,
+    LCRConfig,
+    LMRConfig,
+    PerceptualConfig,
+    TrainingRecipe,
+    VAERecipe,
+    ValidationConfig,
+)
+
+NO_LCR, NO_LMR = LCRConfig(weight=0.0), LMRConfig(ratios=(0.0,), probabilities=(1.0,))
 
 
 def tiny() -> VAERecipe:
@@ -32,8 +45,116 @@ def tiny() -> VAERecipe:
 
 def tiny_baseline() -> VAERecipe:
     """The tiny recipe without LCR and LMR, for comparison; all else is the same."""
+    return dataclasses.replace(tiny(), lcr=NO_LCR, lmr=NO_LMR)
+
+
+def small() -> VAERecipe:
+    """54 M parameters, 128 x 128 x 17 at 8 fps, 48 channels: one GPU, some 3e17 operations.
+
+    The published losses, images and masking at a smaller size: about an hour at 1e14 operations a
+    second in bfloat16. The run is 15 times shorter, so rates are larger, the GAN starts earlier,
+    and its weight may reach that of the reconstruction's gradient, which the published bound, made
+    for sums over larger clips, forbids.
+    """
+    return VAERecipe(
+        steps=10_000,
+        model=PRESETS["small"],
+        data="world",
+        clip=ClipConfig(frames=17, height=128, width=128, fps=8),
+        images=ImagesConfig(share=1 / 8, batch_size=32),
+        batch_size=16,
+        perceptual=PerceptualConfig(weight=1.0),
+        learned_variance=True,
+        gan=GANConfig(start=5000, max_weight=1e6, learning_rate=5e-5),
+        lcr=LCRConfig(weight=0.01),
+        learning_rate=2e-4,
+        warmup_steps=500,
+        ema_decay=0.999,
+        validation=ValidationConfig(every=1000),
+        checkpoint_every=500,
+    )
+
+
+def small_baseline() -> VAERecipe:
+    """The small recipe without LCR and LMR, for comparison; all else is the same."""
+    return dataclasses.replace(small(), lcr=NO_LCR, lmr=NO_LMR)
+
+
+def ssvae_256p() -> VAERecipe:
+    """The published first stage: 315 M parameters, 256 x 256 x 17 at 8 fps, 32 GPUs.
+
+    Every number is the published one (arXiv 2512.05394 and its code) but three that it does not
+    tell: gradients are clipped at 1, a running mean of the weights is kept, and every 5000 steps
+    are validated. A GPU sees one clip or six images, one batch in eight of images.
+    """
+    return VAERecipe(
+        steps=150_000,
+        model=PRESETS["ssvae-c48-f16t4"],
+        data=tyro.MISSING,
+        clip=ClipConfig(frames=17, height=256, width=256, fps=8),
+        images=ImagesConfig(share=1 / 8, batch_size=6),
+        batch_size=1,
+        perceptual=PerceptualConfig(weight=1.0),
+        learned_variance=True,
+        gan=GANConfig(start=25_000),
+        decay_steps=600_000,
+        ema_decay=0.999,
+        validation=ValidationConfig(every=5000, clips=128),
+        checkpoint_every=1000,
+    )
+
+
+def ssvae_256p_baseline() -> VAERecipe:
+    """The published first stage without LCR and LMR, for comparison; all else is the same."""
+    return dataclasses.replace(ssvae_256p(), lcr=NO_LCR, lmr=NO_LMR)
+
+
+def ssvae_512p_decoder() -> VAERecipe:
+    """The published second stage: the decoder alone at 512 x 512 x 17, 8 GPUs; give --init.
+
+    The encoder is frozen and LCR off, masking is stronger and in blocks of 2 x 2 x 2, the GAN is
+    on from the start, images come two at a time; all published, the rest as in the first stage.
+    """
     return dataclasses.replace(
-        tiny(), lcr=LCRConfig(weight=0.0), lmr=LMRConfig(ratios=(0.0,), probabilities=(1.0,))
+        ssvae_256p(),
+        steps=50_000,
+        clip=ClipConfig(frames=17, height=512, width=512, fps=8),
+        images=ImagesConfig(share=1 / 8, batch_size=2),
+        lcr=NO_LCR,
+        lmr=LMRConfig(probabilities=(0.6, 0.1, 0.15, 0.15), block=(2, 2, 2)),
+        gan=GANConfig(start=0),
+        decay_steps=400_000,
+        freeze_encoder=True,
+        init=tyro.MISSING,
+    )
+
+
+def ssvae_512p_decoder_baseline() -> VAERecipe:
+    """The published second stage without LMR, for comparison; all else is the same."""
+    return dataclasses.replace(ssvae_512p_decoder(), lmr=NO_LMR)
+
+
+def adapt() -> AdaptRecipe:
+    """Go on with any VAE of diffusers, or ours, with LCR and LMR: --model FOLDER or hub id.
+
+    AutoencoderKLWan, -CogVideoX, -HunyuanVideo, -LTXVideo, -Mochi, -Cosmos, AutoencoderVidTok,
+    AutoencoderKL (images: --clip.frames 1). The published weights of the regularisers, masking and
+    losses at a gentle rate; 17 frames fit all but those that compress time by 6 or 8.
+    """
+    return AdaptRecipe(
+        steps=10_000,
+        model=tyro.MISSING,
+        data=tyro.MISSING,
+        clip=ClipConfig(frames=17, height=256, width=256),
+        batch_size=1,
+        perceptual=PerceptualConfig(weight=1.0),
+        learned_variance=True,
+        learning_rate=1e-5,
+        final_learning_rate=1e-6,
+        warmup_steps=200,
+        ema_decay=0.999,
+        validation=ValidationConfig(every=500),
+        checkpoint_every=500,
     )
 
 
@@ -67,7 +188,17 @@ def dit_small() -> DiffusionRecipe:
     )
 
 
-RECIPES: dict[str, Callable[[], VAERecipe]] = {"tiny": tiny, "tiny-baseline": tiny_baseline}
+RECIPES: dict[str, Callable[[], TrainingRecipe]] = {
+    "tiny": tiny,
+    "tiny-baseline": tiny_baseline,
+    "small": small,
+    "small-baseline": small_baseline,
+    "ssvae-256p": ssvae_256p,
+    "ssvae-256p-baseline": ssvae_256p_baseline,
+    "ssvae-512p-decoder": ssvae_512p_decoder,
+    "ssvae-512p-decoder-baseline": ssvae_512p_decoder_baseline,
+    "adapt": adapt,
+}
 DIFFUSION_RECIPES: dict[str, Callable[[], DiffusionRecipe]] = {
     "dit-tiny": dit_tiny,
     "dit-small": dit_small,

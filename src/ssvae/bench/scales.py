@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from ssvae.bench.stages import Evaluation
 from ssvae.recipes import dit_small, dit_tiny, tiny, tiny_baseline
 from ssvae.training.diffusion import DiffusionRecipe
-from ssvae.training.vae import LCRConfig, LMRConfig, VAERecipe
+from ssvae.training.vae_recipe import LCRConfig, LMRConfig, VAERecipe
 
 BASELINE = "baseline"
 

@@ -10,6 +10,7 @@ from rich.table import Table
 
 from ssvae.cli.bench import diffusability, interventions, train_probe
 from ssvae.cli.convert import convert, stats
+from ssvae.cli.data import shards
 from ssvae.cli.diffusion import cache_latents, export, generate, shape, train_diffusion
 from ssvae.cli.vae import analyze, demo, train
 from ssvae.cli.video import decode, encode, reconstruct
@@ -39,7 +40,7 @@ def main() -> None:
         bench.command(command)
     for command in (
         *(demo, train, analyze),
-        *(encode, decode, reconstruct, convert, stats),
+        *(shards, encode, decode, reconstruct, convert, stats),
         *(cache_latents, train_diffusion, generate, export, shape, train_probe),
     ):
         app.command(command)

@@ -46,21 +46,29 @@ class Common:
 CommonOptions = Annotated[Common, tyro.conf.arg(name="")]
 
 
-def choice_of(kind: type, recipes: Mapping[str, Callable[[], Any]]) -> Any:
+def choice_of(recipes: Mapping[str, Callable[[], Any]]) -> Any:
     """A type for an argument that is one of these recipes: a subcommand for each."""
     commands = tuple(
         Annotated[
-            kind,
-            tyro.conf.subcommand(
-                name, default=recipe(), description=inspect.cleandoc(recipe.__doc__ or "")
-            ),
+            type(default),
+            tyro.conf.subcommand(name, default=default, description=description),
         ]
-        for name, recipe in recipes.items()
+        for name, default, description in (
+            (name, recipe(), inspect.cleandoc(recipe.__doc__ or ""))
+            for name, recipe in recipes.items()
+        )
     )
     return Annotated[Union[commands], tyro.conf.arg(name="")]  # noqa: UP007
 
 
-def run_recipe(recipe: Any, out: Path, dry_run: bool, deterministic: bool, common: Common) -> None:
+def run_recipe(
+    recipe: Any,
+    out: Path,
+    dry_run: bool,
+    deterministic: bool,
+    common: Common,
+    tracker: str | None = None,
+) -> None:
     """Train by a recipe, or go on; a dry run shows its settings, or raises what is wrong with it."""
     if dry_run:
         if problems := recipe.problems():
@@ -70,5 +78,5 @@ def run_recipe(recipe: Any, out: Path, dry_run: bool, deterministic: bool, commo
         return
     if deterministic:
         repeat_bit_for_bit()
-    last = train_with_progress("training", recipe, out, common.device, common.dtype)
+    last = train_with_progress("training", recipe, out, common.device, common.dtype, tracker)
     console.print(f"finished at step {recipe.steps}: {last}", soft_wrap=True)

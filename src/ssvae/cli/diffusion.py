@@ -23,7 +23,7 @@ from ssvae.spectra import ChannelSpectrum
 from ssvae.training.checkpoint import checkpoints, resolve_vae
 from ssvae.training.diffusion import DiffusionRecipe
 
-Recipe = choice_of(DiffusionRecipe, DIFFUSION_RECIPES)
+Recipe = choice_of(DIFFUSION_RECIPES)
 
 
 def cache_latents(

@@ -3,22 +3,22 @@
 import json
 from collections import Counter
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import torch
 import tyro
 
 from ssvae.cli.common import Common, CommonOptions, choice_of, run_recipe
 from ssvae.console import console, print_rows, progress
-from ssvae.data import VideoFolder, World
+from ssvae.data import open_source
 from ssvae.demo import run_demo
 from ssvae.recipes import RECIPES
 from ssvae.report.figures import check_figure_path, save_figure, spectra_figure
 from ssvae.report.tables import analysis_rows
 from ssvae.spectra import analyze as analyze_vae
-from ssvae.training import VAERecipe
+from ssvae.training import TrainingRecipe
 
-Recipe = choice_of(VAERecipe, RECIPES)
+Recipe = choice_of(RECIPES)
 
 
 def demo(
@@ -49,6 +49,7 @@ def train(
     out: Path,
     dry_run: bool = False,
     deterministic: bool = False,
+    tracker: Literal["tensorboard", "wandb", "trackio", "none"] = "tensorboard",
     common: CommonOptions = Common(),
 ) -> None:
     """Train an autoencoder by a recipe. The same command again goes on where it stopped.
@@ -57,9 +58,11 @@ def train(
         out: The run's folder.
         dry_run: Print the settings and the number of parameters, and train nothing.
         deterministic: On a GPU, take the slower kernels whose results repeat bit for bit.
+        tracker: Where metrics and sample films go, beside the run's folder.
     """
-    assert isinstance(recipe, VAERecipe)
-    run_recipe(recipe, out, dry_run, deterministic, common)
+    assert isinstance(recipe, TrainingRecipe)
+    kept = None if tracker == "none" else tracker
+    run_recipe(recipe, out, dry_run, deterministic, common, kept)
 
 
 def analyze(
@@ -95,11 +98,7 @@ def analyze(
         check_figure_path(figure)
     if json_out is not None and not json_out.parent.is_dir():
         raise ValueError(f"cannot write {json_out}: there is no folder {json_out.parent}")
-    source = (
-        World(frames, *size, seed)
-        if videos == "world"
-        else VideoFolder(videos, frames, *size, fps=fps, seed=seed)
-    )
+    source = open_source(videos, frames, *size, fps, seed)
     vaes = [common.load(model) for model in models]
     steps = range(0, clips, 8)
     analyses = {}

@@ -1,8 +1,11 @@
 """Clips: video files, the procedural world, and batches of either."""
 
 from ssvae.data.batch import Batch, Source
-from ssvae.data.loader import batches
-from ssvae.data.sources import VideoFolder, find_videos, open_source
+from ssvae.data.collection import Clip, Collection
+from ssvae.data.listing import find_videos
+from ssvae.data.loader import Loader, batches
+from ssvae.data.shards import Shards
+from ssvae.data.sources import open_source
 from ssvae.data.video import (
     VideoError,
     VideoWriter,
@@ -17,9 +20,12 @@ from ssvae.data.world import World
 
 __all__ = [
     "Batch",
+    "Clip",
+    "Collection",
+    "Loader",
+    "Shards",
     "Source",
     "VideoError",
-    "VideoFolder",
     "VideoWriter",
     "World",
     "batches",

@@ -32,6 +32,16 @@ class Source(Protocol):
         """The clips of these indices. Any integer of at least 0 is an index."""
         ...
 
+    def indices(self, number: int, size: int, process: int, processes: int) -> Sequence[int]:
+        """Those of a process's batch of this number, from 0; no two processes share one."""
+        ...
+
+
+def in_turn(number: int, size: int, process: int, processes: int) -> Sequence[int]:
+    """Indices for which processes take turns: together their batches are one batch of all."""
+    start = (number * processes + process) * size
+    return range(start, start + size)
+
 
 def in_batches(clips: torch.Tensor | Iterable[torch.Tensor]) -> Iterable[torch.Tensor]:
     """Clips given as one tensor (B, 3, T, H, W) or as batches of them, as batches."""

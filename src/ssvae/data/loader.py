@@ -1,53 +1,73 @@
-"""From a source to batches, where it pays read ahead while the model works."""
+"""From sources to batches, where it pays read ahead while the model works."""
 
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from itertools import islice
 
 from ssvae.data.batch import Batch, Source, check_finite
 
-AHEAD = 2  # batches that wait, so that one slow clip starves nobody
 
+@dataclass(frozen=True)
+class Loader:
+    """Batches by number, from 0: of videos, and in between of images.
 
-def batches(
-    source: Source,
-    batch_size: int,
-    first_step: int,
-    last_step: int,
-    process: int = 0,
-    processes: int = 1,
-) -> Iterator[Batch]:
-    """One batch for each step from ``first_step`` to ``last_step``, counted from 1.
-
-    Which clips a batch holds depends on step and process alone, so a run that resumes goes on
-    with the clips that an unbroken one would see.
-
-    Raises:
-        ValueError: where a clip holds NaN or infinity, or the source gives none.
+    Which clips a batch holds depends on its number and the process alone, so a run that resumes
+    goes on with the clips that an unbroken one would see. Whether a batch is of images is settled
+    by its number too, before anything is read, and alike on all processes.
     """
 
-    def read(step: int) -> Batch:
-        start = ((step - 1) * processes + process) * batch_size
-        return source.batch(range(start, start + batch_size))
+    videos: Source
+    video_batch: int
+    """Clips in a batch of videos, on each process."""
+    images: Source | None = None
+    image_batch: int = 1
+    image_share: float = 0.0
+    """Share of batches that are of images; they come at equal distances."""
+    process: int = 0
+    processes: int = 1
 
-    steps = range(first_step, last_step + 1)
-    for step, batch in zip(steps, _ahead(read, steps, source.read_ahead), strict=True):
-        check_finite(batch.video, f"the batch of step {step}")
-        yield batch
+    def read(self, number: int) -> Batch:
+        """The batch of this number.
+
+        Raises:
+            ValueError: where a clip holds NaN or infinity, or the source gives none.
+        """
+        before, until = (int(n * self.image_share + 1e-9) for n in (number, number + 1))
+        share = self.process, self.processes
+        if until > before:
+            assert self.images is not None
+            indices = self.images.indices(before, self.image_batch, *share)
+            batch = self.images.batch(indices)
+        else:
+            indices = self.videos.indices(number - before, self.video_batch, *share)
+            batch = self.videos.batch(indices)
+        check_finite(batch.video, f"batch {number + 1}")
+        return batch
+
+    @property
+    def read_ahead(self) -> bool:
+        """Whether threads should fetch batches early."""
+        return self.videos.read_ahead or (self.images is not None and self.images.read_ahead)
 
 
-def _ahead(read: Callable[[int], Batch], steps: Iterable[int], thread: bool) -> Iterator[Batch]:
-    """``read`` of each step in order, in a thread that is a few steps ahead, or as asked for."""
-    if not thread:
-        yield from map(read, steps)
+def batches(loader: Loader, numbers: Iterable[int], workers: int = 2) -> Iterator[Batch]:
+    """The batches of these numbers, in order, which so many threads fetch ahead of their use."""
+    if not loader.read_ahead or workers < 1:
+        yield from map(loader.read, numbers)
         return
-    with ThreadPoolExecutor(1, thread_name_prefix="loader") as pool:
-        left = iter(steps)
-        waiting = [pool.submit(read, step) for step in islice(left, AHEAD)]
-        try:
-            while waiting:
-                batch = waiting.pop(0).result()
-                waiting += [pool.submit(read, step) for step in islice(left, 1)]
-                yield batch
-        finally:
-            pool.shutdown(cancel_futures=True)
+    yield from _ahead(loader.read, numbers, workers)
+
+
+def _ahead(read: Callable[[int], Batch], numbers: Iterable[int], workers: int) -> Iterator[Batch]:
+    pool = ThreadPoolExecutor(workers, thread_name_prefix="loader")
+    left = iter(numbers)
+    # One more than are being read waits, so that one slow clip starves nobody.
+    waiting = [pool.submit(read, number) for number in islice(left, workers + 1)]
+    try:
+        while waiting:
+            batch = waiting.pop(0).result()
+            waiting += [pool.submit(read, number) for number in islice(left, 1)]
+            yield batch
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)

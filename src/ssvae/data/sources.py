@@ -1,93 +1,16 @@
 """Where clips come from: a name on the command line to a source."""
 
-import logging
-from collections import Counter
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
 import torch
 
 from ssvae.data.batch import Batch, Source
-from ssvae.data.video import EXTENSIONS, VideoError, probe, read_clip
-from ssvae.data.world import World, uniform
-
-logger = logging.getLogger(__name__)
-
-ATTEMPTS = 20  # draws for one clip before the data set is called unusable
-
-
-def find_videos(path: str | Path) -> list[Path]:
-    """The video file that ``path`` is, or all video files below that folder, sorted."""
-    path = Path(path)
-    if path.is_file():
-        return [path]
-    if not path.is_dir():
-        raise ValueError(f"no file or folder {path}: give a video file or a folder of videos")
-    videos = sorted(p for p in path.rglob("*") if p.is_file() and p.suffix.lower() in EXTENSIONS)
-    if not videos:
-        raise ValueError(
-            f"no videos below {path}: their names must end in one of {', '.join(EXTENSIONS)}"
-        )
-    return videos
-
-
-class VideoFolder:
-    """A source of clips drawn from the videos below a folder (or from one file).
-
-    Index by index a video and a start in it are drawn, as a pure function of (seed, index). A clip
-    that cannot be read is drawn anew from another video; each is named in the log and counted by
-    reason in ``skipped``. Captions are the file names without their endings.
-    """
-
-    read_ahead = True
-
-    def __init__(
-        self,
-        path: str | Path,
-        frames: int,
-        height: int,
-        width: int,
-        fps: float | None = None,
-        seed: int = 0,
-    ):
-        self.path, self.videos = Path(path), find_videos(path)
-        self.frames, self.height, self.width = frames, height, width
-        self.fps, self.seed = fps, seed
-        self.skipped: Counter[str] = Counter()
-        self._lengths: dict[Path, tuple[float, float]] = {}  # duration and frame rate
-
-    def batch(self, indices: Sequence[int]) -> Batch:
-        """Read the clips of these indices."""
-        clips = [self._clip(index) for index in indices]
-        # NumPy stacks: see Source.read_ahead.
-        video = torch.from_numpy(np.stack([clip.numpy() for clip, _ in clips]))
-        return Batch(video, [caption for _, caption in clips])
-
-    def _clip(self, index: int) -> tuple[torch.Tensor, str]:
-        draws = uniform(self.seed, [index], 2 * ATTEMPTS)[0].reshape(ATTEMPTS, 2)
-        for which, where in draws.tolist():
-            video = self.videos[int(which * len(self.videos))]
-            try:
-                if video not in self._lengths:
-                    info = probe(video)
-                    self._lengths[video] = info.duration, float(info.fps)
-                duration, fps = self._lengths[video]
-                # A frame to spare, for containers round their durations.
-                span = (self.frames - 1) / (self.fps or fps) + 2 / fps
-                start = where * max(duration - span, 0)
-                clip = read_clip(video, self.frames, start, self.fps, (self.height, self.width))
-                return clip, video.stem
-            except VideoError as error:
-                self.skipped[error.reason] += 1
-                logger.warning("skipped a clip: %s", error)
-        reasons = ", ".join(f"{reason} {n} times" for reason, n in self.skipped.most_common())
-        raise ValueError(
-            f"no usable clip in {ATTEMPTS} draws from {self.path} ({reasons}): clips of "
-            f"{self.frames} frames"
-            + (f" at {self.fps:g} frames a second" if self.fps else "")
-            + " were asked for"
-        )
+from ssvae.data.collection import Clip, Collection, Files
+from ssvae.data.listing import find_media, read_list
+from ssvae.data.shards import Shards, expand, is_shards
+from ssvae.data.world import World
 
 
 def open_source(
@@ -98,8 +21,90 @@ def open_source(
     fps: float | None = None,
     seed: int = 0,
     device: torch.device | str = "cpu",
+    max_broken: float = 0.5,
 ) -> Source:
-    """The source called ``name``: "world", or the path of a video or of a folder of videos."""
+    """The source called ``name``.
+
+    "world" (procedural clips, rendered on ``device``), a video, a folder of videos or of tar files,
+    a ``.csv`` or ``.jsonl`` list, or a pattern of tar files (``data/{000..099}.tar``, wildcards,
+    URLs). ``A:3,B:1`` draws three clips from A for each from B. With one frame a clip, images
+    belong to a source as videos do.
+
+    Raises:
+        ValueError: where there is no such source, or nothing usable in it.
+    """
+    parts = _parts(name)
+    if len(parts) > 1:
+        size = frames, height, width
+        members = [open_source(part, *size, fps, seed, device, max_broken) for part, _ in parts]
+        return Mixture(members, [weight for _, weight in parts])
+    (name, _), clip = parts[0], Clip(frames, height, width, fps)
     if name == "world":
         return World(frames, height, width, seed, device)
-    return VideoFolder(name, frames, height, width, fps, seed)
+    path = Path(name)
+    urls = expand(name) if is_shards(name) else sorted(map(str, path.rglob("*.tar")))
+    if urls:
+        return Collection(Shards(name, urls, videos_only=frames > 1), clip, seed, max_broken)
+    listed = path.suffix.lower() in (".csv", ".jsonl")
+    items = read_list(path) if listed else find_media(path)
+    fitting = [item for item in items if frames == 1 or not item.is_image]
+    if not fitting:
+        raise ValueError(
+            f"{name} holds images alone, but clips of {frames} frames were asked for: give videos, "
+            "or ask for 1 frame"
+        )
+    return Collection(Files(name, fitting), clip, seed, max_broken)
+
+
+def _parts(name: str) -> list[tuple[str, int]]:
+    """The sources that a name joins, each with its weight."""
+    if Path(name).exists():
+        return [(name, 1)]
+    parts = []
+    for part in re.split(r",(?![^{]*\})", name):  # commas in braces belong to a pattern
+        weighted = re.fullmatch(r"(.+):(\d+)", part.strip())
+        source, weight = (weighted[1], int(weighted[2])) if weighted else (part.strip(), 1)
+        if not source or weight < 1:
+            raise ValueError(
+                f"a mixture of sources is written A:3,B:1 with weights of at least 1, got {name!r}"
+            )
+        parts.append((source, weight))
+    return parts
+
+
+class Mixture:
+    """Several sources in turn, each as often as its weight says."""
+
+    def __init__(self, sources: Sequence[Source], weights: Sequence[int]):
+        self.sources, self.weights = sources, weights
+        self.read_ahead = any(source.read_ahead for source in sources)
+        # The round in which sources take turns, spread evenly: (source, its number of the turn).
+        spread = sorted(
+            ((turn + 0.5) / weight, k, turn)
+            for k, weight in enumerate(weights)
+            for turn in range(weight)
+        )
+        self.round = [(k, turn) for _, k, turn in spread]
+
+    def indices(self, number: int, size: int, process: int, processes: int) -> Sequence[int]:
+        """As each source divides its own among processes."""
+        chosen = []
+        for n in range(number * size, (number + 1) * size):
+            k, own = self._own(n)
+            (index,) = self.sources[k].indices(own, 1, process, processes)
+            rounds, turn = divmod(index, self.weights[k])
+            chosen.append(rounds * len(self.round) + self.round.index((k, turn)))
+        return chosen
+
+    def batch(self, indices: Sequence[int]) -> Batch:
+        """The clips of these indices."""
+        batches = [self.sources[k].batch([own]) for k, own in map(self._own, indices)]
+        device = batches[0].video.device
+        video = torch.cat([batch.video.to(device) for batch in batches])
+        return Batch(video, [caption for batch in batches for caption in batch.captions])
+
+    def _own(self, index: int) -> tuple[int, int]:
+        """The source of an index, and the source's own index."""
+        rounds, place = divmod(index, len(self.round))
+        k, turn = self.round[place]
+        return k, rounds * self.weights[k] + turn

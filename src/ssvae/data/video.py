@@ -18,17 +18,31 @@ import numpy as np
 import torch
 from av.video.reformatter import Interpolation
 
+IMAGES = (".jpg", ".jpeg", ".png")
 EXTENSIONS = (".mp4", ".mkv", ".webm", ".mov", ".avi", ".m4v", ".mpg", ".mpeg", ".ts", ".gif")
 
 # Containers that keep frame times, and what is written into them.
 CODECS = {".mp4": "h264", ".m4v": "h264", ".mov": "h264", ".mkv": "h264", ".webm": "vp9"}
 
 
+class NamedBytes(BytesIO):
+    """A video file in memory, such as a member of a shard, and what to call it."""
+
+    def __init__(self, content: bytes, name: str):
+        super().__init__(content)
+        self.name = name
+
+
+VideoFile = str | Path | NamedBytes
+
+
 class VideoError(ValueError):
     """A video file that cannot be used; ``reason`` says why in a word or two."""
 
-    def __init__(self, path: str | Path, reason: str, remedy: str):
-        super().__init__(f"{path}: {reason}: {remedy}")
+    def __init__(self, file: VideoFile, reason: str, remedy: str):
+        super().__init__(
+            f"{file.name if isinstance(file, NamedBytes) else file}: {reason}: {remedy}"
+        )
         self.reason = reason
 
 
@@ -58,41 +72,55 @@ class Frame:
 
 
 @contextmanager
-def _opened(path: str | Path) -> Iterator[tuple[Any, Any]]:
-    """The container and its first video stream, with FFmpeg's errors turned into VideoErrors."""
-    with _container(path) as container:
+def _opened(file: VideoFile, threads: int = 0) -> Iterator[tuple[Any, Any]]:
+    """The container and its first video stream, with FFmpeg's errors turned into VideoErrors.
+
+    ``threads`` decode; 0 leaves it to FFmpeg.
+    """
+    with _container(file) as container:
         if not container.streams.video:
-            raise VideoError(path, "no video in it", "give a file with a video stream")
+            raise VideoError(file, "no video in it", "give a file with a video stream")
         stream = container.streams.video[0]
         stream.thread_type = "AUTO"
+        stream.codec_context.thread_count = threads
         yield container, stream
 
 
 @contextmanager
-def _container(path: str | Path) -> Iterator[Any]:
-    if not Path(path).is_file():
-        raise VideoError(path, "no such file", "give the path of a video file")
+def _container(file: VideoFile) -> Iterator[Any]:
+    if isinstance(file, NamedBytes):
+        file.seek(0)
+    elif not Path(file).is_file():
+        raise VideoError(file, "no such file", "give the path of a video file")
     try:
-        with av.open(str(path)) as container:
+        with av.open(file if isinstance(file, NamedBytes) else str(file)) as container:
             yield container
     except av.FFmpegError as error:
         raise VideoError(
-            path, "unreadable", f"FFmpeg says {error.strerror!r}; re-encode or replace the file"
+            file, "unreadable", f"FFmpeg says {error.strerror!r}; re-encode or replace the file"
         ) from error
 
 
-def probe(path: str | Path) -> VideoInfo:
+def _rate(stream: Any) -> Fraction:
+    return Fraction(stream.average_rate or stream.guessed_rate or 25)
+
+
+def _duration(container: Any, stream: Any) -> float:
+    """Seconds, as the file claims; 0 where it does not tell."""
+    if stream.duration:
+        return float(stream.duration * stream.time_base)
+    return container.duration / av.time_base if container.duration else 0.0
+
+
+def probe(file: VideoFile) -> VideoInfo:
     """Size, rate and length of a video file."""
-    with _opened(path) as (container, stream):
+    with _opened(file) as (container, stream):
         first = next(container.decode(stream), None)
         if first is None:
-            raise VideoError(path, "no frames in it", "re-encode or replace the file")
+            raise VideoError(file, "no frames in it", "re-encode or replace the file")
         turned = _quarters(first) % 2
         sides = (first.height, first.width) if turned else (first.width, first.height)
-        fps = Fraction(stream.average_rate or stream.guessed_rate or 25)
-        duration = float(stream.duration * stream.time_base) if stream.duration else 0.0
-        if not duration and container.duration:
-            duration = container.duration / av.time_base
+        fps, duration = _rate(stream), _duration(container, stream)
         frames = stream.frames or max(1, round(duration * fps))
         audio = bool(container.streams.audio)
         return VideoInfo(*sides, fps, duration, frames, stream.time_base, audio)
@@ -154,7 +182,7 @@ def _decoded(container: Any, stream: Any, start: float) -> Iterator[av.VideoFram
 
 
 def read_clip(
-    path: str | Path,
+    file: VideoFile,
     frames: int,
     start: float = 0.0,
     fps: float | None = None,
@@ -168,28 +196,72 @@ def read_clip(
     Raises:
         VideoError: where the file cannot be read or ends before the clip does.
     """
+    with _opened(file) as (container, stream):
+        images = _images(container, stream, frames, start, fps, size)
+    return _whole_clip(file, images, frames, start)
+
+
+def draw_clip(
+    file: VideoFile,
+    frames: int,
+    where: float,
+    fps: float | None = None,
+    size: tuple[int, int] | None = None,
+) -> torch.Tensor:
+    """As :func:`read_clip`, from the share ``where`` in [0, 1) of the starts that there are.
+
+    What the file says of its length is not trusted: where it breaks off, the clip is its beginning.
+    One thread decodes, for a loader reads several files at once.
+    """
+    with _opened(file, threads=1) as (container, stream):
+        rate = _rate(stream)
+        # A frame to spare, for containers round their durations.
+        span = (frames - 1) / (fps or float(rate)) + 2 / float(rate)
+        start = where * max(_duration(container, stream) - span, 0)
+        images = _images(container, stream, frames, start, fps, size)
+    if len(images) < frames and start > 0:
+        start = 0.0
+        with _opened(file, threads=1) as (container, stream):
+            images = _images(container, stream, frames, start, fps, size)
+    return _whole_clip(file, images, frames, start)
+
+
+def _images(
+    container: Any,
+    stream: Any,
+    frames: int,
+    start: float,
+    fps: float | None,
+    size: tuple[int, int] | None,
+) -> list[np.ndarray]:
+    """Up to ``frames`` frames of a clip."""
     images: list[np.ndarray] = []
-    with _opened(path) as (container, stream):
-        last, first_time = None, 0.0
-        for frame in _decoded(container, stream, start):
-            if last is None:
-                first_time = frame.time
-            elif fps is not None:
-                while len(images) < frames and first_time + len(images) / fps < frame.time - 1e-6:
-                    images.append(_upright(last, size))
-            last = frame
-            if fps is None:
-                images.append(_upright(frame, size))
-            if len(images) >= frames:
-                break
-        if last is not None and fps is not None:
-            # The last frame is shown for as long as a frame is.
-            end = last.time + 1 / float(stream.average_rate or fps)
-            while len(images) < frames and first_time + len(images) / fps < end - 1e-6:
+    last, first_time = None, 0.0
+    for frame in _decoded(container, stream, start):
+        if last is None:
+            first_time = frame.time
+        elif fps is not None:
+            while len(images) < frames and first_time + len(images) / fps < frame.time - 1e-6:
                 images.append(_upright(last, size))
+        last = frame
+        if fps is None:
+            images.append(_upright(frame, size))
+        if len(images) >= frames:
+            return images
+    if last is not None and fps is not None:
+        # The last frame is shown for as long as a frame is.
+        end = last.time + 1 / float(stream.average_rate or fps)
+        while len(images) < frames and first_time + len(images) / fps < end - 1e-6:
+            images.append(_upright(last, size))
+    return images
+
+
+def _whole_clip(
+    file: VideoFile, images: list[np.ndarray], frames: int, start: float
+) -> torch.Tensor:
     if len(images) < frames:
         raise VideoError(
-            path,
+            file,
             "too short",
             f"{frames} frames from {start:g} s on were asked for, it has {len(images)}",
         )

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from ssvae.data.batch import Batch
+from ssvae.data.batch import Batch, in_turn
 
 SHAPES = ("disc", "square", "triangle", "cross")
 COLOURS = {
@@ -138,6 +138,10 @@ class World:
         kinds = len(SHAPES), len(COLOURS), len(DIRECTIONS), len(TEXTURES)
         drawn = [torch.from_numpy((u[:, i] * n).astype(np.int64)) for i, n in enumerate(kinds)]
         return Attributes(*drawn)
+
+    def indices(self, number: int, size: int, process: int, processes: int) -> Sequence[int]:
+        """Processes take turns."""
+        return in_turn(number, size, process, processes)
 
     def batch(self, indices: Sequence[int]) -> Batch:
         """Render the clips of these indices."""

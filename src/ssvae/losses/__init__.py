@@ -1,5 +1,18 @@
-"""The terms of the training loss, pure functions over tensors."""
+"""The terms of the training loss, pure functions over tensors, and LPIPS."""
 
-from ssvae.losses.reconstruction import kl_loss, l1_loss
+from ssvae.losses.adversarial import LeCam, generator_loss, hinge_loss, r1_penalty
+from ssvae.losses.perceptual import LPIPS, load_lpips, of_frames
+from ssvae.losses.reconstruction import kl_loss, l1_loss, under_variance
 
-__all__ = ["kl_loss", "l1_loss"]
+__all__ = [
+    "LPIPS",
+    "LeCam",
+    "generator_loss",
+    "hinge_loss",
+    "kl_loss",
+    "l1_loss",
+    "load_lpips",
+    "of_frames",
+    "r1_penalty",
+    "under_variance",
+]

@@ -1,6 +1,6 @@
 """How far a reconstruction is from its clip, and what the latents cost.
 
-Both terms are a mean over the clip's elements: the published sums over 3 * T * H * W divided by
+All terms are a mean over the clip's elements: the published sums over 3 * T * H * W divided by
 that number, so that their ratio is the published one and their size does not depend on the clip's.
 """
 
@@ -9,9 +9,22 @@ import torch
 from ssvae.models.posterior import DiagonalGaussian
 
 
+def full(x: torch.Tensor) -> torch.Tensor:
+    """``x`` in float32 at least."""
+    return x.to(torch.promote_types(x.dtype, torch.float32))
+
+
 def l1_loss(reconstruction: torch.Tensor, clips: torch.Tensor) -> torch.Tensor:
     """Mean absolute difference of two (B, 3, T, H, W): a scalar."""
     return (reconstruction - clips).abs().mean()
+
+
+def under_variance(error: torch.Tensor, log_variance: torch.Tensor | None) -> torch.Tensor:
+    """The negative log-likelihood of an error whose scale is learned: a scalar from two.
+
+    error / exp(log_variance) + log_variance, as published; the error itself without a variance.
+    """
+    return error if log_variance is None else error * torch.exp(-log_variance) + log_variance
 
 
 def kl_loss(posterior: DiagonalGaussian, clips: torch.Tensor) -> torch.Tensor:

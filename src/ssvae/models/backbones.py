@@ -3,6 +3,7 @@
 Shape legend: B clips, T frames, H, W pixels; C, t, h, w channels and sides of the latents.
 """
 
+import math
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,10 +12,13 @@ from typing import Any
 import diffusers
 import torch
 from diffusers.models.modeling_utils import ModelMixin
+from torch import nn
 
 from ssvae.models.autoencoder import AutoencoderKLSSVAE
 from ssvae.models.blocks import channels_last
-from ssvae.models.posterior import DiagonalGaussian
+from ssvae.models.posterior import Deterministic, DiagonalGaussian
+
+Posterior = DiagonalGaussian | Deterministic
 
 
 @dataclass(frozen=True)
@@ -31,9 +35,17 @@ class Layout:
     """Mean of each latent channel that the config names; zeros where it names none."""
     std: tuple[float, ...]
     """Standard deviation of each latent channel, or 1 / scaling_factor for all."""
+    of_images: bool = False
+    """Whether it encodes images, and so each frame of a clip for itself."""
+    has_variance: bool = True
+    """Whether the posterior has one, beside its mean."""
+    fills_first: bool = False
+    """Whether the first frame is to be repeated, up to ``time_factor`` times, before it is encoded."""
 
 
-def _layout(config: Any, channels: int, time_factor: int, space_factor: int) -> Layout:
+def _layout(
+    config: Any, channels: int, time_factor: int, space_factor: int, **more: bool
+) -> Layout:
     mean, std = config.get("latents_mean"), config.get("latents_std")
     scale = config.get("scaling_factor") or 1.0
     return Layout(
@@ -42,6 +54,7 @@ def _layout(config: Any, channels: int, time_factor: int, space_factor: int) -> 
         space_factor,
         tuple(mean) if mean is not None else (0.0,) * channels,
         tuple(std) if std is not None else (1 / scale,) * channels,
+        **more,
     )
 
 
@@ -73,13 +86,57 @@ def _ltx(config: Any) -> Layout:
     return _layout(config, config["latent_channels"], time, space)
 
 
+def _mochi(config: Any) -> Layout:
+    factors = math.prod(config["temporal_expansions"]), math.prod(config["spatial_expansions"])
+    return _layout(config, config["latent_channels"], *factors)
+
+
+def _cosmos(config: Any) -> Layout:
+    factors = config["temporal_compression_ratio"], config["spatial_compression_ratio"]
+    channels = config["latent_channels"]
+    # Its statistics are written frame by frame.
+    plain = {
+        name: None if len(config.get(name) or ()) != channels else config[name]
+        for name in ("latents_mean", "latents_std")
+    }
+    return _layout(dict(config) | plain, channels, *factors, has_variance=False)
+
+
+def _vidtok(config: Any) -> Layout:
+    if config["regularizer"] != "kl" or not config["is_causal"]:
+        raise ValueError(
+            "this AutoencoderVidTok has "
+            + ("discrete latents" if config["regularizer"] != "kl" else "no causal time")
+            + ", got regularizer={regularizer!r} and is_causal={is_causal}: choose one with the kl "
+            "regularizer that is causal".format(**config)
+        )
+    levels = len(config["ch_mult"])
+    space = config["spatial_ds"] if config["spatial_ds"] is not None else range(levels - 1)
+    time = config["tempo_ds"] if config["tempo_ds"] is not None else range(levels - 3, levels - 1)
+    factors = 2 ** len(time), 2 ** len(space)
+    return _layout(config, config["z_channels"], *factors, fills_first=True)
+
+
+def _image(config: Any) -> Layout:
+    space = 2 ** (len(config["block_out_channels"]) - 1)
+    return _layout(config, config["latent_channels"], 1, space, of_images=True)
+
+
 LAYOUTS: dict[str, Callable[[Any], Layout]] = {
     "AutoencoderKLSSVAE": _like_wan,
     "AutoencoderKLWan": _like_wan,
     "AutoencoderKLCogVideoX": _cogvideox,
     "AutoencoderKLHunyuanVideo": _hunyuan,
     "AutoencoderKLLTXVideo": _ltx,
+    "AutoencoderKLMochi": _mochi,
+    "AutoencoderKLCosmos": _cosmos,
+    "AutoencoderVidTok": _vidtok,
+    "AutoencoderKL": _image,
 }
+
+# What the last layers of encoders and decoders are called; the first that a model has.
+ENCODERS_LAST = ("quant_conv", "encoder.conv_out", "encoder.proj_out")
+DECODERS_LAST = ("decoder.conv_out", "decoder.proj_out")
 
 
 class Backbone:
@@ -87,6 +144,7 @@ class Backbone:
 
     Args:
         vae: a model whose class stands in :data:`LAYOUTS`, or any, with its ``layout``.
+        layout: needed for other classes.
     """
 
     def __init__(self, vae: ModelMixin, layout: Layout | None = None):
@@ -114,21 +172,83 @@ class Backbone:
             )
         return self.layout.channels, (frames - 1) // time + 1, height // side, width // side
 
-    @torch.no_grad()
-    def encode(self, clips_BCTHW: torch.Tensor) -> DiagonalGaussian:
-        """Clips (B, 3, T, H, W) in [-1, 1] to a posterior over latents (B, C, t, h, w)."""
+    def encode(self, clips_BCTHW: torch.Tensor, train: bool = False) -> Posterior:
+        """Clips (B, 3, T, H, W) in [-1, 1] to a posterior over latents (B, C, t, h, w).
+
+        Gradients are kept with ``train`` alone.
+        """
         self.latent_shape(*clips_BCTHW.shape[2:])
         clips = clips_BCTHW.to(self.vae.device, self.vae.dtype)
-        posterior = self.vae.encode(clips).latent_dist
-        if isinstance(posterior, DiagonalGaussian):
-            return posterior
-        # The mean of diffusers' own class lies in its parameters, whatever else it holds.
-        return DiagonalGaussian(posterior.parameters)
+        with torch.set_grad_enabled(train and torch.is_grad_enabled()):
+            moments = self._over_frames(self._moments, clips)
+        return self.posterior(moments)
 
-    @torch.no_grad()
-    def decode(self, z: torch.Tensor) -> torch.Tensor:
+    def posterior(self, moments: torch.Tensor) -> Posterior:
+        """Moments, (B, 2C, t, h, w) or (B, C, t, h, w) without a variance, to their posterior."""
+        return (DiagonalGaussian if self.layout.has_variance else Deterministic)(moments)
+
+    def decode(self, z: torch.Tensor, train: bool = False) -> torch.Tensor:
         """Latents (B, C, t, h, w) to clips (B, 3, T, H, W), not clamped."""
-        return self.vae.decode(z.to(self.vae.device, self.vae.dtype)).sample
+        with torch.set_grad_enabled(train and torch.is_grad_enabled()):
+            return self._over_frames(self._decoded, z.to(self.vae.device, self.vae.dtype))
+
+    def _moments(self, clips: torch.Tensor) -> torch.Tensor:
+        if self.layout.fills_first:
+            repeats = clips[:, :, :1].expand(-1, -1, self.layout.time_factor - 1, -1, -1)
+            clips = torch.cat([repeats, clips], 2)
+        # The mean of diffusers' own class lies in its parameters, whatever else it holds.
+        return self.vae.encode(clips).latent_dist.parameters
+
+    def _decoded(self, z: torch.Tensor) -> torch.Tensor:
+        made = self.vae.decode(z)
+        return made if isinstance(made, torch.Tensor) else made.sample
+
+    def _over_frames(
+        self, run: Callable[[torch.Tensor], torch.Tensor], x_BCTHW: torch.Tensor
+    ) -> torch.Tensor:
+        """A clip as one, or frame by frame where the model is one of images."""
+        if not self.layout.of_images:
+            return run(x_BCTHW)
+        B, _, T = x_BCTHW.shape[:3]
+        return run(x_BCTHW.transpose(1, 2).flatten(0, 1)).unflatten(0, (B, T)).transpose(1, 2)
+
+    @property
+    def encoders_last_layer(self) -> nn.Module:
+        """The layer that makes the moments."""
+        return self._last_layer(ENCODERS_LAST)
+
+    @property
+    def decoders_last_layer(self) -> nn.Module:
+        """The layer that makes the clip."""
+        return self._last_layer(DECODERS_LAST)
+
+    def _last_layer(self, names: tuple[str, ...]) -> nn.Module:
+        modules = dict(self.vae.named_modules())
+        found = [modules[name] for name in names if name in modules]
+        if not found:
+            raise ValueError(
+                f"{self.name} has none of the layers {', '.join(names)}, where penalties are "
+                "weighed: its name must stand in ssvae.models.backbones"
+            )
+        weighted = [
+            m for m in found[0].modules() if isinstance(getattr(m, "weight", None), nn.Parameter)
+        ]
+        return weighted[-1]
+
+    def freeze_encoder(self) -> None:
+        """Leave the latents as they are: only what decodes takes gradients."""
+        for name, parameter in self.vae.named_parameters():
+            decodes = name.split(".")[0] in ("decoder", "post_quant_conv")
+            parameter.requires_grad_(decodes and parameter.requires_grad)
+
+    def enable_gradient_checkpointing(self) -> None:
+        """Compute activations twice, to keep few; a ValueError where the model cannot."""
+        if not self.vae._supports_gradient_checkpointing:
+            raise ValueError(
+                f"{self.name} cannot train under gradient checkpointing (it keeps its feature cache "
+                "in the module, or has no support for it): use smaller or fewer clips"
+            )
+        self.vae.enable_gradient_checkpointing()
 
 
 def load_backbone(
@@ -140,7 +260,8 @@ def load_backbone(
     """The VAE in a folder that ``save_pretrained`` wrote, to evaluate.
 
     ``path`` may also be a hub id, ``owner/name`` or ``owner/name/subfolder``. Its config.json names
-    its class, one of ``classes``. Nothing is unpickled: weights must be safetensors.
+    its class, one of ``classes``. Nothing is unpickled: weights must be safetensors. On the device
+    "meta" it has its shape alone, and no weights are read.
     """
     where: dict[str, Any] = {}
     folder, parts = str(path), str(path).split("/")
@@ -153,6 +274,9 @@ def load_backbone(
             raise ValueError(f"its config.json is of {name}, expected {' or '.join(classes)}")
         own = name == AutoencoderKLSSVAE.__name__
         model: Any = AutoencoderKLSSVAE if own else getattr(diffusers, name)
+        if torch.device(device).type == "meta":
+            with torch.device("meta"):
+                return Backbone(model.from_config(config))
         vae = model.from_pretrained(
             folder, torch_dtype=dtype, use_safetensors=True, low_cpu_mem_usage=False, **where
         )

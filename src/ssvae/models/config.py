@@ -85,6 +85,19 @@ PRESETS: dict[str, AutoencoderConfig] = {
         patch_size=2,
         attention=False,
     ),
+    # A sixth of the published model, of its compression and channels: for one GPU. Without attention,
+    # as above.
+    "small": AutoencoderConfig(
+        z_dim=48,
+        base_channels=64,
+        channel_multipliers=(1, 2, 4, 4),
+        encoder_blocks=2,
+        decoder_blocks=2,
+        time_factors=(1, 2, 2),
+        space_factors=(2, 2, 2),
+        patch_size=2,
+        attention=False,
+    ),
     # arXiv 2512.05394: the published model with its published latent statistics.
     "ssvae-c48-f16t4": AutoencoderConfig(
         latents_mean=(

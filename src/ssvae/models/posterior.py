@@ -31,3 +31,18 @@ class DiagonalGaussian(DiagonalGaussianDistribution):
                 + other.logvar
             )
         return 0.5 * kl.flatten(1).sum(1)
+
+
+class Deterministic:
+    """What an encoder without a variance gives: latents (B, C, t, h, w), which are its mode."""
+
+    def __init__(self, parameters: torch.Tensor):
+        self.parameters = self.mean = parameters
+
+    def mode(self) -> torch.Tensor:
+        """The latents."""
+        return self.parameters
+
+    def sample(self, generator: torch.Generator | None = None) -> torch.Tensor:
+        """The latents: there is nothing to draw."""
+        return self.parameters

@@ -7,6 +7,9 @@ from torch import nn
 
 MAX_RATIO = 1e8
 
+Reduce = Callable[[torch.Tensor], torch.Tensor]
+"""The mean of a tensor over processes."""
+
 
 def balance(
     moments: torch.Tensor,
@@ -14,11 +17,13 @@ def balance(
     last_layer: nn.Module,
     weight: float = 0.002,
     on_weight: Callable[[torch.Tensor], None] | None = None,
+    max_ratio: float = MAX_RATIO,
+    reduce: Reduce | None = None,
 ) -> torch.Tensor:
     """Add a gradient-balanced penalty to whatever is computed from the returned moments.
 
-    The penalty acts with the weight  w = weight * min(|dL/dW| / (|dP/dW| + 1e-4), 1e8),  where W is
-    ``last_layer.weight``, P the penalty, and L all of the loss that is computed from what this
+    The penalty acts with the weight  w = weight * min(|dL/dW| / (|dP/dW| + 1e-4), max_ratio),  where
+    W is ``last_layer.weight``, P the penalty, and L all of the loss that is computed from what this
     function *returns*. Compute there what the penalty is to be weighed against (decode from the
     returned moments) and the rest (KL) from ``moments`` itself. The usual way takes a second
     backward pass through the decoder for dL/dW. Here dL/dmoments is taken when it comes by, and
@@ -30,6 +35,9 @@ def balance(
         last_layer: the encoder's last layer; its ``weight`` sets the scale.
         weight: the paper's 0.1 * 0.02.
         on_weight: called in the backward pass with w, a scalar tensor, for those who log it.
+        max_ratio: the published 1e8.
+        reduce: the mean over processes, where several share a batch: w is then that of the whole
+            batch. It is called in the backward pass, once, on every process.
 
     Returns:
         The moments, equal to the given ones. One ``loss.backward()`` then does it all. Where
@@ -52,13 +60,15 @@ def balance(
     with torch.enable_grad():
         (penalty_gradient,) = torch.autograd.grad(penalty_fn(leaf), leaf)
 
-    def norm_at_weight(gradient: torch.Tensor) -> torch.Tensor:
+    def at_weight(gradient: torch.Tensor) -> torch.Tensor:
         (g,) = torch.autograd.grad(moments, W, gradient, retain_graph=True)
-        return torch.linalg.vector_norm(g, dtype=torch.promote_types(g.dtype, torch.float32))
+        return g.to(torch.promote_types(g.dtype, torch.float32))
 
     def add_penalty(gradient: torch.Tensor) -> torch.Tensor:
-        ratio = norm_at_weight(gradient) / (norm_at_weight(penalty_gradient) + 1e-4)
-        w = weight * ratio.clamp(max=MAX_RATIO)
+        both = torch.stack([at_weight(gradient), at_weight(penalty_gradient)])
+        own, its = (both if reduce is None else reduce(both)).unbind()
+        ratio = torch.linalg.vector_norm(own) / (torch.linalg.vector_norm(its) + 1e-4)
+        w = weight * ratio.clamp(max=max_ratio)
         if on_weight is not None:
             on_weight(w)
         return gradient + (w * penalty_gradient).to(gradient.dtype)

@@ -62,10 +62,17 @@ class LatentMasking(nn.Module):
         self.block = tuple(block)
         self.token = nn.Parameter(torch.randn(1, channels, 1, 1, 1))
 
-    def forward(self, z: torch.Tensor, generator: torch.Generator | None = None) -> torch.Tensor:
+    def forward(
+        self,
+        z: torch.Tensor,
+        generator: torch.Generator | None = None,
+        share: tuple[int, int] = (0, 1),
+    ) -> torch.Tensor:
         """Latents (B, C, T, H, W), or (B, C, H, W) for images, to the same with blocks masked.
 
         ``generator`` draws ratio and masks; without it the global state of ``z``'s device does.
+        Where processes share a batch, give ``share`` (process, processes) and each the same
+        generator: masks are those of one process with the whole batch.
         """
         if z.ndim not in (4, 5) or z.shape[1] != self.token.shape[1]:
             raise ValueError(
@@ -75,10 +82,16 @@ class LatentMasking(nn.Module):
         if not self.training:
             return z
         video = z.unsqueeze(2) if z.ndim == 4 else z
-        mask = self._draw(video, generator)
+        mask = self._draw(video, generator, *share)
         return torch.where(mask, self.token.to(z.dtype), video).view_as(z)
 
-    def _draw(self, z_BCTHW: torch.Tensor, generator: torch.Generator | None) -> torch.Tensor:
+    def _draw(
+        self,
+        z_BCTHW: torch.Tensor,
+        generator: torch.Generator | None,
+        process: int,
+        processes: int,
+    ) -> torch.Tensor:
         """A boolean mask (B, 1, T, H, W), true where the token goes."""
         B, _, T, H, W = z_BCTHW.shape
         device = generator.device if generator is not None else z_BCTHW.device
@@ -90,7 +103,8 @@ class LatentMasking(nn.Module):
         edges = torch.tensor(list(accumulate(self.probabilities))[:-1], device=device)
         draw = torch.searchsorted(edges, torch.rand(1, generator=generator, device=device))
         counts = torch.tensor([round(ratio * blocks) for ratio in self.ratios], device=device)
-        ranks = torch.rand(B, blocks, generator=generator, device=device).argsort(1).argsort(1)
+        drawn = torch.rand(B * processes, blocks, generator=generator, device=device)
+        ranks = drawn[process * B : (process + 1) * B].argsort(1).argsort(1)
         mask = (ranks < counts[draw]).view(B, 1, *rows).to(z_BCTHW.device)
 
         time, height, width = (torch.arange(n, device=mask.device) for n in (T, H, W))

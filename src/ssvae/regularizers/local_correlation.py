@@ -11,6 +11,8 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
+from ssvae.regularizers.balance import Reduce
+
 EPSILON = 1e-8  # beside vector lengths, as published: a constant vector gives 0, not NaN
 
 
@@ -45,7 +47,10 @@ def _windowed(
 
 
 def local_correlation(
-    mean: torch.Tensor, window: tuple[int, int, int] = (2, 2, 2), lone_first_frame: bool = True
+    mean: torch.Tensor,
+    window: tuple[int, int, int] = (2, 2, 2),
+    lone_first_frame: bool = True,
+    reduce: Reduce | None = None,
 ) -> LocalCorrelationResult:
     """Mean pairwise correlation of channel vectors inside local windows.
 
@@ -59,6 +64,8 @@ def local_correlation(
             the remainder is left out.
         lone_first_frame: window the first frame in space alone, as fits a causal VAE whose first
             latent frame stands for one frame of video. Off: all frames alike.
+        reduce: the mean over processes, where several share a batch: statistics and correlations
+            are then those of the whole batch, and the mean of all processes' gradients is its.
 
     Raises:
         ValueError: for another shape, fewer than two channels, a window of fewer than two
@@ -89,6 +96,9 @@ def local_correlation(
     x = x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
     with torch.no_grad():
         variance, average = torch.var_mean(x, (0, 2, 3, 4), correction=0, keepdim=True)
+        if reduce is not None:  # of the whole: the mean variance, and that of the means
+            own, average = average, reduce(average)
+            variance = reduce(variance + (own - average).square())
         # A channel that is constant but for rounding stays at 0.
         constant = variance <= 1e-12 * (variance + average.square())
         scale = variance.rsqrt().masked_fill(constant, 0)
@@ -97,13 +107,18 @@ def local_correlation(
     lengths = torch.linalg.vector_norm(v, dim=1, keepdim=True)
     u, lengths = v / (lengths + EPSILON), lengths / (lengths + EPSILON)
 
+    def correlation(frames: slice, window: tuple[int, int, int]) -> torch.Tensor:
+        own = _windowed(u[:, :, frames], lengths[:, :, frames], window)
+        # The value is that of all, the gradient that of our share.
+        return own if reduce is None else own + (reduce(own.detach()) - own.detach())
+
     if not lone:
-        rest = _windowed(u, lengths, window)
+        rest = correlation(slice(None), window)
         return LocalCorrelationResult(None, rest, rest)
-    first = _windowed(u[:, :, :1], lengths[:, :, :1], (1, h, w))
+    first = correlation(slice(1), (1, h, w))
     if T == 1:
         return LocalCorrelationResult(first, None, first)
-    rest = _windowed(u[:, :, 1:], lengths[:, :, 1:], window)
+    rest = correlation(slice(1, None), window)
     return LocalCorrelationResult(first, rest, (first + rest) / 2)
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
 
 from ssvae.models import AutoencoderKLSSVAE
 from ssvae.models.backbones import load_backbone
@@ -32,6 +33,13 @@ def save(run: Path, step: int, write: Callable[[Path], None]) -> Path:
     try:
         write(partial)
         os.replace(partial, final)
+    except (OSError, RuntimeError, SafetensorError) as error:  # as each library says "disk full"
+        older = checkpoints(run)
+        raise OSError(
+            f"the checkpoint of step {step} could not be written to {parent} ({error}): make room, "
+            "and the same command goes on from "
+            + (f"step {older[-1][0]}, which is whole" if older else "the start")
+        ) from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     for _, old in checkpoints(run)[:-KEEP]:

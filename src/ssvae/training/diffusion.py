@@ -296,6 +296,10 @@ class DiffusionTrainer:
         names = [f"loss_t{(i + 0.5) / BINS:.1f}" for i in range(BINS)]
         return terms | dict(zip(names, by_time, strict=True)) | {"learning_rate": rate}
 
+    def validate(self, step: int, out: Path) -> dict[str, float]:
+        """None: its clips are scored by ``ssvae bench``, after the run."""
+        return {}
+
     def save(self, folder: Path) -> None:
         """Write the running mean as models that load by themselves, and all that resuming needs."""
         self.ema.store(self.parameters)

@@ -15,10 +15,13 @@ from accelerate import Accelerator, InitProcessGroupKwargs
 
 from ssvae.data.files import write_text
 from ssvae.training import checkpoint
+from ssvae.training.interruption import InterruptedRun, interruptible
+from ssvae.training.tracking import Tracking
 
 logger = logging.getLogger(__name__)
 
 PATIENCE = 10  # steps in a row whose loss may be not finite
+FREE = ("steps", "workers")  # settings that may change when a run goes on
 
 OnStep = Callable[[int, dict[str, float]], Any]
 
@@ -32,6 +35,10 @@ class Trainer(Protocol):
 
     def step(self, step: int, batch: Any) -> dict[str, float]:
         """One update; metrics, ``grad_norm`` among them, not finite where the step was skipped."""
+        ...
+
+    def validate(self, step: int, out: Path) -> dict[str, float]:
+        """Figures on held-out data where the recipe asks for them after this step, else none."""
         ...
 
     def save(self, folder: Path) -> None:
@@ -95,16 +102,19 @@ def train(
     out: str | Path,
     accelerator: Accelerator | None = None,
     on_step: OnStep | None = None,
+    tracker: str | None = None,
 ) -> Path:
     """Train by a recipe into the run folder ``out``, or go on where an earlier call stopped.
 
-    The folder holds ``config.json``, ``metrics.jsonl`` (an object a step) and ``checkpoints/``.
-    On one device a resumed run gives the losses, bit for bit, of an unbroken one. Returns the
-    last checkpoint.
+    The folder holds ``config.json``, ``metrics.jsonl`` (an object a step), ``validation.jsonl``
+    where there is validation, and ``checkpoints/``. On one device a resumed run gives the losses,
+    bit for bit, of an unbroken one. Returns the last checkpoint. ``tracker`` is "tensorboard",
+    "wandb" or "trackio".
 
     Raises:
         ValueError: for settings that do not fit, or that differ from the run in ``out`` (but for
             more ``steps``), and where the loss is not finite for ten steps in a row.
+        InterruptedRun: after SIGTERM or Ctrl-C, when the run has saved.
     """
     if problems := recipe.problems():
         raise ValueError("the recipe does not fit: " + "; ".join(problems))
@@ -130,19 +140,25 @@ def train(
     data = trainer.batches(steps.start, recipe.steps)
     accelerator.wait_for_everyone()
     main = accelerator.is_main_process
+    config = dataclasses.asdict(recipe)
     if main:
         out.mkdir(parents=True, exist_ok=True)
-        write_text(out / "config.json", json.dumps(dataclasses.asdict(recipe), indent=2) + "\n")
-        _drop_metrics_after(out / "metrics.jsonl", done)
+        write_text(out / "config.json", json.dumps(config, indent=2) + "\n")
+        for name in ("metrics.jsonl", "validation.jsonl"):
+            _drop_rows_after(out / name, done)
 
     skipped = 0
-    with open(out / "metrics.jsonl" if main else os.devnull, "a", buffering=1) as metrics_file:
+    tracking = Tracking(tracker, out, _flat(config), steps.start, accelerator)
+    with (
+        interruptible() as interruption,
+        open(out / "metrics.jsonl" if main else os.devnull, "a", buffering=1) as metrics_file,
+    ):
         for step, batch in zip(steps, data, strict=True):
             metrics = trainer.step(step, batch)
             finite = math.isfinite(metrics["grad_norm"])
             skipped = 0 if finite else skipped + 1
-            row = {k: v if math.isfinite(v) else None for k, v in metrics.items()}
-            metrics_file.write(json.dumps({"step": step, **row}) + "\n")
+            metrics_file.write(_row(step, metrics))
+            tracking.log({f"train/{name}": value for name, value in metrics.items()}, step)
             if not finite:
                 logger.warning("step %d skipped: the loss or its gradient is not finite", step)
             if skipped == PATIENCE:
@@ -154,17 +170,33 @@ def train(
             if on_step is not None and main:
                 on_step(step, metrics)
             # What a checkpoint holds is good: none is written while steps are being skipped.
-            if (step % recipe.checkpoint_every == 0 or step == recipe.steps) and finite:
+            if finite and (figures := trainer.validate(step, out)) and main:
+                with open(out / "validation.jsonl", "a") as validation_file:
+                    validation_file.write(_row(step, figures))
+                tracking.log({f"validation/{name}": v for name, v in figures.items()}, step)
+                film = out / "samples" / f"step-{step:08d}.mp4"
+                tracking.film("reconstructions", film, step)
+            stop = interruption.agreed(accelerator)
+            if finite and (stop or step % recipe.checkpoint_every == 0 or step == recipe.steps):
                 accelerator.wait_for_everyone()
                 if main:
                     checkpoint.save(out, step, trainer.save)
                 accelerator.wait_for_everyone()
                 done, last = checkpoint.checkpoints(out)[-1]
+            if stop:
+                tracking.close()
+                raise InterruptedRun(stop, done)
+    tracking.close()
     if last is None or done != recipe.steps:
         raise ValueError(
             f"the run ended on steps that were not finite; last good checkpoint: {last}"
         )
     return last
+
+
+def _row(step: int, values: dict[str, float]) -> str:
+    finite = {k: v if math.isfinite(v) else None for k, v in values.items()}
+    return json.dumps({"step": step, **finite}) + "\n"
 
 
 def _check_config(out: Path, recipe: Recipe, done: int) -> None:
@@ -177,9 +209,8 @@ def _check_config(out: Path, recipe: Recipe, done: int) -> None:
     before = _flat(json.loads(path.read_text()))
     now = _flat(json.loads(json.dumps(dataclasses.asdict(recipe))))
     # A run of an older version knows nothing of newer settings, and had them as they are by default.
-    usual = {f.name: f.default for f in dataclasses.fields(recipe)}
-    before = {k: usual[k] for k in now if k in usual} | before
-    changed = [k for k in sorted(before | now) if before.get(k) != now.get(k) and k != "steps"]
+    before = {k: v for k, v in _usual(recipe).items() if k in now} | before
+    changed = [k for k in sorted(before | now) if before.get(k) != now.get(k) and k not in FREE]
     if changed:
         listed = ", ".join(f"{k} was {before.get(k)} and is {now.get(k)}" for k in changed)
         raise ValueError(
@@ -192,6 +223,17 @@ def _check_config(out: Path, recipe: Recipe, done: int) -> None:
         )
 
 
+def _usual(recipe: Recipe) -> dict[str, Any]:
+    """The settings of a recipe that says nothing."""
+    usual = {}
+    for each in dataclasses.fields(recipe):
+        if each.default_factory is not dataclasses.MISSING:
+            usual[each.name] = dataclasses.asdict(each.default_factory())
+        elif each.default is not dataclasses.MISSING:
+            usual[each.name] = each.default
+    return _flat(json.loads(json.dumps(usual)))
+
+
 def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     flat: dict[str, Any] = {}
     for key, value in tree.items():
@@ -200,10 +242,12 @@ def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def _drop_metrics_after(path: Path, step: int) -> None:
+def _drop_rows_after(path: Path, step: int) -> None:
     """Keep the lines up to ``step``: those after the checkpoint are trained, and written, again."""
+    if not path.exists():
+        return
     kept = []
-    for line in path.read_text().splitlines() if path.exists() else []:
+    for line in path.read_text().splitlines():
         try:
             row = json.loads(line)
         except json.JSONDecodeError:  # the line that a killed run was writing

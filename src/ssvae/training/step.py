@@ -27,13 +27,28 @@ def update(
 
     Where the loss or its gradient is not finite on any process, none of them updates.
     """
-    grad_norm = torch.full_like(loss.detach(), math.nan)
-    if _everywhere(accelerator, torch.isfinite(loss)):
+    finite = everywhere(accelerator, torch.isfinite(loss))
+    if finite:
         accelerator.backward(loss)
+    return apply(accelerator, model, optimizer, max_grad_norm, finite)
+
+
+def apply(
+    accelerator: Accelerator,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    max_grad_norm: float,
+    wanted: bool,
+) -> torch.Tensor:
+    """The update for the gradients that there are, and their norm; NaN where it is not wanted.
+
+    Gradients are the same on all processes, so all agree on whether they are finite.
+    """
+    grad_norm = torch.tensor(math.nan, device=accelerator.device)
+    if wanted:
         norm = accelerator.clip_grad_norm_(model.parameters(), max_grad_norm)
         assert norm is not None
         grad_norm = norm
-        # The same on all processes, for gradients are averaged over them.
         if torch.isfinite(grad_norm):
             optimizer.step()
     optimizer.zero_grad()
@@ -47,6 +62,7 @@ def averaged(accelerator: Accelerator, terms: dict[str, torch.Tensor]) -> dict[s
     return dict(zip(terms, values, strict=True))
 
 
-def _everywhere(accelerator: Accelerator, condition: torch.Tensor) -> bool:
+def everywhere(accelerator: Accelerator, condition: torch.Tensor) -> bool:
+    """Whether a condition holds on every process."""
     holds = accelerator.reduce(condition.float(), "mean")
     return bool(holds == 1)

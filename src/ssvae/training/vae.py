@@ -1,264 +1,186 @@
-"""Training an autoencoder: the settings, the loss, and one step."""
+"""Training an autoencoder: the model, its optimiser, and a step."""
 
+import logging
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from contextlib import nullcontext
+from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import torch
 from accelerate import Accelerator
-from safetensors.torch import load_file
-from torch import nn
+from diffusers.training_utils import EMAModel
+from safetensors.torch import load_file, load_model, save_model
 
 from ssvae.data.batch import Batch
-from ssvae.data.loader import batches
+from ssvae.data.loader import Loader, batches
 from ssvae.data.seeds import generator_of
 from ssvae.data.sources import open_source
-from ssvae.losses import kl_loss, l1_loss
-from ssvae.models import AutoencoderConfig, AutoencoderKLSSVAE, DiagonalGaussian
-from ssvae.models.blocks import channels_last
-from ssvae.regularizers import LatentMasking, balance, local_correlation
-from ssvae.training.checkpoint import load_vae
-from ssvae.training.step import averaged, update, warmup_cosine
+from ssvae.training.adversary import Adversary
+from ssvae.training.objective import Objective
+from ssvae.training.step import apply, averaged, everywhere
+from ssvae.training.vae_recipe import TrainingRecipe
+from ssvae.training.validation import validate
 
-
-@dataclass(frozen=True)
-class ClipConfig:
-    """The clips that the model sees."""
-
-    frames: int = 17
-    """Frames a clip, 4n + 1 at four times compression in time; 1 for images."""
-    height: int = 256
-    """Height in pixels."""
-    width: int = 256
-    """Width in pixels."""
-    fps: float | None = None
-    """Frames a second that videos are resampled to; None keeps each video's own."""
-
-
-@dataclass(frozen=True)
-class LCRConfig:
-    """Local correlation regularisation."""
-
-    weight: float = 0.002
-    """Weight beside the gradient balance; 0 turns LCR off."""
-    threshold: float = 0.75
-    """Local correlation above which nothing is asked for."""
-    window: tuple[int, int, int] = (2, 2, 2)
-    """Window in latent frames, rows and columns."""
-
-
-@dataclass(frozen=True)
-class LMRConfig:
-    """Latent masked reconstruction."""
-
-    ratios: tuple[float, ...] = (0.0, 0.25, 0.5, 0.75)
-    """Shares of latent blocks to mask; (0,) turns LMR off."""
-    probabilities: tuple[float, ...] = (0.7, 0.1, 0.1, 0.1)
-    """How often each ratio is drawn."""
-    block: tuple[int, int, int] = (1, 1, 1)
-    """Block in latent frames, rows and columns."""
-
-
-@dataclass(frozen=True)
-class VAERecipe:
-    """All that defines a training run of an autoencoder."""
-
-    steps: int
-    """Optimiser steps."""
-    model: AutoencoderConfig = field(default_factory=AutoencoderConfig)
-    clip: ClipConfig = field(default_factory=ClipConfig)
-    lcr: LCRConfig = field(default_factory=LCRConfig)
-    lmr: LMRConfig = field(default_factory=LMRConfig)
-    data: str = "world"
-    """Where clips come from: "world" (procedural), or a folder of videos."""
-    seed: int = 0
-    """Seed of the initial weights, the data and all noise."""
-    batch_size: int = 16
-    """Clips a step on each process."""
-    learning_rate: float = 5e-5
-    """Peak learning rate of Adam."""
-    final_learning_rate: float = 2e-6
-    """Learning rate at the start of the warm-up and at the end of the cosine."""
-    warmup_steps: int = 1000
-    """Steps of linear warm-up."""
-    decay_steps: int | None = None
-    """Step at which the cosine ends; None ends it with the run."""
-    max_grad_norm: float = 1.0
-    """Gradients are scaled down to this length."""
-    kl_weight: float = 5e-4
-    """Weight of the KL divergence."""
-    checkpoint_every: int = 200
-    """Steps between checkpoints; one is also written at the end."""
-    init: str | None = None
-    """A trained model or run to start from, instead of random weights."""
-    freeze_encoder: bool = False
-    """Train the decoder alone: the second stage of the paper, which leaves the latents as they are."""
-
-    def problems(self) -> list[str]:
-        """All that is wrong with the settings; empty where nothing is."""
-        wrong = []
-        for name in ("steps", "batch_size", "checkpoint_every", "learning_rate", "max_grad_norm"):
-            if getattr(self, name) <= 0:
-                wrong.append(f"{name} must be positive, got {getattr(self, name)}")
-        for name in ("kl_weight", "warmup_steps", "final_learning_rate", "seed"):
-            if getattr(self, name) < 0:
-                wrong.append(f"{name} must be at least 0, got {getattr(self, name)}")
-        if self.lcr.weight < 0:
-            wrong.append(f"lcr.weight must be at least 0, got {self.lcr.weight}")
-        if self.freeze_encoder and (self.init is None or self.lcr.weight):
-            wrong.append(
-                "freeze_encoder leaves the latents as they are: give init, a trained model, and "
-                f"lcr.weight 0, got init {self.init} and lcr.weight {self.lcr.weight}"
-            )
-        if self.clip.fps is not None and self.clip.fps <= 0:
-            wrong.append(f"clip.fps must be positive, got {self.clip.fps}")
-        try:
-            with torch.device("meta"):
-                vae = AutoencoderKLSSVAE(**vars(self.model))
-                VAEObjective(vae, self)
-                clip = self.clip.frames, self.clip.height, self.clip.width
-                latents = vae.encode(torch.zeros(1, 3, *clip)).latent_dist.mean
-                local_correlation(latents, self.lcr.window)
-        except ValueError as error:
-            wrong.append(str(error))
-        return wrong
-
-    def parameters(self) -> int:
-        """Number of parameters of the model."""
-        with torch.device("meta"):
-            return sum(p.numel() for p in AutoencoderKLSSVAE(**vars(self.model)).parameters())
-
-    def learning_rate_at(self, step: int) -> float:
-        """Linear warm-up, then a cosine; ``step`` counts from 1."""
-        end = self.decay_steps or self.steps
-        rates = self.learning_rate, self.final_learning_rate
-        return warmup_cosine(step, *rates, self.warmup_steps, end)
-
-    def trainer(self, accelerator: Accelerator) -> "VAETrainer":
-        """What the loop drives."""
-        return VAETrainer(self, accelerator)
-
-
-class VAEObjective(nn.Module):
-    """Autoencoder, masking and penalty, and the loss that joins them."""
-
-    def __init__(self, vae: AutoencoderKLSSVAE, recipe: VAERecipe):
-        super().__init__()
-        self.vae = vae
-        self.masking = LatentMasking(
-            vae.config["z_dim"], recipe.lmr.ratios, recipe.lmr.probabilities, recipe.lmr.block
-        )
-        self.lcr, self.kl_weight = recipe.lcr, recipe.kl_weight
-        self.vae.encoder.requires_grad_(not recipe.freeze_encoder)
-        self.frozen = recipe.freeze_encoder
-
-    def forward(
-        self, clips: torch.Tensor, generator: torch.Generator
-    ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
-        """Clips (B, 3, T, H, W) to the loss to differentiate and its terms.
-
-        LCR is not in that loss but enters through :func:`balance`, which adds ``lcr_weight`` to
-        the terms in the backward pass. Local correlation is a term with LCR on or off.
-        """
-        with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):
-            posterior = self.vae.encode(clips).latent_dist
-        moments, terms = posterior.parameters, {}
-
-        def penalty(moments: torch.Tensor) -> torch.Tensor:
-            correlation = local_correlation(moments.chunk(2, 1)[0], self.lcr.window).average
-            terms["local_correlation"] = correlation.detach()
-            return torch.relu(self.lcr.threshold - correlation)
-
-        if self.lcr.weight:
-            moments = balance(
-                moments,
-                lambda m: terms.setdefault("lcr", penalty(m)),
-                self.vae.encoder.conv_out,
-                self.lcr.weight,
-                on_weight=lambda weight: terms.update(lcr_weight=weight),
-            )
-        else:
-            penalty(moments.detach())
-        z = self.masking(DiagonalGaussian(moments).sample(generator), generator)
-        terms["l1"] = l1_loss(self.vae.decode(z).sample, clips)
-        terms["kl"] = kl_loss(posterior, clips)
-        return terms["l1"] + self.kl_weight * terms["kl"], terms
-
-
-def _initial_weights(path: str, vae: AutoencoderKLSSVAE) -> dict[str, torch.Tensor]:
-    """The weights of a trained model, which must have the shape of ``vae``."""
-    trained = load_vae(path)
-    other = [
-        f"{name} is {trained.config[name]} there and {vae.config[name]} here"
-        for name in vars(AutoencoderConfig())
-        if not name.startswith("latents_")
-        and _plain(trained.config[name]) != _plain(vae.config[name])
-    ]
-    if other:
-        raise ValueError(
-            f"the model in {path} has another shape ({'; '.join(other)}): give the same --model options"
-        )
-    return trained.state_dict()
-
-
-def _plain(value: object) -> object:
-    return list(value) if isinstance(value, tuple) else value
+logger = logging.getLogger(__name__)
 
 
 class VAETrainer:
-    """An autoencoder in training: the model, its optimiser, and a step."""
+    """An autoencoder in training: the model, its adversary, their optimisers, and a step."""
 
-    def __init__(self, recipe: VAERecipe, accelerator: Accelerator):
+    def __init__(self, recipe: TrainingRecipe, accelerator: Accelerator):
         self.recipe, self.accelerator = recipe, accelerator
+        self.share = accelerator.process_index, accelerator.num_processes
+        self._reduce = self._mean if accelerator.num_processes > 1 else None
         torch.manual_seed(recipe.seed)
-        vae = AutoencoderKLSSVAE(**vars(recipe.model))
-        if recipe.init is not None:
-            vae.load_state_dict(_initial_weights(recipe.init, vae))
-        objective = VAEObjective(vae, recipe).train().to(accelerator.device)
-        self.objective = channels_last(objective)
-        trained = [p for p in objective.parameters() if p.requires_grad]
+        self.backbone = recipe.build()
+        self.backbone.vae.train()
+        if not self.backbone.layout.has_variance and accelerator.is_main_process:
+            logger.info("%s has no variance: KL is left out", self.backbone.name)
+        self.objective = Objective(self.backbone, recipe).train().to(accelerator.device)
+        trained = [p for p in self.objective.parameters() if p.requires_grad]
         optimizer = torch.optim.Adam(trained, recipe.learning_rate, fused=True)
-        self._wrapped, self.optimizer = accelerator.prepare(objective, optimizer)
+        self._wrapped, self.optimizer = accelerator.prepare(self.objective, optimizer)
+        self.adversary = None
+        if recipe.gan.start is not None:
+            self.adversary = Adversary(recipe.gan, accelerator, self._reduce)
+        self.ema = None
+        if recipe.ema_decay:
+            self.ema = EMAModel(self._averaged_weights(), decay=recipe.ema_decay, foreach=True)
+            self.ema.to(accelerator.device)
 
-    def batches(self, first_step: int, last_step: int) -> Iterator[Batch]:
-        """The clips of each of these steps."""
-        recipe, clip, accelerator = self.recipe, self.recipe.clip, self.accelerator
-        size = clip.frames, clip.height, clip.width
-        source = open_source(recipe.data, *size, clip.fps, recipe.seed, accelerator.device)
-        share = accelerator.process_index, accelerator.num_processes
-        return batches(source, recipe.batch_size, first_step, last_step, *share)
+    def batches(self, first_step: int, last_step: int) -> Iterator[tuple[Batch, ...]]:
+        """The batches of each of these steps."""
+        recipe, clip, images = self.recipe, self.recipe.clip, self.recipe.images
+        loader = Loader(
+            self._source(recipe.data, clip.frames, recipe.seed),
+            recipe.batch_size,
+            self._source(images.data or recipe.data, 1, recipe.seed) if images.share else None,
+            images.batch_size,
+            images.share,
+            *self.share,
+        )
+        numbers = range((first_step - 1) * recipe.accumulate, last_step * recipe.accumulate)
+        stream = batches(loader, numbers, recipe.workers)
+        while parts := tuple(islice(stream, recipe.accumulate)):
+            yield parts
 
-    def step(self, step: int, batch: Batch) -> dict[str, float]:
-        """One update, its terms averaged over processes; see :func:`ssvae.training.step.update`."""
-        rate = self.recipe.learning_rate_at(step)
+    def step(self, step: int, batch: tuple[Batch, ...]) -> dict[str, float]:
+        """One update of the model, and one of its adversary from the same reconstructions.
+
+        Terms are means over batches and processes. Where a loss or gradient is not finite on any
+        process, none of them updates anything.
+        """
+        recipe, accelerator = self.recipe, self.accelerator
+        rate = recipe.learning_rate_at(step)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
-        clips = batch.video.to(self.accelerator.device, non_blocking=True)
-        generator = self._generator(step)
-        loss, terms = self._wrapped(clips, generator)
-        grad_norm = update(
-            self.accelerator, self._wrapped, self.optimizer, loss, self.recipe.max_grad_norm
-        )
-        if "lcr_weight" in terms and torch.isfinite(loss):
-            loss = loss + terms["lcr_weight"] * terms["lcr"]
-        terms = dict(loss=loss, **terms, grad_norm=grad_norm)
-        return averaged(self.accelerator, terms) | {"learning_rate": rate}
+        adversary = self.adversary if step > (recipe.gan.start or 0) else None
+        rows, finite = [], True
+        for number, part in enumerate(batch):
+            last = number == len(batch) - 1
+            clips = part.video.to(accelerator.device, self.backbone.vae.dtype, non_blocking=True)
+            # All randomness of a step follows from these, so none is ever saved.
+            generator = generator_of(recipe.seed, number, step, device=accelerator.device)
+            with nullcontext() if last else accelerator.no_sync(self._wrapped):
+                loss, terms, made = self._wrapped(
+                    *(clips, generator, self.share, self._reduce),
+                    adversary and adversary.discriminator,
+                )
+                finite = finite and everywhere(accelerator, torch.isfinite(loss))
+                if finite:
+                    accelerator.backward(loss / len(batch))
+            for name in ("lcr", "generator"):  # they enter the gradient, so the loss too
+                if f"{name}_weight" in terms:
+                    loss = loss + terms[f"{name}_weight"] * terms[name]
+            if adversary is not None and finite:
+                with nullcontext() if last else accelerator.no_sync(adversary._wrapped):
+                    terms |= adversary.learn(clips, made, 1 / len(batch))
+            rows.append(averaged(accelerator, dict(loss=loss, **terms)))
+        norm = apply(accelerator, self._wrapped, self.optimizer, recipe.max_grad_norm, finite)
+        if adversary is not None:
+            adversary.update(recipe.max_grad_norm, bool(torch.isfinite(norm)))
+        if self.ema is not None and torch.isfinite(norm):
+            self.ema.step(self._averaged_weights())
+        names = dict.fromkeys(name for row in rows for name in row)
+        held = {name: [row[name] for row in rows if name in row] for name in names}
+        means = {name: sum(values) / len(values) for name, values in held.items()}
+        return means | dict(grad_norm=float(norm), learning_rate=rate)
+
+    def validate(self, step: int, out: Path) -> dict[str, float]:
+        """Figures on held-out clips where this step asks for them, else none."""
+        config = self.recipe.validation
+        if not config.every or (step % config.every and step != self.recipe.steps):
+            return {}
+        clip = self.recipe.clip
+        # None of the training's draws: another seed is another world, and other starts of a video.
+        source = self._source(config.data or self.recipe.data, clip.frames, self.recipe.seed + 1)
+        show = out / "samples" / f"step-{step:08d}.mp4"
+        with self._averaged():
+            return validate(
+                *(self.backbone, source, config.clips, self.recipe.batch_size),
+                *(self.accelerator, show, config.shown, clip.fps or 8),
+            )
 
     def save(self, folder: Path) -> None:
         """Write all that a resumed run needs but the data's position, which is the step."""
-        self.objective.vae.save_pretrained(folder / "vae")
+        with self._averaged():
+            self.backbone.vae.save_pretrained(folder / "vae")
         self.objective.masking.save(folder / "masking.safetensors")
+        if self.ema is not None:
+            torch.save(self.ema.state_dict(), folder / "ema.pt")
+            save_model(self.backbone.vae, str(folder / "model.safetensors"))
+        if self.objective.log_variance is not None:
+            torch.save(self.objective.log_variance.detach(), folder / "log_variance.pt")
         torch.save(self.optimizer.state_dict(), folder / "optimizer.pt")
+        if self.adversary is not None:
+            self.adversary.save(folder)
 
     def load(self, folder: Path) -> None:
         """Take up the state that :meth:`save` wrote."""
-        for file in (folder / "vae").glob("*.safetensors"):
-            self.objective.vae.load_state_dict(load_file(file))
-        self.objective.masking.load_state_dict(load_file(folder / "masking.safetensors"))
-        state = torch.load(folder / "optimizer.pt", map_location="cpu", weights_only=True)
-        self.optimizer.load_state_dict(state)
 
-    def _generator(self, step: int) -> torch.Generator:
-        """All randomness of a step follows from (seed, process, step), so none is ever saved."""
-        process, device = self.accelerator.process_index, self.accelerator.device
-        return generator_of(self.recipe.seed, process, step, device=device)
+        def read(name: str) -> Any:
+            return torch.load(folder / name, map_location="cpu", weights_only=True)
+
+        if self.ema is None:
+            (weights,) = (folder / "vae").glob("*.safetensors")
+            load_model(self.backbone.vae, weights)
+        else:
+            load_model(self.backbone.vae, folder / "model.safetensors")
+            self.ema.load_state_dict(read("ema.pt"))
+            self.ema.to(self.accelerator.device)
+        self.objective.masking.load_state_dict(load_file(folder / "masking.safetensors"))
+        if self.objective.log_variance is not None:
+            self.objective.log_variance.data.copy_(read("log_variance.pt"))
+        self.optimizer.load_state_dict(read("optimizer.pt"))
+        if self.adversary is not None:
+            self.adversary.load(folder)
+
+    def _source(self, name: str, frames: int, seed: int) -> Any:
+        clip, device = self.recipe.clip, self.accelerator.device
+        size = frames, clip.height, clip.width
+        return open_source(name, *size, clip.fps, seed, device, self.recipe.max_broken)
+
+    def _mean(self, x: torch.Tensor) -> torch.Tensor:
+        mean = self.accelerator.reduce(x, "mean")
+        assert isinstance(mean, torch.Tensor)
+        return mean
+
+    def _averaged_weights(self) -> list[torch.nn.Parameter]:
+        return [p for p in self.backbone.vae.parameters() if p.requires_grad]
+
+    def _averaged(self) -> Any:
+        """The running mean in the weights' place, for a while, where there is one."""
+        return nullcontext() if self.ema is None else _Swapped(self.ema, self._averaged_weights())
+
+
+class _Swapped:
+    def __init__(self, ema: EMAModel, weights: list[torch.nn.Parameter]):
+        self.ema, self.weights = ema, weights
+
+    def __enter__(self) -> None:
+        self.ema.store(self.weights)
+        self.ema.copy_to(self.weights)
+
+    def __exit__(self, *_: object) -> None:
+        self.ema.restore(self.weights)

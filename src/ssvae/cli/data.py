@@ -1,0 +1,55 @@
+"""Commands about data sets."""
+
+from collections import Counter
+from pathlib import Path
+
+import tyro
+
+from ssvae.cli.common import Common, CommonOptions
+from ssvae.console import console, progress
+from ssvae.data import World
+from ssvae.data.listing import find_media, read_list
+from ssvae.data.shard_writer import copy_file, render, write_shards
+
+
+def shards(
+    src: tyro.conf.Positional[str],
+    dst: tyro.conf.Positional[Path],
+    per_shard: int = 1000,
+    clips: int = 10_000,
+    frames: int = 33,
+    size: tuple[int, int] = (128, 128),
+    fps: float = 8,
+    seed: int = 0,
+    common: CommonOptions = Common(),
+) -> None:
+    """Write videos and images into tar files to train on, with captions, sizes and rates beside.
+
+    Args:
+        src: A folder, a .csv or .jsonl list of files with captions, or "world".
+        dst: The folder of the shards. The same command goes on where it stopped.
+        per_shard: Items in a tar file.
+        clips: Clips of the world.
+        frames: Frames of each clip of the world.
+        size: Height and width of the clips of the world.
+        fps: Frames a second of the clips of the world.
+        seed: Seed of the world.
+    """
+    for name, value in (("per-shard", per_shard), ("clips", clips), ("fps", fps)):
+        if value <= 0:
+            raise ValueError(f"{name} must be positive, got {value}")
+    if src == "world":
+        items, make = list(range(clips)), render(World(frames, *size, seed), fps)
+    else:
+        listed = Path(src).suffix.lower() in (".csv", ".jsonl")
+        items, make = (read_list(src) if listed else find_media(src)), copy_file
+    with progress("writing", len(items)) as advance:
+        written, broken = write_shards(items, make, dst, per_shard, lambda n: advance(n, ""))
+    if not written:
+        raise ValueError(f"nothing in {src} is usable: the log names each file and its reason")
+    left_out = ", ".join(f"{reason} {n} times" for reason, n in Counter(broken).most_common())
+    console.print(
+        f"{written} items in {-(-len(items) // per_shard)} shards in {dst}"
+        + (f"; left out: {left_out}" if broken else ""),
+        soft_wrap=True,
+    )

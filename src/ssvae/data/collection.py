@@ -1,0 +1,183 @@
+"""A source over files: every item once an epoch, from wherever the files lie.
+
+A collection is divided into shards, which are visited one by one: tar files, or single files, each
+a shard of its own. The order is a pure function of (seed, epoch), and a clip one of (seed, index),
+so nothing has to be saved for a run to resume, and any number of threads reads the same clips.
+"""
+
+import logging
+import threading
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import torch
+
+from ssvae.data.batch import Batch
+from ssvae.data.video import IMAGES, VideoFile, draw_clip
+from ssvae.data.world import uniform
+
+logger = logging.getLogger(__name__)
+
+ATTEMPTS = 20  # draws for one clip before the data set is called unusable
+READS_BEFORE_JUDGING = 100  # until then, no share of broken items ends a run
+
+
+@dataclass(frozen=True)
+class Clip:
+    """What is made of every file."""
+
+    frames: int
+    height: int
+    width: int
+    fps: float | None = None
+    """Frame rate that videos are resampled to by their times; None keeps each one's own."""
+
+    def read(self, file: VideoFile, where: float) -> torch.Tensor:
+        """The clip at the share ``where`` of the starts that the file has."""
+        return draw_clip(file, self.frames, where, self.fps, (self.height, self.width))
+
+
+class Shelf(Protocol):
+    """Where items lie: shards, each of some items."""
+
+    name: str
+    lengths: Sequence[int]
+    """Items of each shard."""
+
+    def item(self, shard: int, index: int) -> tuple[VideoFile, str]:
+        """A file and its caption. Errors of the machine may be raised; the caller counts them."""
+        ...
+
+
+class Collection:
+    """A source of clips from the files on a shelf.
+
+    Index by index a file and a start in it are drawn: in an epoch every file once, shard after
+    shard, in an order of its own. A file that cannot be read is named in the log and counted by
+    reason in ``broken``, and another is drawn in its place. Where more than the share
+    ``max_broken`` of what was read was broken, a ValueError says so.
+    """
+
+    read_ahead = True
+
+    def __init__(self, shelf: Shelf, clip: Clip, seed: int = 0, max_broken: float = 0.5):
+        self.shelf, self.clip, self.seed, self.max_broken = shelf, clip, seed, max_broken
+        self.ends = np.cumsum(shelf.lengths)
+        self.reads, self.broken = 0, Counter[str]()
+        self._lock = threading.Lock()
+
+    def __len__(self) -> int:
+        """Items of an epoch."""
+        return int(self.ends[-1])
+
+    def indices(self, number: int, size: int, process: int, processes: int) -> Sequence[int]:
+        """Each process has a stretch of every epoch's order, so that none opens others' shards."""
+        stretch = max(len(self) // processes, 1)
+        chosen = []
+        for n in range(number * size, (number + 1) * size):
+            position = (process * stretch + n % stretch) % len(self)
+            chosen.append(n // stretch * len(self) + position)
+        return chosen
+
+    def batch(self, indices: Sequence[int]) -> Batch:
+        """Read the clips of these indices."""
+        clips = [self._read(index) for index in indices]
+        # NumPy stacks: see Source.read_ahead.
+        video = torch.from_numpy(np.stack([clip.numpy() for clip, _ in clips]))
+        return Batch(video, [caption for _, caption in clips])
+
+    def locate(self, index: int) -> tuple[int, int]:
+        """The shard, and the item in it, that an index draws."""
+        epoch, position = divmod(index, len(self))
+        order, ends = _shard_order(self.seed, epoch, tuple(self.shelf.lengths))
+        rank = int(np.searchsorted(ends, position, side="right"))
+        shard = int(order[rank])
+        length = self.shelf.lengths[shard]
+        if length == 1:
+            return shard, 0
+        within = position - int(ends[rank]) + length
+        return shard, int(_item_order(self.seed, epoch, shard, length)[within])
+
+    def _read(self, index: int) -> tuple[torch.Tensor, str]:
+        where, *elsewhere = uniform(self.seed, [index], ATTEMPTS)[0].tolist()
+        for draw in [None, *elsewhere]:
+            # In an item's place any other of the same epoch.
+            start = index - index % len(self)
+            at = index if draw is None else start + int(draw * len(self))
+            shard, item = self.locate(at)
+            try:
+                file, caption = self.shelf.item(shard, item)
+                clip = self.clip.read(file, where)
+            except Exception as error:  # what is in the files may raise anything
+                self._count(error, f"item {item} of shard {shard}")
+            else:
+                self._count(None, "")
+                return clip, caption
+        raise ValueError(
+            f"no usable clip in {ATTEMPTS} draws from {self.shelf.name} ({self.reasons()}): clips "
+            f"of {self.clip.frames} frames"
+            + (f" at {self.clip.fps:g} frames a second" if self.clip.fps else "")
+            + " were asked for"
+        )
+
+    def reasons(self) -> str:
+        """Why items were left out, and how often."""
+        return ", ".join(f"{reason} {n} times" for reason, n in self.broken.most_common())
+
+    def _count(self, error: Exception | None, where: str) -> None:
+        with self._lock:
+            self.reads += 1
+            if error is None:
+                return
+            self.broken[getattr(error, "reason", type(error).__name__)] += 1
+            broken = self.broken.total()
+            logger.warning("skipped %s: %s", where, error)
+            judged = self.reads >= READS_BEFORE_JUDGING
+        if judged and broken > self.max_broken * self.reads:
+            raise ValueError(
+                f"{broken} of {self.reads} items read from {self.shelf.name} are broken "
+                f"({self.reasons()}), more than the share of {self.max_broken:g} that is borne: "
+                "mend or leave out the files that the log names, or raise max_broken"
+            )
+
+
+@lru_cache(maxsize=16)
+def _shard_order(seed: int, epoch: int, lengths: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
+    """The order of shards in an epoch, and where each ends."""
+    order = np.random.default_rng((seed, epoch)).permutation(len(lengths))
+    return order, np.cumsum(np.asarray(lengths)[order])
+
+
+@lru_cache(maxsize=64)
+def _item_order(seed: int, epoch: int, shard: int, length: int) -> np.ndarray:
+    return np.random.default_rng((seed, epoch, shard)).permutation(length)
+
+
+@dataclass(frozen=True)
+class FileItem:
+    """A file, and what it shows."""
+
+    path: Path
+    caption: str = ""
+
+    @property
+    def is_image(self) -> bool:
+        """By its name."""
+        return self.path.suffix.lower() in IMAGES
+
+
+class Files:
+    """A shelf of single files."""
+
+    def __init__(self, name: str, items: Sequence[FileItem]):
+        self.name, self.items = name, items
+        self.lengths = [1] * len(items)
+
+    def item(self, shard: int, index: int) -> tuple[VideoFile, str]:
+        """A file and its caption."""
+        return self.items[shard].path, self.items[shard].caption

@@ -1,0 +1,129 @@
+"""Write shards in the layout of the published training code; see :mod:`ssvae.data.shards`."""
+
+import json
+import logging
+import os
+import tempfile
+from collections.abc import Callable, Sequence
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+import webdataset
+
+from ssvae.data.collection import FileItem
+from ssvae.data.files import write_text
+from ssvae.data.shards import meta_of
+from ssvae.data.video import VideoError, VideoWriter, probe, read_frames, write_video
+from ssvae.data.world import World
+
+logger = logging.getLogger(__name__)
+
+KEPT = (".mp4", ".avi", ".jpg", ".png")  # what the published layout takes as it is
+
+Item = FileItem | int
+Make = Callable[[Item, Path], tuple[bytes, str, dict[str, Any]]]
+"""An item and a scratch folder to a file's bytes, its ending, and its fields."""
+
+
+def write_shards(
+    items: Sequence[Item],
+    make: Make,
+    out: str | Path,
+    per_shard: int = 1000,
+    on_item: Callable[[int], Any] = lambda done: None,
+) -> tuple[int, list[str]]:
+    """Write items into ``out/000000.tar`` and so on, with their fields beside each.
+
+    A shard is there whole or not at all, and holds a stretch of the items, so that the same call
+    goes on where it was stopped. Returns the number of items in all shards, and why others are not.
+    """
+    out = Path(out)
+    out.mkdir(parents=True, exist_ok=True)
+    written, broken = 0, []
+    for start in range(0, len(items), per_shard):
+        shard = out / f"{start // per_shard:06d}.tar"
+        meta = Path(meta_of(str(shard)))
+        stretch = items[start : start + per_shard]
+        if shard.exists() and meta.exists():
+            written += len(meta.read_text().splitlines())
+        else:
+            rows, reasons = _write_shard(shard, stretch, start, make, on_item)
+            written, broken = written + rows, broken + reasons
+        on_item(start + len(stretch))
+    return written, broken
+
+
+def _write_shard(
+    shard: Path, items: Sequence[Item], first: int, make: Make, on_item: Callable[[int], Any]
+) -> tuple[int, list[str]]:
+    rows, broken = [], []
+    partial = shard.with_name(f".{shard.name}.partial")
+    with tempfile.TemporaryDirectory(prefix="ssvae-") as scratch:
+        with open(partial, "wb") as file, webdataset.TarWriter(file, mtime=0) as tar:
+            for number, item in enumerate(items, first):
+                try:
+                    content, ending, fields = make(item, Path(scratch))
+                except VideoError as error:
+                    logger.warning("left out: %s", error)
+                    broken.append(error.reason)
+                else:
+                    key = f"{number:09d}"
+                    tar.write({"__key__": key, ending.removeprefix("."): content, "id": key})
+                    rows.append(json.dumps({"key": key, **fields}) + "\n")
+                on_item(number + 1)
+        # The fields first: a shard without them would be taken for one that has none.
+        write_text(Path(meta_of(str(shard))), "".join(rows))
+        os.replace(partial, shard)
+    return len(rows), broken
+
+
+def copy_file(item: Item, scratch: Path) -> tuple[bytes, str, dict[str, Any]]:
+    """A file as it is where the layout takes its kind; else its frames in an ``.mp4``."""
+    assert isinstance(item, FileItem)
+    info = probe(item.path)
+    fields = dict(width=info.width, height=info.height, caption=item.caption)
+    if not item.is_image:
+        fields |= dict(fps=float(info.fps), duration=info.duration)
+    ending = item.path.suffix.lower().replace(".jpeg", ".jpg")
+    if ending in KEPT:
+        return item.path.read_bytes(), ending, fields
+    path = scratch / "video.mp4"
+    if not _repacked(item.path, path):
+        with VideoWriter(path, info.width, info.height, info.fps, info.time_base) as writer:
+            for frame in read_frames(item.path):
+                writer.write(frame.image, frame.time)
+    return path.read_bytes(), ".mp4", fields
+
+
+def _repacked(source: Path, target: Path) -> bool:
+    """Whether the frames could be copied into another container without decoding them."""
+    try:
+        with av.open(str(source)) as one, av.open(str(target), "w") as other:
+            if one.streams.video[0].codec_context.name not in ("h264", "hevc", "mpeg4", "av1"):
+                return False
+            copy = other.add_stream_from_template(one.streams.video[0])
+            for packet in one.demux(one.streams.video[0]):
+                if packet.size and packet.dts is None:
+                    return False  # Matroska does not tell the order of decoding
+                if packet.size:
+                    packet.stream = copy
+                    other.mux(packet)
+    except (av.FFmpegError, ValueError):
+        return False
+    return True
+
+
+def render(world: World, fps: float) -> Make:
+    """What makes a video of a clip of the procedural world."""
+
+    def make(item: Item, scratch: Path) -> tuple[bytes, str, dict[str, Any]]:
+        assert isinstance(item, int)
+        batch = world.batch([item])
+        path = scratch / "clip.mp4"
+        write_video(path, batch.video[0], Fraction(fps).limit_denominator(1000))
+        size = dict(width=world.width, height=world.height, caption=batch.captions[0])
+        return path.read_bytes(), ".mp4", size | dict(fps=fps, duration=world.frames / fps)
+
+    return make

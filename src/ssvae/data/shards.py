@@ -1,0 +1,241 @@
+"""Shards: tar files in the layout of the published training code, read in place or fetched.
+
+A sample is the members of one name: a video (``.mp4``, ``.avi``, ...) or an image (``.jpg``,
+``.png``), and ``.id``, its key. Beside ``NAME.tar`` may lie ``NAME.meta.jsonl``, an object a sample
+with its ``key``. Captions are taken from there (or from a member ``.txt``). Sizes, rates and lengths
+in it are not used: the files themselves tell.
+"""
+
+import json
+import logging
+import os
+import tarfile
+import tempfile
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from glob import glob
+from pathlib import Path
+from typing import IO, Any
+
+from webdataset.gopen import gopen
+from webdataset.shardlists import expand_urls
+from webdataset.tariterators import base_plus_ext
+
+from ssvae.data.listing import CAPTION_FIELDS
+from ssvae.data.video import EXTENSIONS, IMAGES, NamedBytes, VideoError, VideoFile
+
+logger = logging.getLogger(__name__)
+
+WAITS = (1.0, 4.0)  # seconds before another try at a shard
+OPEN = 8  # shards that are kept open
+READERS = 8  # shards that are counted at once
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Where a sample lies in its shard: (offset, size) of its parts."""
+
+    name: str
+    ending: str
+    media: tuple[int, int]
+    key: tuple[int, int] | None
+    caption: tuple[int, int] | None
+
+
+def is_shards(name: str) -> bool:
+    """Whether a source's name is one of tar files."""
+    return name.endswith(".tar") or name.startswith("pipe:")
+
+
+def expand(pattern: str) -> list[str]:
+    """The tar files that a pattern names: braces, wildcards, and any URL that webdataset opens."""
+    urls = []
+    for url in expand_urls(pattern):
+        urls += sorted(glob(url)) if "*" in url and _is_local(url) else [url]
+    if not urls:
+        raise ValueError(
+            f"no shards match {pattern}: give tar files, such as 'data/{{000..099}}.tar'"
+        )
+    return urls
+
+
+def _is_local(url: str) -> bool:
+    return "://" not in url and not url.startswith("pipe:")
+
+
+class Opened:
+    """A shard that is open: its samples, and its bytes wherever they lie."""
+
+    def __init__(self, url: str, videos_only: bool):
+        self.url = url
+        self._file = _fetch(url)
+        self.samples = _samples(self._file, url, videos_only)
+        self.captions = _captions(url)
+
+    def item(self, index: int) -> tuple[VideoFile, str]:
+        """A sample's file and its caption."""
+        sample = self.samples[index]
+        media = NamedBytes(self._bytes(sample.media), f"{self.url}/{sample.name}{sample.ending}")
+        if sample.caption is not None:
+            return media, self._bytes(sample.caption).decode(errors="replace").strip()
+        key = (
+            self._bytes(sample.key).decode(errors="replace").strip() if sample.key else sample.name
+        )
+        return media, self.captions.get(key, "")
+
+    def _bytes(self, part: tuple[int, int]) -> bytes:
+        offset, size = part
+        return os.pread(self._file.fileno(), size, offset)  # several threads may read
+
+
+class Shards:
+    """A shelf of tar files.
+
+    A shard whose file vanishes or does not open is tried again after a while, then named and
+    counted like a broken item.
+    """
+
+    def __init__(self, name: str, urls: Sequence[str], videos_only: bool):
+        self.name, self.videos_only = name, videos_only
+        self._open: OrderedDict[str, Opened] = OrderedDict()
+        self._locks: dict[str, threading.Lock] = {}
+        self._lock = threading.Lock()
+        logger.info("counting the samples of %d shards", len(urls))
+        with ThreadPoolExecutor(READERS) as pool:
+            counts = list(pool.map(self._count, urls))
+        self.urls = [url for url, count in zip(urls, counts, strict=True) if count]
+        self.lengths: Sequence[int] = [count for count in counts if count]
+        if not self.urls:
+            kinds = EXTENSIONS if videos_only else EXTENSIONS + IMAGES
+            raise ValueError(
+                f"no usable sample in {name}: shards hold {' or '.join(kinds)} files, and the "
+                "log names what is broken"
+            )
+
+    def item(self, shard: int, index: int) -> tuple[VideoFile, str]:
+        """A sample's file and its caption."""
+        opened = self._opened(self.urls[shard])
+        if len(opened.samples) != self.lengths[shard]:
+            logger.warning(
+                "%s holds %d samples, where %d were counted before",
+                *(opened.url, len(opened.samples), self.lengths[shard]),
+            )
+        if not opened.samples:
+            raise VideoError(opened.url, "empty shard", "write it again")
+        return opened.item(index % len(opened.samples))
+
+    def _count(self, url: str) -> int:
+        """Samples of a shard; of a distant one what is said beside it, which is checked later."""
+        try:
+            if not _is_local(url) and (told := len(_meta(url))):
+                return told
+            with _fetch(url) as file:
+                return len(_samples(file, url, self.videos_only))
+        except Exception as error:
+            logger.warning("left out the shard %s: %s", url, error)
+            return 0
+
+    def _opened(self, url: str) -> Opened:
+        with self._lock:
+            lock = self._locks.setdefault(url, threading.Lock())
+        with lock:  # one thread opens it, the others wait
+            with self._lock:
+                if url in self._open:
+                    self._open.move_to_end(url)
+                    return self._open[url]
+            opened = Opened(url, self.videos_only)
+            with self._lock:
+                self._open[url] = opened
+                while len(self._open) > OPEN:
+                    self._open.popitem(last=False)
+            return opened
+
+
+def _fetch(url: str) -> IO[bytes]:
+    """A shard as a file that can be read anywhere; a distant one is copied first."""
+    for wait in (*WAITS, None):
+        try:
+            if _is_local(url):
+                return open(url, "rb")
+            copy = tempfile.TemporaryFile(prefix="ssvae-shard-")  # noqa: SIM115
+            with gopen(url, "rb") as stream:
+                while piece := stream.read(2**22):
+                    copy.write(piece)
+            copy.flush()
+            return copy
+        except Exception as error:
+            if wait is None:
+                raise VideoError(url, "shard not reached", str(error)) from error
+            logger.warning("the shard %s does not open (%s): once more in %g s", url, error, wait)
+            time.sleep(wait)
+    raise AssertionError("the last try returns or raises")
+
+
+def _samples(file: IO[bytes], url: str, videos_only: bool) -> list[Sample]:
+    """The samples of a tar file, in their order."""
+    members: dict[str, dict[str, tuple[int, int]]] = {}
+    try:
+        file.seek(0)
+        with tarfile.open(fileobj=file, mode="r:") as tar:
+            for member in tar:
+                name, ending = base_plus_ext(member.name)
+                if member.isfile() and name is not None:
+                    part = member.offset_data, member.size
+                    members.setdefault(name, {})[f".{ending.lower()}"] = part
+    except tarfile.TarError as error:
+        if not members:
+            raise VideoError(url, "no tar file", str(error)) from error
+        logger.warning("%s breaks off (%s): its first %d samples stay", url, error, len(members))
+    samples = []
+    kinds = EXTENSIONS if videos_only else EXTENSIONS + IMAGES
+    for name, parts in members.items():
+        endings = [ending for ending in kinds if ending in parts]
+        if endings:
+            ending = endings[0]
+            rest = parts.get(".id"), parts.get(".txt")
+            samples.append(Sample(name, ending, parts[ending], *rest))
+    return samples
+
+
+def meta_of(url: str) -> str:
+    """Where the fields of a shard's samples stand."""
+    return url.removesuffix(".tar") + ".meta.jsonl"
+
+
+def _meta(url: str) -> list[dict[str, Any]]:
+    """The objects beside a shard that have a key; none where there is no such file."""
+    path = meta_of(url)
+    if not url.endswith(".tar") or (_is_local(path) and not Path(path).exists()):
+        return []
+    try:
+        with gopen(path, "rb") as stream:
+            lines = stream.read().decode(errors="replace").splitlines()
+    except Exception as error:
+        logger.info("no fields beside %s: %s", url, error)
+        return []
+    rows, broken = [], 0
+    for line in lines:
+        try:
+            row = json.loads(line)
+        except json.JSONDecodeError:
+            row = None
+        if isinstance(row, dict) and isinstance(row.get("key"), str):
+            rows.append(row)
+        else:
+            broken += bool(line.strip())
+    if broken:
+        logger.warning("%d lines of %s are no objects with a key", broken, path)
+    return rows
+
+
+def _captions(url: str) -> dict[str, str]:
+    found = {}
+    for row in _meta(url):
+        captions = [row[field] for field in CAPTION_FIELDS if isinstance(row.get(field), str)]
+        if captions:
+            found[row["key"]] = captions[0]
+    return found

@@ -1,0 +1,82 @@
+"""The discriminators in training: they learn from the reconstructions that the model's step made."""
+
+from pathlib import Path
+
+import torch
+from accelerate import Accelerator
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from ssvae.losses import LeCam, hinge_loss, r1_penalty
+from ssvae.models.discriminator import Discriminator
+from ssvae.regularizers.balance import Reduce
+from ssvae.training.step import apply, everywhere
+from ssvae.training.vae_recipe import GANConfig
+
+
+class _Judged(nn.Module):
+    """Scores of clips and of reconstructions from one call, as distributed training wants it."""
+
+    def __init__(self, discriminator: Discriminator, config: GANConfig):
+        super().__init__()
+        self.discriminator, self.config = discriminator, config
+
+    def forward(
+        self, clips: torch.Tensor, made: torch.Tensor
+    ) -> tuple[list[torch.Tensor], list[torch.Tensor], torch.Tensor | None]:
+        """Both scores, and the R1 penalty where it is asked for."""
+        scores = self.discriminator(torch.cat([clips, made]))
+        real, fake = ([s.tensor_split(2)[i] for s in scores] for i in (0, 1))
+        return real, fake, r1_penalty(self.discriminator, clips) if self.config.r1_weight else None
+
+
+class Adversary:
+    """Discriminators, their optimiser, and their part of a step."""
+
+    def __init__(self, config: GANConfig, accelerator: Accelerator, reduce: Reduce | None):
+        self.config, self.accelerator, self.reduce = config, accelerator, reduce
+        sizes = config.channels, config.halvings, config.time_halvings
+        self.discriminator = Discriminator(*sizes).to(accelerator.device)
+        self.lecam = LeCam(device=accelerator.device)
+        optimizer = torch.optim.Adam(self.discriminator.parameters(), config.learning_rate)
+        judged = _Judged(self.discriminator, config)
+        self._wrapped, self.optimizer = accelerator.prepare(judged, optimizer)
+
+    def learn(
+        self, clips: torch.Tensor, made: torch.Tensor, share: float
+    ) -> dict[str, torch.Tensor]:
+        """Gradients of a batch of clips and their detached reconstructions, times ``share``.
+
+        Where the loss is not finite on any process none has gradients; see :meth:`update`.
+        """
+        real, fake, r1 = self._wrapped(clips, made)
+        loss = hinge_loss(real, fake)
+        terms = dict(discriminator=loss)
+        for name, scores in (("score_clips", real), ("score_made", fake)):
+            terms[name] = torch.stack([s.mean() for s in scores]).mean()
+        if r1 is not None:
+            terms["r1"], loss = r1, loss + 0.5 * self.config.r1_weight * r1
+        if self.config.lecam_weight:
+            terms["lecam"] = self.lecam(real, fake, self.reduce)
+            loss = loss + self.config.lecam_weight * terms["lecam"]
+        if everywhere(self.accelerator, torch.isfinite(loss)):
+            self.accelerator.backward(loss * share)
+        return terms
+
+    def update(self, max_grad_norm: float, wanted: bool) -> torch.Tensor:
+        """The step, where ``wanted``, and its gradient's norm; gradients are gone after it."""
+        return apply(self.accelerator, self._wrapped, self.optimizer, max_grad_norm, wanted)
+
+    def save(self, folder: Path) -> None:
+        """Write all that a resumed run needs."""
+        state = {k: v.contiguous() for k, v in self.discriminator.state_dict().items()}
+        save_file(state | {"lecam": self.lecam.means}, folder / "discriminator.safetensors")
+        torch.save(self.optimizer.state_dict(), folder / "discriminator_optimizer.pt")
+
+    def load(self, folder: Path) -> None:
+        """Take up the state that :meth:`save` wrote."""
+        state = load_file(folder / "discriminator.safetensors")
+        self.lecam.means = state.pop("lecam").to(self.lecam.means.device)
+        self.discriminator.load_state_dict(state)
+        path = folder / "discriminator_optimizer.pt"
+        self.optimizer.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))

@@ -1,0 +1,60 @@
+"""Signals that ask a run to stop: it ends its step, saves, and leaves."""
+
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+import torch
+from accelerate import Accelerator
+
+SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+
+class InterruptedRun(Exception):  # noqa: N818 - no error
+    """A run that a signal stopped after it had saved."""
+
+    def __init__(self, number: int, step: int):
+        self.number, self.step = number, step
+        name = signal.Signals(number).name
+        super().__init__(
+            f"stopped by {name} after step {step}; the same command goes on from there"
+        )
+
+
+class Interruption:
+    """Whether a signal came; all processes agree on it."""
+
+    def __init__(self) -> None:
+        self.number = 0
+
+    def agreed(self, accelerator: Accelerator) -> int:
+        """The signal that came to any process, 0 for none. To be called on every process."""
+        if accelerator.num_processes > 1:
+            own = torch.tensor([self.number], device=accelerator.device)
+            found = accelerator.gather(own)
+            assert isinstance(found, torch.Tensor)
+            self.number = int(found.max())
+        return self.number
+
+
+@contextmanager
+def interruptible() -> Iterator[Interruption]:
+    """Note the first SIGTERM or Ctrl-C instead of dying of it; a second one acts as ever."""
+    interruption = Interruption()
+    if threading.current_thread() is not threading.main_thread():
+        yield interruption  # signals reach the main thread alone
+        return
+
+    def note(number: int, frame: FrameType | None) -> None:
+        interruption.number = number
+        for each, handler in before.items():
+            signal.signal(each, handler)
+
+    before = {number: signal.signal(number, note) for number in SIGNALS}
+    try:
+        yield interruption
+    finally:
+        for each, handler in before.items():
+            signal.signal(each, handler)

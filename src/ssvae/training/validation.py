@@ -1,0 +1,79 @@
+"""How good an autoencoder in training is, on clips that it does not train on."""
+
+import math
+from pathlib import Path
+
+import torch
+from accelerate import Accelerator
+
+from ssvae.data.batch import Source
+from ssvae.data.video import write_video
+from ssvae.evaluation.reconstruction import ssim
+from ssvae.models.backbones import Backbone
+from ssvae.regularizers import local_correlation
+from ssvae.spectra import ChannelSpectrum, FrequencySpectrum
+from ssvae.spectra.robustness import psnr
+
+
+@torch.no_grad()
+def validate(
+    backbone: Backbone,
+    source: Source,
+    clips: int,
+    batch_size: int,
+    accelerator: Accelerator,
+    show: Path,
+    shown: int,
+    fps: float,
+) -> dict[str, float]:
+    """Reconstruction and spectra over ``clips`` clips of a source, shared among all processes.
+
+    Latents are posterior means. The main process writes a film of ``shown`` clips, each above its
+    reconstruction, to ``show``. Returns the same figures on every process.
+    """
+    process, processes = accelerator.process_index, accelerator.num_processes
+    each = math.ceil(clips / processes)
+    means, scores = [], []
+    training = backbone.vae.training
+    backbone.vae.eval()
+    try:
+        for start in range(0, each, batch_size):
+            own = range(start, min(start + batch_size, each))
+            batch = source.batch([process * each + i for i in own]).video
+            batch = batch.to(accelerator.device, backbone.vae.dtype)
+            with accelerator.autocast():
+                mean = backbone.encode(batch).mean
+                made = backbone.decode(mean).to(batch.dtype)
+            means.append(mean.float())
+            scores.append(torch.stack([psnr(made, batch), ssim(made, batch)], 1).to(made.device))
+            if start == 0 and shown and accelerator.is_main_process:
+                _write(show, batch[:shown], made[:shown], fps)
+    finally:
+        backbone.vae.train(training)
+    latents = accelerator.gather(torch.cat(means))
+    quality = accelerator.gather(torch.cat(scores))
+    assert isinstance(latents, torch.Tensor)
+    assert isinstance(quality, torch.Tensor)
+    of_psnr, of_ssim = quality.mean(0).tolist()
+    frequency, channels = FrequencySpectrum(), ChannelSpectrum()
+    frequency.update(latents)
+    channels.update(latents)
+    spectrum, modes = frequency.result(), channels.result()
+    window = (1 if latents.shape[2] == 2 else 2, 2, 2)
+    lone_first = not backbone.layout.of_images
+    return dict(
+        psnr=of_psnr,
+        ssim=of_ssim,
+        local_correlation=float(local_correlation(latents, window, lone_first).average),
+        low_share=spectrum.low_share,
+        high_share=spectrum.high_share,
+        slope=spectrum.slope,
+        effective_rank=modes.effective_rank,
+        modes_90=float(modes.modes(0.9)),
+    )
+
+
+def _write(path: Path, clips: torch.Tensor, made: torch.Tensor, fps: float) -> None:
+    rows = [torch.cat(list(x), dim=-1) for x in (clips, made)]  # side by side
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_video(path, torch.cat(rows, dim=-2), fps)
