@@ -22,6 +22,7 @@ ORDER = [
     "bench",
     "demo",
     "cli",
+    "__main__",
 ]
 ROOT = Path(ssvae.__file__).parent
 

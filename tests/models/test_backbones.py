@@ -1,14 +1,31 @@
+import json
+
 import pytest
 import torch
 from diffusers import (
+    AutoencoderKL,
     AutoencoderKLCogVideoX,
+    AutoencoderKLCosmos,
     AutoencoderKLHunyuanVideo,
     AutoencoderKLLTXVideo,
+    AutoencoderKLMochi,
     AutoencoderKLWan,
+    AutoencoderVidTok,
 )
 
 from ssvae.models import AutoencoderKLSSVAE
-from ssvae.models.backbones import Backbone, load_backbone
+from ssvae.models.backbones import Backbone, Layout, load_backbone
+from ssvae.regularizers import balance, local_correlation
+from ssvae.training import (
+    AdaptRecipe,
+    ClipConfig,
+    GANConfig,
+    LCRConfig,
+    LMRConfig,
+    ValidationConfig,
+    make_accelerator,
+    train,
+)
 
 
 def wan():
@@ -60,11 +77,52 @@ def ltx(**changes):
     )
 
 
+def mochi():
+    return AutoencoderKLMochi(
+        encoder_block_out_channels=(32,) * 4,
+        decoder_block_out_channels=(32,) * 4,
+        latent_channels=4,
+        layers_per_block=(1,) * 5,
+        latents_mean=[0.0] * 4,
+        latents_std=[1.0] * 4,
+    )
+
+
+def cosmos():
+    return AutoencoderKLCosmos(
+        latent_channels=4,
+        encoder_block_out_channels=(8, 8, 8, 8),
+        decode_block_out_channels=(8, 8, 8, 8),
+        attention_resolutions=(8,),
+        resolution=64,
+        num_layers=1,
+        patch_size=4,
+        spatial_compression_ratio=8,
+        temporal_compression_ratio=8,
+    )
+
+
+def vidtok(**changes):
+    return AutoencoderVidTok(
+        **(dict(ch=8, ch_mult=[1, 2, 2, 2], z_channels=4, num_res_blocks=1) | changes)
+    )
+
+
+def image():
+    return AutoencoderKL(
+        down_block_types=("DownEncoderBlock2D",) * 2,
+        up_block_types=("UpDecoderBlock2D",) * 2,
+        block_out_channels=(8, 8),
+        norm_num_groups=4,
+        latent_channels=4,
+    )
+
+
 def ssvae():
     return AutoencoderKLSSVAE.from_preset("tiny", z_dim=4, base_channels=8)
 
 
-@pytest.mark.parametrize(
+EVERY = pytest.mark.parametrize(
     ("make", "size", "shape"),
     [
         (ssvae, (9, 32, 32), (4, 3, 8, 8)),
@@ -72,13 +130,22 @@ def ssvae():
         (cogvideox, (9, 32, 32), (4, 3, 4, 4)),
         (hunyuan, (9, 32, 32), (4, 3, 4, 4)),
         (ltx, (9, 32, 32), (8, 3, 2, 2)),
+        (mochi, (13, 32, 32), (4, 3, 4, 4)),
+        (cosmos, (17, 32, 32), (4, 3, 4, 4)),
+        (vidtok, (9, 32, 32), (4, 3, 4, 4)),
+        (image, (3, 16, 24), (4, 3, 8, 12)),
+        (image, (1, 16, 24), (4, 1, 8, 12)),
     ],
 )
+
+
+@EVERY
 def test_every_class_behind_one_protocol(make, size, shape, tmp_path):
     torch.manual_seed(0)
     backbone = Backbone(make().eval())
     clips = torch.rand(2, 3, *size) * 2 - 1
     posterior = backbone.encode(clips)
+    assert not posterior.mean.requires_grad
     assert backbone.latent_shape(*size) == shape
     assert posterior.mean.shape == (2, *shape)
     assert backbone.decode(posterior.mean).shape == clips.shape
@@ -89,6 +156,92 @@ def test_every_class_behind_one_protocol(make, size, shape, tmp_path):
     again = load_backbone(tmp_path / "vae")
     assert again.layout == backbone.layout
     assert torch.allclose(again.encode(clips).mean, posterior.mean, atol=1e-5)
+
+
+@EVERY
+def test_every_class_trains_a_step(make, size, shape, tmp_path, caplog):
+    """Masked, balanced, decoded: through the trainer that `ssvae train adapt` runs."""
+    make().save_pretrained(tmp_path / "model" / "vae")
+    recipe = AdaptRecipe(
+        steps=1,
+        model=str(tmp_path / "model"),
+        subfolder="vae",
+        clip=ClipConfig(*size),
+        batch_size=2,
+        lcr=LCRConfig(weight=0.5, threshold=1.0),
+        lmr=LMRConfig((0.5,), (1.0,)),
+        gan=GANConfig(start=0, channels=4, halvings=2),
+        learning_rate=1e-3,
+        warmup_steps=0,
+        validation=ValidationConfig(every=1, clips=2),
+    )
+    accelerator = make_accelerator("cpu")
+    with caplog.at_level("INFO", logger="ssvae"):
+        last = train(recipe, tmp_path / "run", accelerator)
+    row = json.loads((tmp_path / "run" / "metrics.jsonl").read_text())
+    assert row["lcr_weight"] > 0
+    assert row["generator_weight"] > 0
+    before, after = load_backbone(tmp_path / "model" / "vae"), load_backbone(last / "vae")
+    assert after.name == before.name
+    changed = {
+        name.split(".")[0]
+        for (name, a), b in zip(before.vae.named_parameters(), after.vae.parameters(), strict=True)
+        if not torch.equal(a, b)
+    }
+    assert changed >= {"encoder", "decoder"}
+    has_kl = make is not cosmos
+    assert ("kl" in row) == has_kl
+    assert ("KL is left out" in caplog.text) != has_kl
+    figures = json.loads((tmp_path / "run" / "validation.jsonl").read_text())
+    assert -1 <= figures["local_correlation"] <= 1
+
+
+@EVERY
+def test_gradient_checkpointing_changes_no_gradient(make, size, shape):
+    torch.manual_seed(0)
+    backbone = Backbone(make().train())
+    clips = torch.rand(1, 3, *size) * 2 - 1
+
+    def gradients() -> list[torch.Tensor]:
+        backbone.vae.zero_grad()
+        moments = balance(
+            backbone.encode(clips, train=True).parameters,
+            lambda m: 1 - local_correlation(backbone.posterior(m).mean, (1, 2, 2)).average,
+            backbone.encoders_last_layer,
+        )
+        made = backbone.decode(backbone.posterior(moments).mean, train=True)
+        (made - clips).square().mean().backward()
+        return [p.grad.clone() for p in backbone.vae.parameters() if p.grad is not None]
+
+    plain = gradients()
+    assert len(plain) == len(list(backbone.vae.parameters()))
+    if make is wan:
+        with pytest.raises(ValueError, match="AutoencoderKLWan cannot train under gradient"):
+            backbone.enable_gradient_checkpointing()
+        return
+    backbone.enable_gradient_checkpointing()
+    for a, b in zip(plain, gradients(), strict=True):
+        torch.testing.assert_close(b, a, rtol=1e-4, atol=1e-6)
+
+
+def test_a_frozen_encoder_leaves_the_decoder():
+    backbone = Backbone(wan())
+    backbone.freeze_encoder()
+    free = {n.split(".")[0] for n, p in backbone.vae.named_parameters() if p.requires_grad}
+    assert free == {"decoder", "post_quant_conv"}
+
+
+def test_a_class_that_is_not_listed_trains_with_its_layout():
+    class Mine(AutoencoderKLWan):
+        pass
+
+    with pytest.raises(ValueError, match="a VAE must be one of"):
+        Backbone(Mine(base_dim=8, z_dim=4, dim_mult=[1] * 4, num_res_blocks=1))
+    backbone = Backbone(wan(), Layout(4, 4, 8, (0.0,) * 4, (1.0,) * 4))
+    assert backbone.encoders_last_layer is backbone.vae.quant_conv
+    del backbone.vae.encoder, backbone.vae.quant_conv
+    with pytest.raises(ValueError, match="has none of the layers quant_conv"):
+        _ = backbone.encoders_last_layer
 
 
 def test_statistics_come_from_the_config():
@@ -102,6 +255,10 @@ def test_what_does_not_fit_is_refused(tmp_path):
         Backbone(wan()).encode(torch.zeros(1, 3, 8, 32, 32))
     with pytest.raises(ValueError, match="a VAE must be one of AutoencoderKLSSVAE"):
         Backbone(torch.nn.Linear(1, 1))  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="discrete latents"):
+        Backbone(vidtok(regularizer="fsq", double_z=False, z_channels=6, codebook_size=262144))
+    with pytest.raises(ValueError, match="no causal time"):
+        Backbone(vidtok(is_causal=False))
     with pytest.raises(ValueError, match="timestep_conditioning"):
         Backbone(ltx(timestep_conditioning=True))
     with pytest.raises(ValueError, match="the model in /no/such/folder does not load"):

@@ -10,7 +10,7 @@ import torch
 from conftest import SMALL, write
 from ssvae.data import Batch, World
 from ssvae.models import AutoencoderKLSSVAE
-from ssvae.recipes import RECIPES, tiny, tiny_baseline
+from ssvae.recipes import tiny, tiny_baseline
 from ssvae.training import VAERecipe, checkpoint, load_vae, make_accelerator, train
 from ssvae.training.loop import PATIENCE
 from ssvae.training.vae import VAETrainer
@@ -19,12 +19,12 @@ from ssvae.training.vae_recipe import ClipConfig, LCRConfig, LMRConfig
 
 def small(**changes) -> VAERecipe:
     recipe = tiny()
-    return dataclasses.replace(
-        recipe,
+    settings = dict(
         model=dataclasses.replace(recipe.model, **SMALL),
         clip=ClipConfig(frames=9, height=16, width=16),
-        **{**dict(steps=6, batch_size=2, checkpoint_every=2, warmup_steps=2), **changes},
+        **dict(steps=6, batch_size=2, checkpoint_every=2, warmup_steps=2),
     )
+    return dataclasses.replace(recipe, **(settings | changes))
 
 
 def rows(run: Path) -> list[dict]:
@@ -41,12 +41,6 @@ def run(tmp_path_factory) -> Path:
     out = tmp_path_factory.mktemp("run") / "out"
     train(small(), out, cpu())
     return out
-
-
-def test_every_recipe_fits():
-    for make in RECIPES.values():
-        assert make().problems() == []
-        assert make.__doc__
 
 
 def test_the_run_folder(run):

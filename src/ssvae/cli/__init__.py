@@ -14,7 +14,7 @@ from ssvae.cli.data import shards
 from ssvae.cli.diffusion import cache_latents, export, generate, shape, train_diffusion
 from ssvae.cli.vae import analyze, demo, train
 from ssvae.cli.video import decode, encode, reconstruct
-from ssvae.console import configure_logging, console, errors_in_one_line
+from ssvae.console import configure_logging, console, errors_in_one_line, leave
 from ssvae.recipes import DIFFUSION_RECIPES, RECIPES
 
 
@@ -55,3 +55,4 @@ def main() -> None:
             "ssvae COMMAND --help tells more; ssvae --version the version.",
             config=(tyro.conf.CascadeSubcommandArgs, tyro.conf.FlagCreatePairsOff),
         )
+    leave()

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 
 from ssvae.data.batch import Batch
-from ssvae.data.video import IMAGES, VideoFile, draw_clip
+from ssvae.data.video import IMAGES, VideoError, VideoFile, draw_clip
 from ssvae.data.world import uniform
 
 logger = logging.getLogger(__name__)
@@ -46,8 +46,11 @@ class Shelf(Protocol):
     """Where items lie: shards, each of some items."""
 
     name: str
-    lengths: Sequence[int]
-    """Items of each shard."""
+
+    @property
+    def lengths(self) -> Sequence[int]:
+        """Items of each shard."""
+        ...
 
     def item(self, shard: int, index: int) -> tuple[VideoFile, str]:
         """A file and its caption. Errors of the machine may be raised; the caller counts them."""
@@ -69,6 +72,7 @@ class Collection:
         self.shelf, self.clip, self.seed, self.max_broken = shelf, clip, seed, max_broken
         self.ends = np.cumsum(shelf.lengths)
         self.reads, self.broken = 0, Counter[str]()
+        self._named: set[tuple[int, int] | None] = set()
         self._lock = threading.Lock()
 
     def __len__(self) -> int:
@@ -114,9 +118,9 @@ class Collection:
                 file, caption = self.shelf.item(shard, item)
                 clip = self.clip.read(file, where)
             except Exception as error:  # what is in the files may raise anything
-                self._count(error, f"item {item} of shard {shard}")
+                self._count(error, (shard, item))
             else:
-                self._count(None, "")
+                self._count()
                 return clip, caption
         raise ValueError(
             f"no usable clip in {ATTEMPTS} draws from {self.shelf.name} ({self.reasons()}): clips "
@@ -129,14 +133,17 @@ class Collection:
         """Why items were left out, and how often."""
         return ", ".join(f"{reason} {n} times" for reason, n in self.broken.most_common())
 
-    def _count(self, error: Exception | None, where: str) -> None:
+    def _count(self, error: Exception | None = None, where: tuple[int, int] | None = None) -> None:
         with self._lock:
             self.reads += 1
             if error is None:
                 return
-            self.broken[getattr(error, "reason", type(error).__name__)] += 1
+            known = isinstance(error, VideoError)
+            self.broken[error.reason if known else f"unreadable ({type(error).__name__})"] += 1
             broken = self.broken.total()
-            logger.warning("skipped %s: %s", where, error)
+            again = where in self._named
+            self._named.add(where)
+            logger.log(logging.DEBUG if again else logging.WARNING, "skipped a clip: %s", error)
             judged = self.reads >= READS_BEFORE_JUDGING
         if judged and broken > self.max_broken * self.reads:
             raise ValueError(

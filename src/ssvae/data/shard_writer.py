@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import av
-import webdataset
+from webdataset.writer import TarWriter
 
 from ssvae.data.collection import FileItem
 from ssvae.data.files import write_text
@@ -48,10 +48,10 @@ def write_shards(
         stretch = items[start : start + per_shard]
         if shard.exists() and meta.exists():
             written += len(meta.read_text().splitlines())
+            on_item(start + len(stretch))
         else:
             rows, reasons = _write_shard(shard, stretch, start, make, on_item)
             written, broken = written + rows, broken + reasons
-        on_item(start + len(stretch))
     return written, broken
 
 
@@ -61,7 +61,7 @@ def _write_shard(
     rows, broken = [], []
     partial = shard.with_name(f".{shard.name}.partial")
     with tempfile.TemporaryDirectory(prefix="ssvae-") as scratch:
-        with open(partial, "wb") as file, webdataset.TarWriter(file, mtime=0) as tar:
+        with open(partial, "wb") as file, TarWriter(file, mtime=0) as tar:
             for number, item in enumerate(items, first):
                 try:
                     content, ending, fields = make(item, Path(scratch))

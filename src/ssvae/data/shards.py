@@ -33,6 +33,7 @@ logger = logging.getLogger(__name__)
 WAITS = (1.0, 4.0)  # seconds before another try at a shard
 OPEN = 8  # shards that are kept open
 READERS = 8  # shards that are counted at once
+MANY = 100  # shards whose counting takes long enough to be announced
 
 
 @dataclass(frozen=True)
@@ -104,7 +105,10 @@ class Shards:
         self._open: OrderedDict[str, Opened] = OrderedDict()
         self._locks: dict[str, threading.Lock] = {}
         self._lock = threading.Lock()
-        logger.info("counting the samples of %d shards", len(urls))
+        logger.log(
+            logging.INFO if len(urls) > MANY else logging.DEBUG,
+            *("counting the samples of %d shards", len(urls)),
+        )
         with ThreadPoolExecutor(READERS) as pool:
             counts = list(pool.map(self._count, urls))
         self.urls = [url for url, count in zip(urls, counts, strict=True) if count]
@@ -183,7 +187,7 @@ def _samples(file: IO[bytes], url: str, videos_only: bool) -> list[Sample]:
         with tarfile.open(fileobj=file, mode="r:") as tar:
             for member in tar:
                 name, ending = base_plus_ext(member.name)
-                if member.isfile() and name is not None:
+                if member.isfile() and name is not None and ending is not None:
                     part = member.offset_data, member.size
                     members.setdefault(name, {})[f".{ending.lower()}"] = part
     except tarfile.TarError as error:

@@ -23,6 +23,7 @@ from ssvae.data.batch import Source
 from ssvae.data.files import write_text
 from ssvae.data.seeds import generator_of
 from ssvae.diffusion.shaping import LatentMap, MapConfig, fit_map
+from ssvae.models import DiagonalGaussian
 from ssvae.models.backbones import Backbone
 from ssvae.spectra.channels import ChannelResult, ChannelSpectrum
 
@@ -178,7 +179,7 @@ def _encode(
     backbone: Backbone, video: torch.Tensor, config: CacheConfig, indices: range
 ) -> torch.Tensor:
     posterior = backbone.encode(video)
-    if config.posterior == "mean":
+    if config.posterior == "mean" or not isinstance(posterior, DiagonalGaussian):
         return posterior.mean.float().cpu()
     noise = torch.stack(
         [

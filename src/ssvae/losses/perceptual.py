@@ -63,6 +63,9 @@ class LPIPS(nn.Module):
     float32 at least, whatever the network runs in. Weights are frozen.
     """
 
+    shift: torch.Tensor
+    scale: torch.Tensor
+
     def __init__(self):
         super().__init__()
         self.vgg = VGG16()
@@ -78,10 +81,8 @@ class LPIPS(nn.Module):
         distance = torch.zeros((), device=a.device)
         pairs = zip(self._unit_maps(a), self._unit_maps(b), self.linear, strict=True)
         for of_a, of_b, weights in pairs:
-            apart = (of_a - of_b).square()
-            distance = distance + torch.einsum("nchw,c->n", apart, weights.to(apart)) / (
-                apart.shape[2] * apart.shape[3]
-            )
+            apart = (of_a - of_b).square() * weights.view(-1, 1, 1)  # no matmul: autocast halves it
+            distance = distance + apart.sum(1).mean((1, 2))
         return distance
 
     def _unit_maps(self, images: torch.Tensor) -> Iterator[torch.Tensor]:

@@ -111,10 +111,13 @@ class LatentMasking(nn.Module):
         mask = mask.index_select(2, torch.div(time + t - 1, t, rounding_mode="floor"))
         return mask.index_select(3, height // h).index_select(4, width // w)
 
-    def save(self, path: str | Path) -> None:
-        """Write the token, with the settings beside it, as safetensors."""
+    def save(self, path: str | Path, token: torch.Tensor | None = None) -> None:
+        """Write the token, with the settings beside it, as safetensors.
+
+        ``token`` stands for the module's own where that is divided among processes.
+        """
         settings = dict(ratios=self.ratios, probabilities=self.probabilities, block=self.block)
-        token = self.token.detach().contiguous()
+        token = (self.token if token is None else token).detach().contiguous()
         # In one entry: safetensors writes several in an order that changes from run to run.
         save_file({"token": token}, path, {"settings": json.dumps(settings)})
 

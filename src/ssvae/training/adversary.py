@@ -10,6 +10,7 @@ from torch import nn
 from ssvae.losses import LeCam, hinge_loss, r1_penalty
 from ssvae.models.discriminator import Discriminator
 from ssvae.regularizers.balance import Reduce
+from ssvae.training.sharding import replicate
 from ssvae.training.step import apply, everywhere
 from ssvae.training.vae_recipe import GANConfig
 
@@ -40,7 +41,7 @@ class Adversary:
         self.lecam = LeCam(device=accelerator.device)
         optimizer = torch.optim.Adam(self.discriminator.parameters(), config.learning_rate)
         judged = _Judged(self.discriminator, config)
-        self._wrapped, self.optimizer = accelerator.prepare(judged, optimizer)
+        self._wrapped, self.optimizer = replicate(accelerator, judged, optimizer)
 
     def learn(
         self, clips: torch.Tensor, made: torch.Tensor, share: float

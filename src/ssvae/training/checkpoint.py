@@ -36,8 +36,8 @@ def save(run: Path, step: int, write: Callable[[Path], None]) -> Path:
     except (OSError, RuntimeError, SafetensorError) as error:  # as each library says "disk full"
         older = checkpoints(run)
         raise OSError(
-            f"the checkpoint of step {step} could not be written to {parent} ({error}): make room, "
-            "and the same command goes on from "
+            f"the checkpoint of step {step} could not be written to {parent} ({error}): where the disk is "
+            "full make room, and the same command goes on from "
             + (f"step {older[-1][0]}, which is whole" if older else "the start")
         ) from error
     finally:

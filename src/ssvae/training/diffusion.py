@@ -300,7 +300,11 @@ class DiffusionTrainer:
         """None: its clips are scored by ``ssvae bench``, after the run."""
         return {}
 
-    def save(self, folder: Path) -> None:
+    def state(self) -> dict[str, Any]:
+        """Nothing that has to be gathered: every process holds all of it."""
+        return {}
+
+    def save(self, folder: Path, state: dict[str, Any]) -> None:
         """Write the running mean as models that load by themselves, and all that resuming needs."""
         self.ema.store(self.parameters)
         self.ema.copy_to(self.parameters)

@@ -7,6 +7,7 @@ import math
 import os
 from collections.abc import Callable, Iterator
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
@@ -41,7 +42,11 @@ class Trainer(Protocol):
         """Figures on held-out data where the recipe asks for them after this step, else none."""
         ...
 
-    def save(self, folder: Path) -> None:
+    def state(self) -> dict[str, Any]:
+        """What processes must gather together before one of them saves."""
+        ...
+
+    def save(self, folder: Path, state: dict[str, Any]) -> None:
         """Write all that a resumed run needs but the data's position, which is the step."""
         ...
 
@@ -178,9 +183,10 @@ def train(
                 tracking.film("reconstructions", film, step)
             stop = interruption.agreed(accelerator)
             if finite and (stop or step % recipe.checkpoint_every == 0 or step == recipe.steps):
-                accelerator.wait_for_everyone()
+                state = trainer.state()
                 if main:
-                    checkpoint.save(out, step, trainer.save)
+                    checkpoint.save(out, step, partial(trainer.save, state=state))
+                del state
                 accelerator.wait_for_everyone()
                 done, last = checkpoint.checkpoints(out)[-1]
             if stop:

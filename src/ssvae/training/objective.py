@@ -73,10 +73,9 @@ class Objective(nn.Module):
         self, posterior: Posterior, terms: Terms, reduce: Reduce | None
     ) -> torch.Tensor:
         """The posterior's moments, with LCR in their gradient."""
-        lone_first = not self.backbone.layout.of_images
-
         def penalty(moments: torch.Tensor) -> torch.Tensor:
             mean = self.backbone.posterior(moments).mean
+            lone_first = self.backbone.lone_first_frame(mean.shape[2])
             correlation = local_correlation(mean, self.lcr.window, lone_first, reduce).average
             terms["local_correlation"] = correlation.detach()
             return torch.relu(self.lcr.threshold - correlation)

@@ -72,7 +72,7 @@ class Tracking:
 
     def _animate(self, name: str, path: Path, step: int) -> None:
         """TensorBoard shows a GIF where it expects a picture."""
-        from tensorboard.compat.proto.summary_pb2 import Summary
+        from tensorboard.compat.proto.summary_pb2 import Summary  # type: ignore[attr-defined]
 
         gif = path.with_suffix(".gif")
         height, width = _to_gif(path, gif)

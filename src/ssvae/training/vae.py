@@ -10,7 +10,8 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 from diffusers.training_utils import EMAModel
-from safetensors.torch import load_file, load_model, save_model
+from diffusers.utils import SAFETENSORS_WEIGHTS_NAME
+from safetensors.torch import load_file, save_file
 
 from ssvae.data.batch import Batch
 from ssvae.data.loader import Loader, batches
@@ -18,6 +19,15 @@ from ssvae.data.seeds import generator_of
 from ssvae.data.sources import open_source
 from ssvae.training.adversary import Adversary
 from ssvae.training.objective import Objective
+from ssvae.training.sharding import (
+    all_like,
+    divide_states,
+    fill,
+    gathered,
+    is_divided,
+    prepare,
+    whole,
+)
 from ssvae.training.step import apply, averaged, everywhere
 from ssvae.training.vae_recipe import TrainingRecipe
 from ssvae.training.validation import validate
@@ -40,13 +50,15 @@ class VAETrainer:
         self.objective = Objective(self.backbone, recipe).train().to(accelerator.device)
         trained = [p for p in self.objective.parameters() if p.requires_grad]
         optimizer = torch.optim.Adam(trained, recipe.learning_rate, fused=True)
-        self._wrapped, self.optimizer = accelerator.prepare(self.objective, optimizer)
+        self._wrapped, self.optimizer = prepare(accelerator, self.objective, optimizer)
         self.adversary = None
         if recipe.gan.start is not None:
             self.adversary = Adversary(recipe.gan, accelerator, self._reduce)
         self.ema = None
         if recipe.ema_decay:
-            self.ema = EMAModel(self._averaged_weights(), decay=recipe.ema_decay, foreach=True)
+            weights = self._averaged_weights()
+            whole_here = not any(is_divided(w) for w in weights)  # what foreach needs
+            self.ema = EMAModel(weights, decay=recipe.ema_decay, foreach=whole_here)
             self.ema.to(accelerator.device)
 
     def batches(self, first_step: int, last_step: int) -> Iterator[tuple[Batch, ...]]:
@@ -116,23 +128,38 @@ class VAETrainer:
         # None of the training's draws: another seed is another world, and other starts of a video.
         source = self._source(config.data or self.recipe.data, clip.frames, self.recipe.seed + 1)
         show = out / "samples" / f"step-{step:08d}.mp4"
-        with self._averaged():
+        with self._averaged(), gathered(self._wrapped):
             return validate(
                 *(self.backbone, source, config.clips, self.recipe.batch_size),
                 *(self.accelerator, show, config.shown, clip.fps or 8),
             )
 
-    def save(self, folder: Path) -> None:
-        """Write all that a resumed run needs but the data's position, which is the step."""
+    def state(self) -> dict[str, Any]:
+        """All that a resumed run needs but the data's position, which is the step."""
+        vae = self.backbone.vae
         with self._averaged():
-            self.backbone.vae.save_pretrained(folder / "vae")
-        self.objective.masking.save(folder / "masking.safetensors")
+            # Copies, for the weights themselves come back into their place.
+            state = dict(vae={k: v.clone() for k, v in whole(vae.state_dict()).items()})
+        state |= dict(
+            masking=whole(self.objective.masking.token),
+            optimizer=whole(self.optimizer.state_dict()),
+        )
         if self.ema is not None:
-            torch.save(self.ema.state_dict(), folder / "ema.pt")
-            save_model(self.backbone.vae, str(folder / "model.safetensors"))
+            state |= dict(weights=whole(vae.state_dict()), ema=whole(self.ema.state_dict()))
         if self.objective.log_variance is not None:
-            torch.save(self.objective.log_variance.detach(), folder / "log_variance.pt")
-        torch.save(self.optimizer.state_dict(), folder / "optimizer.pt")
+            state["log_variance"] = whole(self.objective.log_variance.detach())
+        return state
+
+    def save(self, folder: Path, state: dict[str, Any]) -> None:
+        """Write a :meth:`state`; the model and its masking load by themselves."""
+        self.backbone.vae.save_config(folder / "vae")
+        _write(state["vae"], folder / "vae" / SAFETENSORS_WEIGHTS_NAME)
+        self.objective.masking.save(folder / "masking.safetensors", state["masking"])
+        for name in ("optimizer", "ema", "log_variance"):
+            if name in state:
+                torch.save(state[name], folder / f"{name}.pt")
+        if "weights" in state:
+            _write(state["weights"], folder / "model.safetensors")
         if self.adversary is not None:
             self.adversary.save(folder)
 
@@ -142,17 +169,19 @@ class VAETrainer:
         def read(name: str) -> Any:
             return torch.load(folder / name, map_location="cpu", weights_only=True)
 
+        weights = folder / "model.safetensors"
         if self.ema is None:
             (weights,) = (folder / "vae").glob("*.safetensors")
-            load_model(self.backbone.vae, weights)
-        else:
-            load_model(self.backbone.vae, folder / "model.safetensors")
+        fill(self.backbone.vae, load_file(weights))
+        fill(self.objective.masking, load_file(folder / "masking.safetensors"))
+        if self.ema is not None:
             self.ema.load_state_dict(read("ema.pt"))
             self.ema.to(self.accelerator.device)
-        self.objective.masking.load_state_dict(load_file(folder / "masking.safetensors"))
+            self.ema.shadow_params = all_like(self.ema.shadow_params, self._averaged_weights())
         if self.objective.log_variance is not None:
-            self.objective.log_variance.data.copy_(read("log_variance.pt"))
+            fill(self.objective, {"log_variance": read("log_variance.pt")}, strict=False)
         self.optimizer.load_state_dict(read("optimizer.pt"))
+        divide_states(self.optimizer)
         if self.adversary is not None:
             self.adversary.load(folder)
 
@@ -172,6 +201,10 @@ class VAETrainer:
     def _averaged(self) -> Any:
         """The running mean in the weights' place, for a while, where there is one."""
         return nullcontext() if self.ema is None else _Swapped(self.ema, self._averaged_weights())
+
+
+def _write(state: dict[str, torch.Tensor], path: Path) -> None:
+    save_file({k: v.contiguous() for k, v in state.items()}, path, {"format": "pt"})
 
 
 class _Swapped:

@@ -215,7 +215,8 @@ class TrainingRecipe:
                 backbone.enable_gradient_checkpointing()
             for frames in {clip.frames, 1} if self.images.share else {clip.frames}:
                 shape = backbone.latent_shape(frames, clip.height, clip.width)
-                local_correlation(torch.zeros(1, *shape, device="meta"), self.lcr.window)
+                latents = torch.zeros(1, *shape, device="meta")
+                local_correlation(latents, self.lcr.window, backbone.lone_first_frame(shape[1]))
         except ValueError as error:
             wrong.append(str(error))
         sides = [(16, "perceptual", self.perceptual.weight > 0)]

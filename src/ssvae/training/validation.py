@@ -60,7 +60,7 @@ def validate(
     channels.update(latents)
     spectrum, modes = frequency.result(), channels.result()
     window = (1 if latents.shape[2] == 2 else 2, 2, 2)
-    lone_first = not backbone.layout.of_images
+    lone_first = backbone.lone_first_frame(latents.shape[2])
     return dict(
         psnr=of_psnr,
         ssim=of_ssim,

@@ -1,0 +1,101 @@
+"""Clips a second a core from shards, and what share of the time is FFmpeg's.
+
+    python benchmarks/loader.py [--src FOLDER] [--clips 200] [--frames 17] [--size 128] [--fps 8]
+
+Without SRC it makes clips of 640x480 from the procedural world. One thread reads the same clips in
+turns: through the whole loader, and with FFmpeg alone (open, seek, decode the frames that are needed,
+convert those that are used). Then so many threads as there are cores.
+"""
+
+import argparse
+import os
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import av
+
+from ssvae.data import Clip, Collection, Loader, Shards, World, batches
+from ssvae.data.listing import find_media
+from ssvae.data.shard_writer import copy_file, render, write_shards
+from ssvae.data.shards import expand
+from ssvae.data.video import NamedBytes, VideoFile
+
+
+class FFmpegAlone(Clip):
+    """The same frames, decoded and converted, and nothing done with them."""
+
+    def read(self, file: VideoFile, where: float):
+        assert isinstance(file, NamedBytes)
+        file.seek(0)
+        opened: Any = av.open(file)
+        with opened as container:
+            stream = container.streams.video[0]
+            stream.codec_context.thread_count = 1
+            rate = float(stream.average_rate or 25)
+            duration = float((stream.duration or 0) * (stream.time_base or 0))
+            span = (self.frames - 1) / (self.fps or rate) + 2 / rate
+            start = where * max(duration - span, 0)
+            if start:
+                container.seek(int(start / (stream.time_base or 1)), stream=stream)
+            used, wanted = 0, start
+            for frame in container.decode(stream):
+                if frame.time is not None and frame.time >= wanted - 1e-6:
+                    frame.reformat(width=self.width, height=self.height, format="rgb24")
+                    used += 1
+                    wanted = start + used / (self.fps or rate)
+                if used == self.frames:
+                    break
+        return BLANK[self.frames, self.height, self.width]
+
+
+BLANK = {}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("--src", default=None)
+    parser.add_argument("--clips", type=int, default=200)
+    parser.add_argument("--frames", type=int, default=17)
+    parser.add_argument("--size", type=int, default=128)
+    parser.add_argument("--fps", type=float, default=8)
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        out = Path(folder)
+        if options.src is None:
+            write_shards(range(16), render(World(120, 480, 640), 30), out, 8)
+        else:
+            write_shards(find_media(options.src), copy_file, out, 8)
+        size = options.frames, options.size, options.size
+        BLANK[size] = World(*size).batch([0]).video[0]
+        shelf = Shards(folder, expand(f"{folder}/*.tar"), videos_only=True)
+        loader = Loader(Collection(shelf, Clip(*size, options.fps)), 1)
+        decoding = Loader(Collection(shelf, FFmpegAlone(*size, options.fps)), 1)
+
+        def seconds(which: Loader, numbers: range, workers: int) -> float:
+            began = time.perf_counter()
+            for _ in batches(which, numbers, workers):
+                pass
+            return time.perf_counter() - began
+
+        seconds(loader, range(5), 1)
+        whole = alone = 0.0
+        for start in range(0, options.clips, 20):
+            numbers = range(start, start + 20)
+            whole += seconds(loader, numbers, 1)
+            alone += seconds(decoding, numbers, 1)
+        cores = len(os.sched_getaffinity(0))
+        many = seconds(loader, range(options.clips), cores)
+    print(f"{options.clips} clips of {'x'.join(map(str, size))} at {options.fps:g} fps")
+    print(f"one thread     {options.clips / whole:7.1f} clips a second")
+    print(f"FFmpeg alone   {options.clips / alone:7.1f}, {alone / whole:.0%} of the loader's time")
+    print(
+        f"{cores} threads      {options.clips / many:7.1f}, {options.clips / many / cores:.1f} a core"
+    )
+
+
+if __name__ == "__main__":
+    main()

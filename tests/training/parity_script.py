@@ -1,0 +1,89 @@
+"""Trains a few steps of SGD in float64 and writes the weights; see test_processes.py.
+
+python parity_script.py OUT STEPS          a batch of 4 in one process
+torchrun --nproc-per-node 2 parity_script.py OUT STEPS    two processes with 2 each
+"""
+
+import dataclasses
+import sys
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+
+from ssvae.console import leave
+from ssvae.losses.perceptual import VGG16
+from ssvae.recipes import tiny
+from ssvae.training import make_accelerator
+from ssvae.training.vae import VAETrainer
+from ssvae.training.vae_recipe import (
+    ClipConfig,
+    GANConfig,
+    ImagesConfig,
+    LCRConfig,
+    PerceptualConfig,
+)
+
+
+def write_lpips(folder: Path) -> None:
+    """Random weights of LPIPS."""
+    torch.manual_seed(5)
+    state = VGG16().state_dict()
+    torch.save(state, folder / "vgg.pt")
+    linear = {
+        f"lin{i}.model.1.weight": torch.rand(1, n, 1, 1)
+        for i, n in enumerate((64, 128, 256, 512, 512))
+    }
+    torch.save(linear, folder / "linear.pt")
+
+
+def main(out: Path, steps: int) -> None:
+    torch.set_default_dtype(torch.float64)
+    accelerator = make_accelerator("cpu")
+    if accelerator.is_main_process:
+        out.mkdir(parents=True, exist_ok=True)
+        write_lpips(out)
+    accelerator.wait_for_everyone()
+    recipe = tiny()
+    recipe = dataclasses.replace(
+        recipe,
+        steps=steps,
+        model=dataclasses.replace(recipe.model, z_dim=4, base_channels=8),
+        clip=ClipConfig(frames=9, height=24, width=24),
+        images=ImagesConfig(share=0.25, batch_size=4 // accelerator.num_processes),
+        batch_size=4 // accelerator.num_processes,
+        lcr=LCRConfig(weight=0.5),
+        perceptual=PerceptualConfig(0.5, str(out / "vgg.pt"), str(out / "linear.pt")),
+        gan=GANConfig(
+            start=1,
+            max_weight=1e9,
+            channels=4,
+            halvings=3,
+            learning_rate=0.05,
+            lecam_weight=0.1,
+            r1_weight=0.1,
+        ),
+        learned_variance=True,
+        accumulate=2,
+        learning_rate=0.05,
+        warmup_steps=0,
+        ema_decay=0.9,
+    )
+    torch.optim.Adam = lambda parameters, rate, **_: torch.optim.SGD(parameters, rate)  # type: ignore[misc,assignment]
+    trainer = VAETrainer(recipe, accelerator)
+    for step, batch in enumerate(trainer.batches(1, steps), 1):
+        metrics = trainer.step(step, batch)
+        assert step <= 1 or "discriminator" in metrics
+    if accelerator.is_main_process:
+        state = {f"model.{k}": v for k, v in trainer.objective.state_dict().items()}
+        assert trainer.adversary is not None
+        judge = trainer.adversary.discriminator.state_dict()
+        state |= {f"judge.{k}": v for k, v in judge.items()}
+        state |= {f"ema.{i}": v for i, v in enumerate(trainer.ema.shadow_params)}  # type: ignore[union-attr]
+        state |= {f"metric.{k}": torch.tensor(v) for k, v in metrics.items()}
+        save_file({k: v.contiguous() for k, v in state.items()}, out / "weights.safetensors")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), int(sys.argv[2]))
+    leave()

@@ -1,0 +1,70 @@
+"""Runs of two processes on this machine, started as users start them."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+HERE = Path(__file__).parent
+
+
+def launch(script: str, *words: object, processes: int = 2, **environment: str) -> str:
+    """Run a script of this folder under torchrun; its output."""
+    launcher = [
+        "-m",
+        "torch.distributed.run",
+        "--nproc-per-node",
+        str(processes),
+        "--master-port=0",
+    ]
+    done = subprocess.run(
+        [sys.executable, *(launcher if processes > 1 else []), HERE / script, *map(str, words)],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1", **environment},
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout + done.stderr
+
+
+def test_two_processes_are_one_with_the_same_global_batch(tmp_path):
+    """Masks, noise, LCR and its balance, LPIPS, GAN, R1, LeCam, images, accumulation and EMA."""
+    launch("parity_script.py", tmp_path / "one", 3, processes=1)
+    launch("parity_script.py", tmp_path / "two", 3)
+    one, two = (load_file(tmp_path / n / "weights.safetensors") for n in ("one", "two"))
+    assert one.keys() == two.keys()
+    for name, value in one.items():
+        torch.testing.assert_close(two[name], value, rtol=1e-5, atol=1e-5, msg=name)
+    assert one["metric.generator_weight"] > 0
+    assert one["metric.lcr_weight"] > 0
+
+
+def test_divided_weights_train_save_and_resume_as_whole_ones(tmp_path):
+    """FSDP: the same run, and a resumed one, with what it writes whole."""
+    launch("fsdp_script.py", tmp_path / "ddp", 4)
+    launch("fsdp_script.py", tmp_path / "fsdp", 2, FSDP="1")
+    launch("fsdp_script.py", tmp_path / "fsdp", 4, FSDP="1")
+    runs = [
+        [json.loads(line) for line in (tmp_path / n / file).read_text().splitlines()]
+        for file in ("metrics.jsonl", "validation.jsonl")
+        for n in ("ddp", "fsdp")
+    ]
+    for whole, divided in (runs[:2], runs[2:]):
+        for a, b in zip(whole, divided, strict=True):
+            assert b == pytest.approx(a, rel=1e-3, abs=1e-5)
+    last = "checkpoints/step-00000004"
+    for file in ("vae/diffusion_pytorch_model", "model", "discriminator"):
+        a, b = (load_file(tmp_path / n / last / f"{file}.safetensors") for n in ("ddp", "fsdp"))
+        for name in a:
+            torch.testing.assert_close(b[name], a[name], rtol=0, atol=1e-3)
+
+
+def test_what_is_not_finite_on_one_process_is_skipped_on_both(tmp_path):
+    output = launch("nan_script.py", tmp_path)
+    assert "all agree" in output
