@@ -55,7 +55,7 @@ def run(tmp_path_factory) -> Path:
 
 def test_version_help_and_recipes():
     assert ssvae("--version").startswith("ssvae 0.")
-    commands = "demo train encode decode reconstruct convert stats analyze cache-latents train-diffusion generate export shape"
+    commands = "demo train shards encode decode reconstruct convert stats analyze cache-latents train-diffusion generate export shape"
     listed = ssvae("--help")
     assert all(name in listed for name in [*commands.split(), "train-probe", "bench"])
     assert all(name in ssvae("bench", "--help") for name in ("diffusability", "interventions"))
@@ -169,6 +169,42 @@ def test_train_probe(tmp_path):
     assert (tmp_path / "probe.safetensors").exists()
 
 
+def test_shards_and_training_on_them(tmp_path):
+    (tmp_path / "media").mkdir()
+    write(tmp_path / "media" / "a.mkv", 12, 36, 48)
+    write(tmp_path / "media" / "b.mp4", 12, 36, 48)
+    (tmp_path / "media" / "c.mp4").write_bytes(b"junk")
+    output = ssvae("shards", tmp_path / "media", tmp_path / "shards", "--per-shard", 2)
+    assert "2 items in 2 shards" in output
+    assert "left out: unreadable 1 times" in output
+    output = ssvae(
+        *("train", "tiny", "--out", tmp_path / "run", "--steps", 3, *TINY, "--device", "cpu"),
+        *("--data", f"{tmp_path}/shards/{{000000..000001}}.tar:1,world:1", "--clip.fps", 8),
+        *("--images.share", 0.5, "--images.batch-size", 3, "--ema-decay", 0.9),
+        *("--validation.every", 2, "--validation.clips", 2),
+    )
+    assert "finished at step 3" in output
+    assert len((tmp_path / "run" / "validation.jsonl").read_text().splitlines()) == 2
+    assert list((tmp_path / "run" / "tensorboard").glob("events*"))
+    assert len(list((tmp_path / "run" / "samples").glob("*.mp4"))) == 2
+
+
+def test_a_run_that_is_asked_to_stop_saves(tmp_path):
+    command = [SSVAE, "train", "tiny", "--out", tmp_path / "run", "--steps", "100000", *TINY]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    for _ in range(600):
+        metrics = tmp_path / "run" / "metrics.jsonl"
+        if metrics.exists() and metrics.stat().st_size:
+            break
+        time.sleep(0.1)
+    process.send_signal(signal.SIGTERM)
+    _, said = process.communicate()
+    assert process.returncode == 128 + signal.SIGTERM
+    assert b"stopped by SIGTERM after step" in said
+    (saved,) = (tmp_path / "run" / "checkpoints").glob("step-*")
+    assert len(metrics.read_text().splitlines()) == int(saved.name[5:])
+
+
 def test_a_killed_run_goes_on(tmp_path):
     command = [SSVAE, "train", "tiny", "--out", tmp_path / "run", "--steps", "100000"]
     command += [*TINY, "--checkpoint-every", "5"]
@@ -212,9 +248,20 @@ MISTAKES = [
     (["convert", ".", "out.ckpt", "--to-official"], "no model in ."),
     (["stats", "nowhere", "--videos", "world"], "no model at nowhere"),
     (["analyze", "nowhere", "--videos", "world"], "no model at nowhere"),
-    (["train", "tiny", "--out", "r", "--clip.frames", "8"], "4n + 1, got 8"),
+    (["train", "tiny", "--out", "r", "--clip.frames", "8"], "4n + 1 frames"),
     (["train", "tiny", "--out", "r", "--no-such-option", "8"], "no-such-option"),
     (["train", "tiny", "--out", "r", "--data", "nowhere"], "no file or folder nowhere"),
+    (["train", "tiny", "--out", "r", "--data", "no*.tar"], "no shards match no*.tar"),
+    (["train", "tiny", "--out", "r", "--gan.start", "0"], "gan needs sides of at least 48"),
+    (["train", "tiny", "--out", "r", "--tracker", "wandb"], "wandb is not installed"),
+    (
+        ["train", "tiny", "--out", "r", "--perceptual.weight", "1", "--perceptual.vgg", "no.pth"],
+        "no.pth does not load as weights",
+    ),
+    (["train", "adapt", "--out", "r", "--data", "world"], "--model"),
+    (["train", "adapt", "--model", "nowhere", "--data", "world", "--out", "r"], "no model at"),
+    (["train", "ssvae-512p-decoder", "--data", "world", "--out", "r"], "--init"),
+    (["shards", "nowhere", "out"], "no file or folder nowhere"),
     (["cache-latents", "--vae", "nowhere", "--out", "r"], "no model at nowhere"),
     (["train-diffusion", "dit-tiny", "--latents", "c", "--out", "r"], "no finished cache"),
     (["train-diffusion", "dit-tiny", "--out", "r"], "--latents"),

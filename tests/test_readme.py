@@ -10,6 +10,7 @@ from diffusers import AutoencoderKLCogVideoX, AutoencoderKLWan
 from conftest import write
 from ssvae.diffusion.pipeline import assemble, load_config, save_pipeline
 from ssvae.models.official import load_official
+from ssvae.recipes import RECIPES
 from ssvae.training.checkpoint import checkpoints
 
 ROOT = Path(__file__).parent.parent
@@ -107,7 +108,16 @@ def test_the_page_about_inference(run, tmp_path, monkeypatch, capsys):
     assert names["video"].shape == (1, 9, 32, 32, 3)
 
 
-COMMANDS = "demo train encode decode reconstruct convert stats analyze cache-latents train-diffusion generate export shape"
+def test_the_page_about_training():
+    """Its code runs, its commands are dry runs that fit, and it names every recipe."""
+    page = (ROOT / "docs" / "training.md").read_text()
+    for code in blocks(page):
+        exec(code, {})
+    for name in RECIPES:
+        assert f"`{name.removesuffix('-baseline')}`" in page, name
+
+
+COMMANDS = "demo train shards encode decode reconstruct convert stats analyze cache-latents train-diffusion generate export shape"
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from accelerate import Accelerator, InitProcessGroupKwargs
 from ssvae.data.files import write_text
 from ssvae.training import checkpoint
 from ssvae.training.interruption import InterruptedRun, interruptible
-from ssvae.training.tracking import Tracking
+from ssvae.training.tracking import Tracking, check_tracker
 
 logger = logging.getLogger(__name__)
 
@@ -123,6 +123,7 @@ def train(
     """
     if problems := recipe.problems():
         raise ValueError("the recipe does not fit: " + "; ".join(problems))
+    check_tracker(tracker)
     out, accelerator = Path(out), accelerator or make_accelerator()
     found = checkpoint.checkpoints(out)
     done, last = found[-1] if found else (0, None)

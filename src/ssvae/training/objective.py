@@ -73,6 +73,7 @@ class Objective(nn.Module):
         self, posterior: Posterior, terms: Terms, reduce: Reduce | None
     ) -> torch.Tensor:
         """The posterior's moments, with LCR in their gradient."""
+
         def penalty(moments: torch.Tensor) -> torch.Tensor:
             mean = self.backbone.posterior(moments).mean
             lone_first = self.backbone.lone_first_frame(mean.shape[2])

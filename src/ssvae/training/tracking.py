@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Mapping
 from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,16 @@ TRACKERS = ("tensorboard", "wandb", "trackio")
 MOST_BYTES = 2**23  # of a film inside TensorBoard's file
 
 
+def check_tracker(name: str | None) -> None:
+    """A ValueError where there is no such tracker, or it is not installed."""
+    if name is not None and name not in TRACKERS:
+        raise ValueError(f"a tracker is one of {', '.join(TRACKERS)}, got {name}")
+    if name is not None and find_spec(name) is None:
+        raise ValueError(
+            f"the tracker {name} is not installed: pip install {name}, or choose another"
+        )
+
+
 class Tracking:
     """A tracker of a run, on the main process; elsewhere, and where ``name`` is None, nothing."""
 
@@ -30,16 +41,8 @@ class Tracking:
         accelerator: Accelerator,
     ):
         self.name, self._tracker = name, None
-        if name is None or not accelerator.is_main_process:
-            return
-        if name not in TRACKERS:
-            raise ValueError(f"a tracker is one of {', '.join(TRACKERS)}, got {name}")
-        try:
+        if name is not None and accelerator.is_main_process:
             self._tracker = self._start(name, out, config, first_step)
-        except ImportError as error:
-            raise ValueError(
-                f"the tracker {name} is not installed ({error}): pip install {name}, or choose another"
-            ) from error
 
     @staticmethod
     def _start(name: str, out: Path, config: Mapping[str, Any], first_step: int) -> GeneralTracker:

@@ -74,8 +74,7 @@ class VAETrainer:
         )
         numbers = range((first_step - 1) * recipe.accumulate, last_step * recipe.accumulate)
         stream = batches(loader, numbers, recipe.workers)
-        while parts := tuple(islice(stream, recipe.accumulate)):
-            yield parts
+        return iter(lambda: tuple(islice(stream, recipe.accumulate)), ())
 
     def step(self, step: int, batch: tuple[Batch, ...]) -> dict[str, float]:
         """One update of the model, and one of its adversary from the same reconstructions.
