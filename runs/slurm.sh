@@ -22,7 +22,9 @@ stop() {
 trap stop TERM # sent 180 s before the end
 
 head=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)
-srun --kill-on-bad-exit=0 torchrun \
+export SRUN_CPUS_PER_TASK="${SLURM_CPUS_PER_TASK:-8}" # srun takes it from here alone
+export TORCH_ELASTIC_SHUTDOWN_TIMEOUT=150             # seconds to finish a step and save
+srun --kill-on-bad-exit=1 torchrun \
     --nnodes="$SLURM_NNODES" --nproc-per-node="${SLURM_GPUS_PER_NODE:-8}" \
     --rdzv-id="$SLURM_JOB_ID" --rdzv-backend=c10d --rdzv-endpoint="$head:29500" \
     -m ssvae train "$@" --dtype bfloat16 &

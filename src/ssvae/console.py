@@ -90,12 +90,15 @@ def train_with_progress(
     tracker: str | None = None,
 ) -> Path:
     """Train, or go on, under a progress bar; the last checkpoint."""
+    accelerator = make_accelerator(device, dtype)
+    if not accelerator.is_main_process:
+        return train(recipe, out, accelerator, tracker=tracker)
     done = checkpoints(out)
     with progress(title, recipe.steps, done[-1][0] if done else 0) as advance:
         return train(
             recipe,
             out,
-            make_accelerator(device, dtype),
+            accelerator,
             lambda step, metrics: advance(step, note_of(metrics)),
             tracker,
         )
@@ -145,6 +148,14 @@ def errors_in_one_line(debug: bool) -> Iterator[None]:
         if debug:
             raise
         error_console.print(f"error: {error}", style="red", markup=False, soft_wrap=True)
+        sys.exit(2)
+    except torch.OutOfMemoryError as error:
+        if debug:
+            raise
+        remedy = (
+            "use a smaller --batch-size, --accumulate, --gradient-checkpointing or smaller clips"
+        )
+        error_console.print(f"error: {error}: {remedy}", style="red", markup=False, soft_wrap=True)
         sys.exit(2)
     except InterruptedRun as stop:
         error_console.print(str(stop), markup=False, soft_wrap=True)

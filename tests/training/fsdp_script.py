@@ -33,6 +33,7 @@ if __name__ == "__main__":
         steps=int(sys.argv[2]),
         model=dataclasses.replace(recipe.model, z_dim=4, base_channels=8),
         batch_size=2,
+        accumulate=2,
         decay_steps=4,
         checkpoint_every=2,
         ema_decay=0.9,

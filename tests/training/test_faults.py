@@ -2,6 +2,7 @@
 
 import json
 import os
+import pickle
 import random
 import shutil
 import signal
@@ -110,6 +111,12 @@ def test_a_run_of_an_older_version_goes_on(tmp_path):
     train(small(steps=4, workers=7), tmp_path / "run", cpu())
     with pytest.raises(ValueError, match=r"gan.start was None and is 3"):
         train(small(steps=6, gan=GANConfig(start=3, halvings=2)), tmp_path / "run", cpu())
+
+
+def test_what_a_signal_says_survives_pickling():
+    again = pickle.loads(pickle.dumps(InterruptedRun(15, 7)))
+    assert str(again) == str(InterruptedRun(15, 7))
+    assert "SIGTERM after step 7" in str(again)
 
 
 @pytest.mark.slow

@@ -185,8 +185,9 @@ def test_the_gan_weight_is_that_of_two_passes(perceptual):
     objective, judge = trainer.objective, trainer.adversary.discriminator.eval()
     clips = World(9, 24, 24).batch(range(2)).video
     generator = torch.Generator().manual_seed(0)
-    loss, terms, made = objective(clips, generator, (0, 1), None, judge)
+    loss, _, _ = objective(clips, generator, (0, 1), None, judge)
     loss.backward()
+    weighed = objective.weights["generator_weight"]
     weight = objective.vae.decoder.conv_out.weight
     balanced = weight.grad.clone()
     objective.zero_grad()
@@ -202,7 +203,7 @@ def test_the_gan_weight_is_that_of_two_passes(perceptual):
         norms.append(gradient.norm())
         gradients.append(gradient)
     expected = norms[0] / (norms[1] + 1e-4)
-    torch.testing.assert_close(terms["generator_weight"], expected, rtol=1e-4, atol=0)
+    torch.testing.assert_close(weighed, expected, rtol=1e-4, atol=0)
     together = gradients[0] + expected * gradients[1]
     torch.testing.assert_close(balanced, together, rtol=1e-3, atol=1e-6)
 
@@ -239,6 +240,44 @@ def test_the_published_schedule():
     assert recipe.gan.learning_rate == recipe.learning_rate / 10
 
 
+def test_several_equal_batches_are_one(perceptual):
+    """Whether a gradient is made of one batch or of four: the same weights, loss and norm."""
+    clips = World(9, 24, 24).batch(range(2))
+    found = []
+    for count in (1, 4):
+        quiet = dict(lmr=LMRConfig((0.0,), (1.0,)), gan=GANConfig(0, channels=4, halvings=3))
+        trainer = VAETrainer(full(perceptual, images=ImagesConfig(), **quiet), cpu())
+        trainer.backbone.vae.encoder.conv_out.bias.data[4:] = -30.0  # no noise
+        row = trainer.step(1, (clips,) * count)
+        found.append(row)
+    one, four = found
+    assert {"lcr_weight", "generator_weight", "grad_norm", "discriminator"} <= set(one)
+    # Scores move a little: spectral normalisation takes a step with each batch.
+    assert four == pytest.approx(one, rel=1e-2, abs=1e-6)
+
+
+def test_discriminators_skip_what_is_not_finite(perceptual, caplog):
+    """Also where it comes after batches that were finite, and LeCam's means stay."""
+    trainer = VAETrainer(full(perceptual), cpu())
+    assert trainer.adversary is not None
+    adversary = trainer.adversary
+    clips = World(9, 24, 24).batch(range(2)).video
+    before = [p.detach().clone() for p in adversary.discriminator.parameters()]
+    adversary.learn(clips, clips * 0.5, last=False)
+    adversary.learn(clips, clips * float("nan"), last=True)
+    adversary.update(1.0, wanted=True, share=0.5)
+    assert "the discriminators skip a step" in caplog.text
+    for a, b in zip(before, adversary.discriminator.parameters(), strict=True):
+        assert torch.equal(a, b)
+    assert torch.isfinite(adversary.lecam.means).all()
+    adversary.learn(clips, clips * 0.5, last=True)
+    adversary.update(1.0, wanted=True, share=1.0)
+    assert any(
+        not torch.equal(a, b)
+        for a, b in zip(before, adversary.discriminator.parameters(), strict=True)
+    )
+
+
 def test_images_alone(tmp_path):
     recipe = small(
         clip=ClipConfig(frames=1, height=16, width=16),
@@ -261,6 +300,8 @@ def test_bfloat16(perceptual):
         trainer = VAETrainer(full(perceptual), accelerator)
         steps = [trainer.step(s, b) for s, b in enumerate(trainer.batches(1, 3), 1)]
         assert all(abs(v) < 1e6 for row in steps for v in row.values())
+        assert all(row["lcr_weight"] > 0 for row in steps)
+        assert steps[2]["generator_weight"] > 0
         assert {p.dtype for p in trainer.objective.parameters()} == {torch.float32}
     finally:
         AcceleratorState._reset_state(reset_partial_state=True)

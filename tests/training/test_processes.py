@@ -15,13 +15,7 @@ HERE = Path(__file__).parent
 
 def launch(script: str, *words: object, processes: int = 2, **environment: str) -> str:
     """Run a script of this folder under torchrun; its output."""
-    launcher = [
-        "-m",
-        "torch.distributed.run",
-        "--nproc-per-node",
-        str(processes),
-        "--master-port=0",
-    ]
+    launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
     done = subprocess.run(
         [sys.executable, *(launcher if processes > 1 else []), HERE / script, *map(str, words)],
         capture_output=True,

@@ -79,4 +79,5 @@ def run_recipe(
     if deterministic:
         repeat_bit_for_bit()
     last = train_with_progress("training", recipe, out, common.device, common.dtype, tracker)
-    console.print(f"finished at step {recipe.steps}: {last}", soft_wrap=True)
+    if common.accelerator().is_main_process:
+        console.print(f"finished at step {recipe.steps}: {last}", soft_wrap=True)

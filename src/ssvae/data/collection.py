@@ -17,7 +17,7 @@ from typing import Protocol
 import numpy as np
 import torch
 
-from ssvae.data.batch import Batch
+from ssvae.data.batch import Batch, in_turn
 from ssvae.data.video import IMAGES, VideoError, VideoFile, draw_clip
 from ssvae.data.world import uniform
 
@@ -40,6 +40,10 @@ class Clip:
     def read(self, file: VideoFile, where: float) -> torch.Tensor:
         """The clip at the share ``where`` of the starts that the file has."""
         return draw_clip(file, self.frames, where, self.fps, (self.height, self.width))
+
+
+class ShardError(VideoError):
+    """A shard that cannot be reached, and all that lies in it."""
 
 
 class Shelf(Protocol):
@@ -72,7 +76,7 @@ class Collection:
         self.shelf, self.clip, self.seed, self.max_broken = shelf, clip, seed, max_broken
         self.ends = np.cumsum(shelf.lengths)
         self.reads, self.broken = 0, Counter[str]()
-        self._named: set[tuple[int, int] | None] = set()
+        self._named: set[tuple[int, int | None] | None] = set()
         self._lock = threading.Lock()
 
     def __len__(self) -> int:
@@ -81,10 +85,12 @@ class Collection:
 
     def indices(self, number: int, size: int, process: int, processes: int) -> Sequence[int]:
         """Each process has a stretch of every epoch's order, so that none opens others' shards."""
-        stretch = max(len(self) // processes, 1)
+        if len(self) < processes:
+            return in_turn(number, size, process, processes)
+        stretch = len(self) // processes
         chosen = []
         for n in range(number * size, (number + 1) * size):
-            position = (process * stretch + n % stretch) % len(self)
+            position = process * stretch + n % stretch
             chosen.append(n // stretch * len(self) + position)
         return chosen
 
@@ -109,19 +115,26 @@ class Collection:
 
     def _read(self, index: int) -> tuple[torch.Tensor, str]:
         where, *elsewhere = uniform(self.seed, [index], ATTEMPTS)[0].tolist()
-        for draw in [None, *elsewhere]:
-            # In an item's place any other of the same epoch.
-            start = index - index % len(self)
-            at = index if draw is None else start + int(draw * len(self))
-            shard, item = self.locate(at)
+        shard, item = self.locate(index)
+        for attempt, draw in enumerate([*elsewhere, 0.0]):
+            reached = True
             try:
                 file, caption = self.shelf.item(shard, item)
                 clip = self.clip.read(file, where)
+            except ShardError as error:
+                reached = False
+                self._count(error, (shard, None))
             except Exception as error:  # what is in the files may raise anything
                 self._count(error, (shard, item))
             else:
                 self._count()
                 return clip, caption
+            # In an item's place another of its shard, which is open, or any of the same epoch.
+            length = self.shelf.lengths[shard]
+            if reached and length > 1 and attempt < ATTEMPTS // 2:
+                item = int(draw * length)
+            else:
+                shard, item = self.locate(index - index % len(self) + int(draw * len(self)))
         raise ValueError(
             f"no usable clip in {ATTEMPTS} draws from {self.shelf.name} ({self.reasons()}): clips "
             f"of {self.clip.frames} frames"
@@ -133,8 +146,12 @@ class Collection:
         """Why items were left out, and how often."""
         return ", ".join(f"{reason} {n} times" for reason, n in self.broken.most_common())
 
-    def _count(self, error: Exception | None = None, where: tuple[int, int] | None = None) -> None:
+    def _count(
+        self, error: Exception | None = None, where: tuple[int, int | None] | None = None
+    ) -> None:
         with self._lock:
+            if isinstance(error, ShardError) and where in self._named:
+                return  # one misfortune, however many items lie in the shard
             self.reads += 1
             if error is None:
                 return

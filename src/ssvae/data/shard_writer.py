@@ -1,10 +1,12 @@
 """Write shards in the layout of the published training code; see :mod:`ssvae.data.shards`."""
 
+import hashlib
 import json
 import logging
 import os
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -41,6 +43,7 @@ def write_shards(
     """
     out = Path(out)
     out.mkdir(parents=True, exist_ok=True)
+    _check_settings(out, dict(items=_digest(items, make), per_shard=per_shard))
     written, broken = 0, []
     for start in range(0, len(items), per_shard):
         shard = out / f"{start // per_shard:06d}.tar"
@@ -55,12 +58,28 @@ def write_shards(
     return written, broken
 
 
+def _digest(items: Sequence[Item], make: Make) -> str:
+    """What tells one set of items from another."""
+    named = [str(item) for item in items] + [getattr(make, "settings", "")]
+    return hashlib.sha256("\n".join(named).encode()).hexdigest()
+
+
+def _check_settings(out: Path, settings: dict[str, Any]) -> None:
+    """Shards that are there already must be of the same items."""
+    path = out / "shards.json"
+    if path.exists() and json.loads(path.read_text()) != settings:
+        raise ValueError(
+            f"the shards in {out} are of other items or of another per-shard: choose an empty folder"
+        )
+    write_text(path, json.dumps(settings) + "\n")
+
+
 def _write_shard(
     shard: Path, items: Sequence[Item], first: int, make: Make, on_item: Callable[[int], Any]
 ) -> tuple[int, list[str]]:
     rows, broken = [], []
     partial = shard.with_name(f".{shard.name}.partial")
-    with tempfile.TemporaryDirectory(prefix="ssvae-") as scratch:
+    with tempfile.TemporaryDirectory(prefix="ssvae-") as scratch, _removed_on_error(partial):
         with open(partial, "wb") as file, TarWriter(file, mtime=0) as tar:
             for number, item in enumerate(items, first):
                 try:
@@ -77,6 +96,15 @@ def _write_shard(
         write_text(Path(meta_of(str(shard))), "".join(rows))
         os.replace(partial, shard)
     return len(rows), broken
+
+
+@contextmanager
+def _removed_on_error(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except BaseException:
+        path.unlink(missing_ok=True)
+        raise
 
 
 def copy_file(item: Item, scratch: Path) -> tuple[bytes, str, dict[str, Any]]:
@@ -126,4 +154,6 @@ def render(world: World, fps: float) -> Make:
         size = dict(width=world.width, height=world.height, caption=batch.captions[0])
         return path.read_bytes(), ".mp4", size | dict(fps=fps, duration=world.frames / fps)
 
+    shape = world.frames, world.height, world.width
+    make.settings = f"world {world.seed} {shape} {fps}"  # type: ignore[attr-defined]
     return make

@@ -8,6 +8,7 @@ in it are not used: the files themselves tell.
 
 import json
 import logging
+import math
 import os
 import tarfile
 import tempfile
@@ -25,12 +26,14 @@ from webdataset.gopen import gopen
 from webdataset.shardlists import expand_urls
 from webdataset.tariterators import base_plus_ext
 
+from ssvae.data.collection import ShardError
 from ssvae.data.listing import CAPTION_FIELDS
 from ssvae.data.video import EXTENSIONS, IMAGES, NamedBytes, VideoError, VideoFile
 
 logger = logging.getLogger(__name__)
 
 WAITS = (1.0, 4.0)  # seconds before another try at a shard
+FORGET = 300.0  # seconds until a shard that could not be reached is tried again
 OPEN = 8  # shards that are kept open
 READERS = 8  # shards that are counted at once
 MANY = 100  # shards whose counting takes long enough to be announced
@@ -96,14 +99,15 @@ class Opened:
 class Shards:
     """A shelf of tar files.
 
-    A shard whose file vanishes or does not open is tried again after a while, then named and
-    counted like a broken item.
+    A shard that cannot be reached is an error at first. Where it vanishes later it is tried again
+    twice, then named and counted, once, and left alone for five minutes.
     """
 
     def __init__(self, name: str, urls: Sequence[str], videos_only: bool):
         self.name, self.videos_only = name, videos_only
         self._open: OrderedDict[str, Opened] = OrderedDict()
         self._locks: dict[str, threading.Lock] = {}
+        self._failed: dict[str, tuple[float, ShardError]] = {}
         self._lock = threading.Lock()
         logger.log(
             logging.INFO if len(urls) > MANY else logging.DEBUG,
@@ -122,12 +126,7 @@ class Shards:
 
     def item(self, shard: int, index: int) -> tuple[VideoFile, str]:
         """A sample's file and its caption."""
-        opened = self._opened(self.urls[shard])
-        if len(opened.samples) != self.lengths[shard]:
-            logger.warning(
-                "%s holds %d samples, where %d were counted before",
-                *(opened.url, len(opened.samples), self.lengths[shard]),
-            )
+        opened = self._opened(shard)
         if not opened.samples:
             raise VideoError(opened.url, "empty shard", "write it again")
         return opened.item(index % len(opened.samples))
@@ -135,15 +134,20 @@ class Shards:
     def _count(self, url: str) -> int:
         """Samples of a shard; of a distant one what is said beside it, which is checked later."""
         try:
-            if not _is_local(url) and (told := len(_meta(url))):
-                return told
+            if not _is_local(url):
+                if told := len(_meta(url)):
+                    return told
+                logger.info("no fields beside %s: it is copied to be counted", url)
             with _fetch(url) as file:
                 return len(_samples(file, url, self.videos_only))
+        except ShardError:
+            raise  # which clips there are must not hang on the hour
         except Exception as error:
             logger.warning("left out the shard %s: %s", url, error)
             return 0
 
-    def _opened(self, url: str) -> Opened:
+    def _opened(self, shard: int) -> Opened:
+        url = self.urls[shard]
         with self._lock:
             lock = self._locks.setdefault(url, threading.Lock())
         with lock:  # one thread opens it, the others wait
@@ -151,7 +155,19 @@ class Shards:
                 if url in self._open:
                     self._open.move_to_end(url)
                     return self._open[url]
-            opened = Opened(url, self.videos_only)
+            failed, error = self._failed.get(url, (-math.inf, None))
+            if error is not None and time.monotonic() < failed + FORGET:
+                raise error
+            try:
+                opened = Opened(url, self.videos_only)
+            except ShardError as error:
+                self._failed[url] = time.monotonic(), error
+                raise
+            if len(opened.samples) != self.lengths[shard]:
+                logger.warning(
+                    "%s holds %d samples, where %d were counted",
+                    *(url, len(opened.samples), self.lengths[shard]),
+                )
             with self._lock:
                 self._open[url] = opened
                 while len(self._open) > OPEN:
@@ -173,7 +189,7 @@ def _fetch(url: str) -> IO[bytes]:
             return copy
         except Exception as error:
             if wait is None:
-                raise VideoError(url, "shard not reached", str(error)) from error
+                raise ShardError(url, "shard not reached", str(error)) from error
             logger.warning("the shard %s does not open (%s): once more in %g s", url, error, wait)
             time.sleep(wait)
     raise AssertionError("the last try returns or raises")

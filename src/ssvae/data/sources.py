@@ -4,12 +4,14 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from ssvae.data.batch import Batch, Source
 from ssvae.data.collection import Clip, Collection, Files
 from ssvae.data.listing import find_media, read_list
 from ssvae.data.shards import Shards, expand, is_shards
+from ssvae.data.video import EXTENSIONS
 from ssvae.data.world import World
 
 
@@ -43,6 +45,11 @@ def open_source(
         return World(frames, height, width, seed, device)
     path = Path(name)
     urls = expand(name) if is_shards(name) else sorted(map(str, path.rglob("*.tar")))
+    if urls and path.is_dir() and any(p.suffix.lower() in EXTENSIONS for p in path.rglob("*")):
+        raise ValueError(
+            f"{name} holds both videos and tar files: name the one, or {name}/*.tar, or join them "
+            "with a comma"
+        )
     if urls:
         return Collection(Shards(name, urls, videos_only=frames > 1), clip, seed, max_broken)
     listed = path.suffix.lower() in (".csv", ".jsonl")
@@ -99,8 +106,12 @@ class Mixture:
     def batch(self, indices: Sequence[int]) -> Batch:
         """The clips of these indices."""
         batches = [self.sources[k].batch([own]) for k, own in map(self._own, indices)]
-        device = batches[0].video.device
-        video = torch.cat([batch.video.to(device) for batch in batches])
+        if all(
+            batch.video.device.type == "cpu" for batch in batches
+        ):  # NumPy: see Source.read_ahead
+            video = torch.from_numpy(np.concatenate([batch.video.numpy() for batch in batches]))
+        else:
+            video = torch.cat([batch.video.to(batches[0].video.device) for batch in batches])
         return Batch(video, [caption for batch in batches for caption in batch.captions])
 
     def _own(self, index: int) -> tuple[int, int]:

@@ -55,7 +55,8 @@ class LeCam:
         """A scalar, after the means took these scores up."""
         now = torch.stack([_mean([full(s.detach()).mean() for s in side]) for side in (real, fake)])
         now = now if reduce is None else reduce(now)
-        self.means = self.means.lerp(now.to(self.means), 1 - self.decay)
+        moved = self.means.lerp(now.to(self.means), 1 - self.decay)
+        self.means = torch.where(now.isfinite(), moved, self.means)  # else they would stay so
         of_real, of_fake = self.means
         return _mean(
             [

@@ -1,11 +1,14 @@
 """The discriminators in training: they learn from the reconstructions that the model's step made."""
 
+import logging
+from contextlib import nullcontext
 from pathlib import Path
 
 import torch
 from accelerate import Accelerator
 from safetensors.torch import load_file, save_file
 from torch import nn
+from torch.nn.parallel import DistributedDataParallel
 
 from ssvae.losses import LeCam, hinge_loss, r1_penalty
 from ssvae.models.discriminator import Discriminator
@@ -13,6 +16,8 @@ from ssvae.regularizers.balance import Reduce
 from ssvae.training.sharding import replicate
 from ssvae.training.step import apply, everywhere
 from ssvae.training.vae_recipe import GANConfig
+
+logger = logging.getLogger(__name__)
 
 
 class _Judged(nn.Module):
@@ -40,16 +45,23 @@ class Adversary:
         self.discriminator = Discriminator(*sizes).to(accelerator.device)
         self.lecam = LeCam(device=accelerator.device)
         optimizer = torch.optim.Adam(self.discriminator.parameters(), config.learning_rate)
+        self._finite = True
         judged = _Judged(self.discriminator, config)
         self._wrapped, self.optimizer = replicate(accelerator, judged, optimizer)
 
-    def learn(
-        self, clips: torch.Tensor, made: torch.Tensor, share: float
-    ) -> dict[str, torch.Tensor]:
-        """Gradients of a batch of clips and their detached reconstructions, times ``share``.
+    def learn(self, clips: torch.Tensor, made: torch.Tensor, last: bool) -> dict[str, torch.Tensor]:
+        """Add the gradients of a batch of clips and their detached reconstructions.
 
-        Where the loss is not finite on any process none has gradients; see :meth:`update`.
+        ``last`` says that no other batch of this step follows, so that processes join theirs.
         """
+        alone = isinstance(self._wrapped, DistributedDataParallel) and not last
+        with (
+            self._wrapped.no_sync() if alone else nullcontext(),
+            self.accelerator.autocast(),
+        ):
+            return self._learn(clips, made)
+
+    def _learn(self, clips: torch.Tensor, made: torch.Tensor) -> dict[str, torch.Tensor]:
         real, fake, r1 = self._wrapped(clips, made)
         loss = hinge_loss(real, fake)
         terms = dict(discriminator=loss)
@@ -60,13 +72,17 @@ class Adversary:
         if self.config.lecam_weight:
             terms["lecam"] = self.lecam(real, fake, self.reduce)
             loss = loss + self.config.lecam_weight * terms["lecam"]
-        if everywhere(self.accelerator, torch.isfinite(loss)):
-            self.accelerator.backward(loss * share)
+        self._finite = self._finite and everywhere(self.accelerator, torch.isfinite(loss))
+        if self._finite:
+            self.accelerator.backward(loss)
         return terms
 
-    def update(self, max_grad_norm: float, wanted: bool) -> torch.Tensor:
-        """The step, where ``wanted``, and its gradient's norm; gradients are gone after it."""
-        return apply(self.accelerator, self._wrapped, self.optimizer, max_grad_norm, wanted)
+    def update(self, max_grad_norm: float, wanted: bool, share: float) -> None:
+        """The step, where it is ``wanted`` and every loss since the last was finite everywhere."""
+        wanted, self._finite = wanted and self._finite, True
+        norm = apply(self.accelerator, self._wrapped, self.optimizer, max_grad_norm, wanted, share)
+        if not torch.isfinite(norm):
+            logger.warning("the discriminators skip a step: their loss is not finite")
 
     def save(self, folder: Path) -> None:
         """Write all that a resumed run needs."""

@@ -22,13 +22,18 @@ def checkpoints(run: Path) -> list[tuple[int, Path]]:
     return sorted((int(f.name.removeprefix(_PREFIX)), f) for f in folders if f.is_dir())
 
 
+def folder_of(run: Path, step: int) -> Path:
+    """Where the checkpoint of a step lies."""
+    return run / "checkpoints" / f"{_PREFIX}{step:08d}"
+
+
 def save(run: Path, step: int, write: Callable[[Path], None]) -> Path:
     """Let ``write`` fill a folder, then give it its name in one move; remove old checkpoints."""
     parent = run / "checkpoints"
     parent.mkdir(parents=True, exist_ok=True)
     for leftover in parent.glob(f"{_PARTIAL}*"):  # of a run that was killed while it saved
         shutil.rmtree(leftover, ignore_errors=True)
-    partial, final = parent / f"{_PARTIAL}{step}", parent / f"{_PREFIX}{step:08d}"
+    partial, final = parent / f"{_PARTIAL}{step}", folder_of(run, step)
     partial.mkdir()
     try:
         write(partial)

@@ -16,11 +16,13 @@ class InterruptedRun(Exception):  # noqa: N818 - no error
     """A run that a signal stopped after it had saved."""
 
     def __init__(self, number: int, step: int):
+        super().__init__(number, step)
         self.number, self.step = number, step
-        name = signal.Signals(number).name
-        super().__init__(
-            f"stopped by {name} after step {step}; the same command goes on from there"
-        )
+
+    def __str__(self) -> str:
+        """What happened, and what to do."""
+        name = signal.Signals(self.number).name
+        return f"stopped by {name} after step {self.step}; the same command goes on from there"
 
 
 class Interruption:
@@ -35,22 +37,26 @@ class Interruption:
             own = torch.tensor([self.number], device=accelerator.device)
             found = accelerator.gather(own)
             assert isinstance(found, torch.Tensor)
-            self.number = int(found.max())
+            return int(found.max())
         return self.number
 
 
 @contextmanager
 def interruptible() -> Iterator[Interruption]:
-    """Note the first SIGTERM or Ctrl-C instead of dying of it; a second one acts as ever."""
+    """Note SIGTERM and Ctrl-C instead of dying of them; a second Ctrl-C acts as ever.
+
+    A second SIGTERM does not: who stops a tree of processes sends it to launcher and workers, and
+    the launcher sends it on.
+    """
     interruption = Interruption()
     if threading.current_thread() is not threading.main_thread():
         yield interruption  # signals reach the main thread alone
         return
 
     def note(number: int, frame: FrameType | None) -> None:
+        if interruption.number and number == signal.SIGINT:
+            raise KeyboardInterrupt
         interruption.number = number
-        for each, handler in before.items():
-            signal.signal(each, handler)
 
     before = {number: signal.signal(number, note) for number in SIGNALS}
     try:

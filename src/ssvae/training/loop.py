@@ -5,6 +5,7 @@ import json
 import logging
 import math
 import os
+import re
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from functools import partial
@@ -13,6 +14,7 @@ from typing import Any, ClassVar, Protocol
 
 import torch
 from accelerate import Accelerator, InitProcessGroupKwargs
+from accelerate.utils import broadcast_object_list
 
 from ssvae.data.files import write_text
 from ssvae.training import checkpoint
@@ -22,7 +24,8 @@ from ssvae.training.tracking import Tracking, check_tracker
 logger = logging.getLogger(__name__)
 
 PATIENCE = 10  # steps in a row whose loss may be not finite
-FREE = ("steps", "workers")  # settings that may change when a run goes on
+# Settings that may change when a run goes on: they do not change what is learned.
+FREE = re.compile(r"steps|workers|max_broken|checkpoint_every|validation\..*")
 
 OnStep = Callable[[int, dict[str, float]], Any]
 
@@ -118,15 +121,14 @@ def train(
 
     Raises:
         ValueError: for settings that do not fit, or that differ from the run in ``out`` (but for
-            more ``steps``), and where the loss is not finite for ten steps in a row.
+            more ``steps``, and what does not change what is learned), and where the loss is not finite for ten steps in a row.
         InterruptedRun: after SIGTERM or Ctrl-C, when the run has saved.
     """
     if problems := recipe.problems():
         raise ValueError("the recipe does not fit: " + "; ".join(problems))
     check_tracker(tracker)
     out, accelerator = Path(out), accelerator or make_accelerator()
-    found = checkpoint.checkpoints(out)
-    done, last = found[-1] if found else (0, None)
+    done, last = _last_checkpoint(out, accelerator)
     _check_config(out, recipe, done)
     if done == recipe.steps and last is not None:
         logger.info("the run in %s is finished at step %d; more --steps go on", out, done)
@@ -171,7 +173,8 @@ def train(
                 good = last or "none: the run never reached one"
                 raise ValueError(
                     f"the loss was not finite for {PATIENCE} steps in a row, up to step {step}; "
-                    f"last good checkpoint: {good}. Try a lower learning rate, or float32"
+                    f"last good checkpoint: {good}. Try float32, or begin another run there (--init) "
+                    "with a lower learning rate"
                 )
             if on_step is not None and main:
                 on_step(step, metrics)
@@ -189,7 +192,7 @@ def train(
                     checkpoint.save(out, step, partial(trainer.save, state=state))
                 del state
                 accelerator.wait_for_everyone()
-                done, last = checkpoint.checkpoints(out)[-1]
+                done, last = step, checkpoint.folder_of(out, step)
             if stop:
                 tracking.close()
                 raise InterruptedRun(stop, done)
@@ -199,6 +202,12 @@ def train(
             f"the run ended on steps that were not finite; last good checkpoint: {last}"
         )
     return last
+
+
+def _last_checkpoint(out: Path, accelerator: Accelerator) -> tuple[int, Path | None]:
+    """As the main process sees it, for others may see a shared folder as it was."""
+    found = [(0, None), *checkpoint.checkpoints(out)][-1]
+    return broadcast_object_list([found])[0] if accelerator.num_processes > 1 else found
 
 
 def _row(step: int, values: dict[str, float]) -> str:
@@ -217,7 +226,9 @@ def _check_config(out: Path, recipe: Recipe, done: int) -> None:
     now = _flat(json.loads(json.dumps(dataclasses.asdict(recipe))))
     # A run of an older version knows nothing of newer settings, and had them as they are by default.
     before = {k: v for k, v in _usual(recipe).items() if k in now} | before
-    changed = [k for k in sorted(before | now) if before.get(k) != now.get(k) and k not in FREE]
+    changed = [
+        k for k in sorted(before | now) if before.get(k) != now.get(k) and not FREE.fullmatch(k)
+    ]
     if changed:
         listed = ", ".join(f"{k} was {before.get(k)} and is {now.get(k)}" for k in changed)
         raise ValueError(

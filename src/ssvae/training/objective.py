@@ -28,9 +28,12 @@ class Objective(nn.Module):
         self.masking = LatentMasking(
             backbone.layout.channels, lmr.ratios, lmr.probabilities, lmr.block
         )
-        self.log_variance = nn.Parameter(torch.zeros(())) if recipe.learned_variance else None
+        # One axis, for FSDP divides no scalars.
+        self.log_variance = nn.Parameter(torch.zeros(1)) if recipe.learned_variance else None
         self.lpips = load_lpips(p.vgg, p.linear) if p.weight else None
         self.lcr, self.gan, self.recipe = recipe.lcr, recipe.gan, recipe
+        self.weights: Terms = {}
+        """Weights of LCR and of the generator's loss, once the backward pass has met them."""
 
     def forward(
         self,
@@ -43,13 +46,14 @@ class Objective(nn.Module):
         """Clips (B, 3, T, H, W) to the loss to differentiate, its terms, and the reconstruction.
 
         LCR and the generator's part of the GAN are not in that loss but enter through
-        :func:`balance`, which adds their weights to the terms in the backward pass. The order
+        :func:`balance`, which puts their weights into ``weights`` in the backward pass. The order
         is that of the gradient: the GAN is weighed against the reconstruction at the decoder's
         last layer, then LCR against both at the encoder's. Local correlation is a term with LCR
         on or off. ``share`` (process, processes) and ``reduce`` (the mean over processes) make
         the batches of all processes one.
         """
         terms: Terms = {}
+        self.weights = {}
         posterior = self.backbone.encode(clips, train=not self.recipe.freeze_encoder)
         moments = self._regularised(posterior, terms, reduce)
         z = self._sample(self.backbone.posterior(moments), generator, share)
@@ -61,12 +65,17 @@ class Objective(nn.Module):
         if self.lpips is not None:
             terms["lpips"] = of_frames(self.lpips, made, clips).mean()
             error = error + self.recipe.perceptual.weight * terms["lpips"]
-        loss = under_variance(error, self.log_variance)
-        if self.log_variance is not None:
-            terms["nll"], terms["log_variance"] = loss, self.log_variance
+        scale = None if self.log_variance is None else self.log_variance.squeeze()
+        loss = under_variance(error, scale)
+        if scale is not None:
+            terms["nll"], terms["log_variance"] = loss, scale
         if isinstance(posterior, DiagonalGaussian):
             terms["kl"] = kl_loss(posterior, clips)
             loss = loss + self.recipe.kl_weight * terms["kl"]
+        if reduce is not None and clips.shape[2] == 1:
+            # Some models pass images by layers of time, whose gradients all processes wait for.
+            trained = [p for p in self.parameters() if p.requires_grad]
+            loss = loss + 0 * torch.stack([p[(0,) * p.ndim] for p in trained]).sum()
         return loss, terms, result
 
     def _regularised(
@@ -90,7 +99,7 @@ class Objective(nn.Module):
             lambda m: terms.setdefault("lcr", penalty(m)),
             self.backbone.encoders_last_layer,
             self.lcr.weight,
-            on_weight=lambda weight: terms.update(lcr_weight=weight),
+            on_weight=lambda weight: self.weights.update(lcr_weight=weight),
             reduce=reduce,
         )
 
@@ -119,7 +128,7 @@ class Objective(nn.Module):
             lambda x: terms.setdefault("generator", generator_loss(discriminator(x))),
             self.backbone.decoders_last_layer,
             self.gan.weight,
-            on_weight=lambda weight: terms.update(generator_weight=weight),
+            on_weight=lambda weight: self.weights.update(generator_weight=weight),
             max_ratio=self.gan.max_weight / made[0].numel(),  # our loss is a mean over the clip
             reduce=reduce,
         )

@@ -39,13 +39,18 @@ def apply(
     optimizer: torch.optim.Optimizer,
     max_grad_norm: float,
     wanted: bool,
+    share: float = 1.0,
 ) -> torch.Tensor:
     """The update for the gradients that there are, and their norm; NaN where it is not wanted.
 
-    Gradients are the same on all processes, so all agree on whether they are finite.
+    They are taken times ``share``, for those of several batches add up. Gradients are the same on all processes, so all agree on whether they are finite.
     """
     grad_norm = torch.tensor(math.nan, device=accelerator.device)
     if wanted:
+        if share != 1:
+            for parameter in model.parameters():
+                if parameter.grad is not None:
+                    parameter.grad.mul_(share)
         norm = accelerator.clip_grad_norm_(model.parameters(), max_grad_norm)
         assert norm is not None
         grad_norm = norm

@@ -1,5 +1,6 @@
 """Metrics and sample films to a tracker: TensorBoard, Weights & Biases, trackio."""
 
+import hashlib
 import logging
 from collections.abc import Mapping
 from importlib import import_module
@@ -51,7 +52,8 @@ class Tracking:
             # What an earlier call wrote after its last checkpoint is written again.
             tracker = kind(name, logging_dir=out, purge_step=first_step)
         else:
-            resume = dict(resume="allow", id=out.resolve().name) if name == "wandb" else {}
+            place = hashlib.sha256(str(out.resolve()).encode()).hexdigest()[:12]
+            resume = dict(resume="allow", id=place) if name == "wandb" else {}
             tracker = kind("ssvae", name=out.resolve().name, **resume)
         tracker.start()
         if name != "tensorboard":

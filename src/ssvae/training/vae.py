@@ -13,7 +13,8 @@ from diffusers.training_utils import EMAModel
 from diffusers.utils import SAFETENSORS_WEIGHTS_NAME
 from safetensors.torch import load_file, save_file
 
-from ssvae.data.batch import Batch
+from ssvae.data.batch import Batch, Source
+from ssvae.data.collection import Collection
 from ssvae.data.loader import Loader, batches
 from ssvae.data.seeds import generator_of
 from ssvae.data.sources import open_source
@@ -42,6 +43,7 @@ class VAETrainer:
         self.recipe, self.accelerator = recipe, accelerator
         self.share = accelerator.process_index, accelerator.num_processes
         self._reduce = self._mean if accelerator.num_processes > 1 else None
+        self._sources: dict[tuple[str, int, int], Source] = {}
         torch.manual_seed(recipe.seed)
         self.backbone = recipe.build()
         self.backbone.vae.train()
@@ -73,8 +75,15 @@ class VAETrainer:
             *self.share,
         )
         numbers = range((first_step - 1) * recipe.accumulate, last_step * recipe.accumulate)
-        stream = batches(loader, numbers, recipe.workers)
-        return iter(lambda: tuple(islice(stream, recipe.accumulate)), ())
+        return self._parts(batches(loader, numbers, recipe.workers))
+
+    def _parts(self, stream: Iterator[Batch]) -> Iterator[tuple[Batch, ...]]:
+        """The batches of a step together; at the end, why clips were left out."""
+        while parts := tuple(islice(stream, self.recipe.accumulate)):
+            yield parts
+        for (name, _, _), source in self._sources.items():
+            if isinstance(source, Collection) and source.broken:
+                logger.info("of %s were left out: %s", name, source.reasons())
 
     def step(self, step: int, batch: tuple[Batch, ...]) -> dict[str, float]:
         """One update of the model, and one of its adversary from the same reconstructions.
@@ -100,17 +109,19 @@ class VAETrainer:
                 )
                 finite = finite and everywhere(accelerator, torch.isfinite(loss))
                 if finite:
-                    accelerator.backward(loss / len(batch))
-            for name in ("lcr", "generator"):  # they enter the gradient, so the loss too
-                if f"{name}_weight" in terms:
-                    loss = loss + terms[f"{name}_weight"] * terms[name]
+                    accelerator.backward(loss)
+            weights = self.objective.weights
+            for name, weight in weights.items():  # they enter the gradient, so the loss too
+                loss = loss + weight * terms[name.removesuffix("_weight")]
             if adversary is not None and finite:
-                with nullcontext() if last else accelerator.no_sync(adversary._wrapped):
-                    terms |= adversary.learn(clips, made, 1 / len(batch))
-            rows.append(averaged(accelerator, dict(loss=loss, **terms)))
-        norm = apply(accelerator, self._wrapped, self.optimizer, recipe.max_grad_norm, finite)
+                terms |= adversary.learn(clips, made, last)
+            rows.append(averaged(accelerator, dict(loss=loss, **terms, **weights)))
+        share = 1 / len(batch)
+        norm = apply(
+            accelerator, self._wrapped, self.optimizer, recipe.max_grad_norm, finite, share
+        )
         if adversary is not None:
-            adversary.update(recipe.max_grad_norm, bool(torch.isfinite(norm)))
+            adversary.update(recipe.max_grad_norm, bool(torch.isfinite(norm)), share)
         if self.ema is not None and torch.isfinite(norm):
             self.ema.step(self._averaged_weights())
         names = dict.fromkeys(name for row in rows for name in row)
@@ -184,10 +195,15 @@ class VAETrainer:
         if self.adversary is not None:
             self.adversary.load(folder)
 
-    def _source(self, name: str, frames: int, seed: int) -> Any:
-        clip, device = self.recipe.clip, self.accelerator.device
-        size = frames, clip.height, clip.width
-        return open_source(name, *size, clip.fps, seed, device, self.recipe.max_broken)
+    def _source(self, name: str, frames: int, seed: int) -> Source:
+        """A source, which is opened once."""
+        key = name, frames, seed
+        if key not in self._sources:
+            clip, device = self.recipe.clip, self.accelerator.device
+            size = frames, clip.height, clip.width
+            opened = open_source(name, *size, clip.fps, seed, device, self.recipe.max_broken)
+            self._sources[key] = opened
+        return self._sources[key]
 
     def _mean(self, x: torch.Tensor) -> torch.Tensor:
         mean = self.accelerator.reduce(x, "mean")

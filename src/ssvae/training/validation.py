@@ -33,7 +33,7 @@ def validate(
     """
     process, processes = accelerator.process_index, accelerator.num_processes
     each = math.ceil(clips / processes)
-    means, scores = [], []
+    means, scores, films = [], [], []
     training = backbone.vae.training
     backbone.vae.eval()
     try:
@@ -46,10 +46,13 @@ def validate(
                 made = backbone.decode(mean).to(batch.dtype)
             means.append(mean.float())
             scores.append(torch.stack([psnr(made, batch), ssim(made, batch)], 1).to(made.device))
-            if start == 0 and shown and accelerator.is_main_process:
-                _write(show, batch[:shown], made[:shown], fps)
+            if start < shown:
+                films.append(torch.stack([batch, made], 1).cpu())
     finally:
         backbone.vae.train(training)
+    if films and accelerator.is_main_process:
+        pairs = torch.cat(films)[:shown]
+        _write(show, pairs[:, 0], pairs[:, 1], fps)
     latents = accelerator.gather(torch.cat(means))
     quality = accelerator.gather(torch.cat(scores))
     assert isinstance(latents, torch.Tensor)
