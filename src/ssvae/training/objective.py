@@ -68,7 +68,7 @@ class Objective(nn.Module):
         scale = None if self.log_variance is None else self.log_variance.squeeze()
         loss = under_variance(error, scale)
         if scale is not None:
-            terms["nll"], terms["log_variance"] = loss, scale
+            terms["nll"], terms["log_variance"] = loss, scale.detach().clone()
         if isinstance(posterior, DiagonalGaussian):
             terms["kl"] = kl_loss(posterior, clips)
             loss = loss + self.recipe.kl_weight * terms["kl"]
