@@ -1,5 +1,6 @@
 """The settings of a training run of an autoencoder."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -121,7 +122,7 @@ class ValidationConfig:
 
 
 @dataclass(frozen=True)
-class TrainingRecipe:
+class TrainingRecipe(ABC):
     """All that training an autoencoder has in common, whichever it is."""
 
     steps: int
@@ -237,13 +238,13 @@ class TrainingRecipe:
             value = getattr(value, part)
         return value
 
+    @abstractmethod
     def on_meta(self) -> Backbone:
         """The model without its weights."""
-        raise NotImplementedError
 
+    @abstractmethod
     def build(self) -> Backbone:
         """The model, with the weights that training starts from."""
-        raise NotImplementedError
 
     def parameters(self) -> int:
         """Number of parameters of the model."""
