@@ -2,10 +2,11 @@
 
 from ssvae.data.batch import Batch, Source
 from ssvae.data.collection import Clip, Collection
+from ssvae.data.fixed import FixedClips
 from ssvae.data.listing import find_videos
 from ssvae.data.loader import Loader, batches
 from ssvae.data.shards import Shards
-from ssvae.data.sources import open_source
+from ssvae.data.sources import open_fixed, open_source
 from ssvae.data.video import (
     VideoError,
     VideoWriter,
@@ -22,6 +23,7 @@ __all__ = [
     "Batch",
     "Clip",
     "Collection",
+    "FixedClips",
     "Loader",
     "Shards",
     "Source",
@@ -30,6 +32,7 @@ __all__ = [
     "World",
     "batches",
     "find_videos",
+    "open_fixed",
     "open_source",
     "probe",
     "read_clip",

@@ -1,7 +1,7 @@
 """What every source of data gives: clips with captions."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import torch
@@ -13,6 +13,8 @@ class Batch:
 
     video: torch.Tensor
     captions: list[str]
+    names: list[str] = field(default_factory=list)
+    """Where each clip comes from, for messages; empty where the source does not tell."""
 
 
 class Source(Protocol):

@@ -4,8 +4,11 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
+from typing import TypeVar
 
 from ssvae.data.batch import Batch, Source, check_finite
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -57,10 +60,11 @@ def batches(loader: Loader, numbers: Iterable[int], workers: int = 2) -> Iterato
     if not loader.read_ahead or workers < 1:
         yield from map(loader.read, numbers)
         return
-    yield from _ahead(loader.read, numbers, workers)
+    yield from ahead(loader.read, numbers, workers)
 
 
-def _ahead(read: Callable[[int], Batch], numbers: Iterable[int], workers: int) -> Iterator[Batch]:
+def ahead(read: Callable[[T], Batch], numbers: Iterable[T], workers: int) -> Iterator[Batch]:
+    """What ``read`` gives for each of these, in order, fetched by threads ahead of its use."""
     pool = ThreadPoolExecutor(workers, thread_name_prefix="loader")
     left = iter(numbers)
     # One more than are being read waits, so that one slow clip starves nobody.

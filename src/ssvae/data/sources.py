@@ -9,6 +9,7 @@ import torch
 
 from ssvae.data.batch import Batch, Source
 from ssvae.data.collection import Clip, Collection, Files
+from ssvae.data.fixed import FixedClips, joined, of_shelf, of_world
 from ssvae.data.listing import find_media, read_list
 from ssvae.data.shards import Shards, expand, is_shards
 from ssvae.data.video import EXTENSIONS
@@ -40,9 +41,49 @@ def open_source(
         size = frames, height, width
         members = [open_source(part, *size, fps, seed, device, max_broken) for part, _ in parts]
         return Mixture(members, [weight for _, weight in parts])
-    (name, _), clip = parts[0], Clip(frames, height, width, fps)
+    name = parts[0][0]
     if name == "world":
         return World(frames, height, width, seed, device)
+    return Collection(_shelf(name, frames), Clip(frames, height, width, fps), seed, max_broken)
+
+
+def open_fixed(
+    name: str,
+    clips: int,
+    frames: int,
+    height: int,
+    width: int,
+    fps: float | None = None,
+    seed: int = 0,
+    device: torch.device | str = "cpu",
+) -> FixedClips:
+    """Clips to measure on, of the source called ``name`` as for :func:`open_source`.
+
+    Of files they are the same whatever the order in which a list names them, and ``seed`` counts
+    for the world alone. Sources in a mixture give clips in the proportion of their weights.
+    """
+    if clips < 1:
+        raise ValueError(f"clips must be at least 1, got {clips}")
+    size = frames, height, width
+    parts = _parts(name)
+    if len(parts) > 1:
+        ends = np.cumsum([0] + [weight for _, weight in parts]) * clips // sum(w for _, w in parts)
+        shares = np.diff(ends).tolist()
+        return joined(
+            [
+                open_fixed(part, share, *size, fps, seed, device)
+                for (part, _), share in zip(parts, shares, strict=True)
+                if share
+            ]
+        )
+    name = parts[0][0]
+    if name == "world":
+        return of_world(World(*size, seed, device), clips)
+    return of_shelf(_shelf(name, frames), Clip(*size, fps), clips)
+
+
+def _shelf(name: str, frames: int) -> Files | Shards:
+    """The files of a source, wherever they lie."""
     path = Path(name)
     urls = expand(name) if is_shards(name) else sorted(map(str, path.rglob("*.tar")))
     if urls and path.is_dir() and any(p.suffix.lower() in EXTENSIONS for p in path.rglob("*")):
@@ -51,7 +92,7 @@ def open_source(
             "with a comma"
         )
     if urls:
-        return Collection(Shards(name, urls, videos_only=frames > 1), clip, seed, max_broken)
+        return Shards(name, urls, videos_only=frames > 1)
     listed = path.suffix.lower() in (".csv", ".jsonl")
     items = read_list(path) if listed else find_media(path)
     fitting = [item for item in items if frames == 1 or not item.is_image]
@@ -60,7 +101,7 @@ def open_source(
             f"{name} holds images alone, but clips of {frames} frames were asked for: give videos, "
             "or ask for 1 frame"
         )
-    return Collection(Files(name, fitting), clip, seed, max_broken)
+    return Files(name, fitting)
 
 
 def _parts(name: str) -> list[tuple[str, int]]:

@@ -40,9 +40,8 @@ class VideoError(ValueError):
     """A video file that cannot be used; ``reason`` says why in a word or two."""
 
     def __init__(self, file: VideoFile, reason: str, remedy: str):
-        super().__init__(
-            f"{file.name if isinstance(file, NamedBytes) else file}: {reason}: {remedy}"
-        )
+        self.name = file.name if isinstance(file, NamedBytes) else str(file)
+        super().__init__(f"{self.name}: {reason}: {remedy}")
         self.reason = reason
 
 

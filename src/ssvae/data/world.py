@@ -153,7 +153,8 @@ class World:
         on_device = Attributes(*(getattr(attributes, f).to(self.device) for f in vars(attributes)))
         background = self._background(on_device, subject[:, :6], waves)
         video = self._subject(on_device, subject[:, 6:], background)
-        return Batch(video * 2 - 1, attributes.captions())
+        names = [f"clip {i} of world {self.seed}" for i in indices]
+        return Batch(video * 2 - 1, attributes.captions(), names)
 
     def _axes(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Times in [-1/2, 1/2] and pixel centres y and x, the frame's centre at 0."""
