@@ -16,6 +16,7 @@ from ssvae.data.video import probe
 from ssvae.diffusion.mapped import load_map
 from ssvae.models import AutoencoderKLSSVAE
 
+OFFICIAL = Path(__file__).parent / "parity" / "official_small.ckpt"
 SSVAE = str(Path(sys.executable).with_name("ssvae"))
 TINY = [
     "--batch-size",
@@ -77,18 +78,54 @@ def test_train_reconstruct_analyze(run, tmp_path):
 
     last = run / "checkpoints" / "step-00000003"
     output = ssvae(
-        *("analyze", run, last, "--videos", tmp_path, "--clips", 3, "--size", 16, 16),
-        *("--json", tmp_path / "a.json", "--figure", tmp_path / "a.svg"),
+        *("analyze", run, f"again={last}", "--videos", source, "--clips", 3, "--size", 16, 16),
+        *("--frames", 9, "--json", tmp_path / "a.json", "--figure", tmp_path / "a.svg"),
+        *("--out", tmp_path / "a.html"),
     )
     assert "effective rank" in output
     assert "3 clips of 9 frames of 16x16" in output
     figures = json.loads((tmp_path / "a.json").read_text())
-    assert list(figures) == ["run", "step-00000003"]
-    assert figures["run"] == figures["step-00000003"]
+    assert list(figures) == ["run", "again"]
+    for each in figures.values():
+        assert each.pop("cost")["encode_seconds"] > 0
+    assert figures["run"] == figures["again"]
     assert (tmp_path / "a.svg").read_text().startswith("<?xml")
+    assert (tmp_path / "a.html").read_text().count("data:video/mp4") == 3 * (1 + 2 * 2)
+    assert (tmp_path / "a-figures" / "frequency.svg").exists()
 
 
-OFFICIAL = Path(__file__).parent / "parity" / "official_small.ckpt"
+def test_analyze_by_two_processes(run, tmp_path):
+    for i in range(3):
+        write(tmp_path / f"{i}.mp4", 10 + i, 32, 32)
+    (tmp_path / "3.mp4").write_bytes(b"junk")
+    words = ["analyze", run, "--videos", tmp_path, "--clips", 8, "--size", 16, 16, "--frames", 9]
+    output = ssvae(*words, "--json", tmp_path / "one.json")
+    assert "3.mp4 (unreadable)" in output
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    words += ["--batch-size", 3, "--json", tmp_path / "two.json", "--device", "cpu"]
+    done = subprocess.run(
+        [*launch, "-m", "ssvae", *map(str, words)], capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    one, two = (json.loads((tmp_path / f"{n}.json").read_text())["run"] for n in ("one", "two"))
+    assert one["protocol"]["clips"] == two["protocol"]["clips"] == 6
+    for key in ("low_share", "effective_rank", "local_correlation", "robustness", "curve"):
+        assert two[key] == pytest.approx(one[key], rel=1e-4, abs=1e-9), key
+    measured = one["reconstruction"]["frame_ssim"]
+    assert two["reconstruction"]["frame_ssim"] == pytest.approx(measured, rel=1e-4)
+
+
+def test_a_model_that_breaks_leaves_the_others(run, tmp_path):
+    broken = AutoencoderKLSSVAE.from_pretrained(run / "checkpoints" / "step-00000003" / "vae")
+    broken.encoder.conv_in.weight.data.fill_(float("nan"))
+    broken.save_pretrained(tmp_path / "broken")
+    words = ("analyze", tmp_path / "broken", OFFICIAL, "--videos", "world", "--clips", 2)
+    words += ("--size", 32, 32, "--frames", 5, "--out", tmp_path / "a.html")
+    output = ssvae(*words, status=2)
+    assert "1 of 2 models could not be analysed: broken: the latents of all 2 clips" in output
+    page = (tmp_path / "a.html").read_text()
+    assert "Not analysed" in page
+    assert "official_small.ckpt" in page
 
 
 def test_convert_encode_decode(tmp_path):
@@ -248,6 +285,9 @@ MISTAKES = [
     (["convert", ".", "out.ckpt", "--to-official"], "no model in ."),
     (["stats", "nowhere", "--videos", "world"], "no model at nowhere"),
     (["analyze", "nowhere", "--videos", "world"], "no model at nowhere"),
+    (["analyze", "a=x", "b=x", "--videos", "world", "--out", "a.txt"], "ends in .html"),
+    (["analyze", "a=x", "a=y", "--videos", "world"], "a name of its own"),
+    (["analyze", "x", "--videos", "world", "--json", "no/a.json"], "there is no folder no"),
     (["train", "tiny", "--out", "r", "--clip.frames", "8"], "4n + 1 frames"),
     (["train", "tiny", "--out", "r", "--no-such-option", "8"], "no-such-option"),
     (["train", "tiny", "--out", "r", "--data", "nowhere"], "no file or folder nowhere"),

@@ -48,11 +48,17 @@ def configure_logging(debug: bool) -> None:
 
 
 @contextmanager
-def progress(title: str, total: int, start: int = 0) -> Iterator[Callable[[int, str], None]]:
+def progress(
+    title: str, total: int, start: int = 0, shown: bool = True
+) -> Iterator[Callable[[int, str], None]]:
     """A progress bar, or a line every few seconds where the output is not a terminal.
 
-    Yields ``advance_to(done, note)``.
+    Yields ``advance_to(done, note)``, which does nothing where it is not ``shown``: on all
+    processes but the main one.
     """
+    if not shown:
+        yield lambda done, note="": None
+        return
     began = last = time.monotonic()
     if not console.is_terminal:
 
@@ -119,7 +125,7 @@ def print_rows(names: list[str], rows: list[Row]) -> None:
     table = Table(box=box.SIMPLE_HEAD)
     table.add_column("")
     for name in names:
-        table.add_column(name, justify="right")
+        table.add_column(name, justify="right", overflow="fold")
     table.add_column("", style="dim")
     for row in rows:
         table.add_row(row.name, *row.values, row.note)

@@ -18,13 +18,13 @@ from ssvae.bench.scales import Scale, mini
 from ssvae.bench.stages import Evaluation, Judge
 from ssvae.console import console, print_rows, progress, train_with_progress
 from ssvae.data import Batch, World, probe, read_clip
-from ssvae.evaluation import ReconstructionScores, reconstruct, score_reconstruction, ssim
+from ssvae.evaluation import ReconstructionScores, reconstruct, score_reconstruction
 from ssvae.models import AutoencoderKLSSVAE
 from ssvae.recipes import tiny, tiny_baseline
 from ssvae.report import html
 from ssvae.report.figures import Band, Spectra, diffusability_figure, to_svg, training_figure
 from ssvae.report.tables import Row, analysis_rows, number, percent
-from ssvae.spectra import Analysis, analyze, psnr
+from ssvae.spectra import Analysis, analyze, psnr, ssim
 from ssvae.training import VAERecipe, load_vae, make_accelerator
 from ssvae.training.checkpoint import resolve_vae
 

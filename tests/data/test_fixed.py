@@ -70,5 +70,5 @@ def test_shards_worlds_and_mixtures(tmp_path):
     true = World(5, 16, 16, 4).batch(range(3)).video
     assert torch.equal(torch.stack(list(world.values())), true)
     mixed = read(open_fixed(f"{tmp_path / 'films'}:2,world:1", 9, 5, 16, 16))
-    assert sum("world" in name for name in mixed) == 3
+    assert sum("of world 0" in name for name in mixed) == 3
     assert len(mixed) == 9

@@ -1,8 +1,8 @@
 import pytest
 import torch
 
-from ssvae.evaluation import reconstruct, score_reconstruction, ssim
-from ssvae.spectra import psnr
+from ssvae.evaluation import reconstruct, score_reconstruction
+from ssvae.spectra import psnr, ssim
 
 
 @pytest.mark.parametrize("size", [(1, 16, 16), (6, 17, 30), (9, 16, 16), (2, 5, 3)])

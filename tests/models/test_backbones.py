@@ -16,6 +16,7 @@ from diffusers import (
 from ssvae.models import AutoencoderKLSSVAE
 from ssvae.models.backbones import Backbone, Layout, load_backbone
 from ssvae.regularizers import balance, local_correlation
+from ssvae.spectra import analyze, findings
 from ssvae.training import (
     AdaptRecipe,
     ClipConfig,
@@ -156,6 +157,24 @@ def test_every_class_behind_one_protocol(make, size, shape, tmp_path):
     again = load_backbone(tmp_path / "vae")
     assert again.layout == backbone.layout
     assert torch.allclose(again.encode(clips).mean, posterior.mean, atol=1e-5)
+
+
+@EVERY
+def test_every_class_is_analysed(make, size, shape):
+    torch.manual_seed(0)
+    analysis = analyze(make().eval(), torch.rand(4, 3, *size) * 2 - 1, cost=True)
+    assert analysis.protocol.latent_shape == shape
+    assert analysis.model.lone_first_frame == (make is not image or size[0] == 1)
+    layout = Backbone(make()).layout
+    if shape[1] > 1:
+        assert analysis.compression["time"] == layout.time_factor
+    assert analysis.compression["width"] == layout.space_factor
+    parts = analysis.model.encoder_parameters, analysis.model.decoder_parameters
+    assert 0 < sum(parts) <= analysis.model.parameters
+    assert analysis.cost is not None
+    assert analysis.cost.decode_seconds > 0
+    json.dumps(analysis.summary(), allow_nan=False)
+    findings(analysis)
 
 
 @EVERY

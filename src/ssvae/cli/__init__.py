@@ -8,11 +8,12 @@ import tyro
 from rich import box
 from rich.table import Table
 
+from ssvae.cli.analysis import analyze
 from ssvae.cli.bench import diffusability, interventions, train_probe
 from ssvae.cli.convert import convert, stats
 from ssvae.cli.data import shards
 from ssvae.cli.diffusion import cache_latents, export, generate, shape, train_diffusion
-from ssvae.cli.vae import analyze, demo, train
+from ssvae.cli.vae import demo, train
 from ssvae.cli.video import decode, encode, reconstruct
 from ssvae.console import configure_logging, console, errors_in_one_line, leave
 from ssvae.recipes import DIFFUSION_RECIPES, RECIPES

@@ -7,7 +7,6 @@ from ssvae.evaluation.reconstruction import (
     ReconstructionScores,
     reconstruct,
     score_reconstruction,
-    ssim,
 )
 from ssvae.evaluation.reward import Scores, score_clips, true_clips
 
@@ -25,7 +24,6 @@ __all__ = [
     "score_clips",
     "score_reconstruction",
     "speedup",
-    "ssim",
     "steps_to_target",
     "train_probe",
     "true_clips",

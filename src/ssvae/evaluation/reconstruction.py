@@ -8,7 +8,7 @@ import torch.nn.functional as F
 
 from ssvae.data.batch import in_batches
 from ssvae.models import AutoencoderKLSSVAE
-from ssvae.spectra.robustness import psnr
+from ssvae.spectra.fidelity import psnr, ssim
 
 
 @torch.no_grad()
@@ -24,24 +24,6 @@ def reconstruct(vae: AutoencoderKLSSVAE, clips: torch.Tensor) -> torch.Tensor:
     padded = padded.to(vae.device, vae.dtype)
     latents = vae.encode(padded, pad=True).latent_dist.mode()
     return vae.decode(latents, num_frames=T).sample[..., :H, :W].to(clips)
-
-
-def ssim(reconstruction: torch.Tensor, clips: torch.Tensor) -> torch.Tensor:
-    """SSIM of each clip, the mean over its frames, (B, 3, T, H, W) clamped to [-1, 1]: (B,).
-
-    The usual 11 x 11 Gaussian window (sigma 1.5), so sides of at least 11 pixels.
-    """
-    from torchmetrics.functional.image import structural_similarity_index_measure  # as for PSNR
-
-    if min(clips.shape[-2:]) < 11:
-        raise ValueError(f"SSIM needs sides of at least 11 pixels, got {tuple(clips.shape[-2:])}")
-    a, b = (
-        ((x.float().clamp(-1, 1) + 1) / 2).transpose(1, 2).flatten(0, 1)
-        for x in (reconstruction, clips)
-    )
-    frames = structural_similarity_index_measure(a, b, data_range=1.0, reduction="none")
-    assert isinstance(frames, torch.Tensor)
-    return frames.view(len(clips), -1).mean(1)
 
 
 @dataclass(frozen=True)

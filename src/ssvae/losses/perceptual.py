@@ -122,6 +122,19 @@ def load_lpips(vgg: str | None = None, linear: str | None = None) -> LPIPS:
     return model
 
 
+def find_lpips(vgg: str | None = None, linear: str | None = None) -> LPIPS | None:
+    """As :func:`load_lpips`, but None where files are neither named nor here already."""
+    cached = Path(torch.hub.get_dir()) / "checkpoints" / VGG_URL.split("/")[-1]
+    if vgg is None and not cached.is_file():
+        return None
+    try:
+        return load_lpips(vgg, linear)
+    except ValueError:
+        if vgg is not None or linear is not None:
+            raise
+        return None
+
+
 def _fill(
     module: nn.Module, weights: Mapping[str, torch.Tensor], where: str, expected: str
 ) -> None:

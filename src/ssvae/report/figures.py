@@ -17,12 +17,18 @@ from ssvae.spectra import Analysis
 
 # Okabe and Ito's colours, and a brown: told apart by the colour-blind, and in print.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#8B5A2B")
+INK, SOFT, GRID = "#1b1f24", "#57606a", "#e6e6e6"
 STYLE: Any = {
     "font.size": 10,
+    "text.color": INK,
+    "axes.labelcolor": INK,
+    "axes.edgecolor": INK,
+    "xtick.color": INK,
+    "ytick.color": INK,
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.grid": True,
-    "grid.color": "#e6e6e6",
+    "grid.color": GRID,
     "legend.frameon": False,
     "svg.hashsalt": "ssvae",
 }
@@ -89,7 +95,7 @@ def diffusability_figure(spectra: Mapping[str, Spectra], bands: Mapping[str, Ban
             xycoords=("axes fraction", "data"),
             va="bottom",
             fontsize=8,
-            color="#666666",
+            color=SOFT,
         )
     return figure
 
@@ -100,8 +106,8 @@ def _spectra_panels(frequency: Axes, channels: Axes, spectra: Mapping[str, Spect
         channels.plot([0.0, *its.explained], "o-", ms=4, color=colour, label=name)
     frequency.set_yscale("log")
     frequency.set(title="Frequency spectrum", xlabel="zigzag index", ylabel="share of the energy")
-    channels.axhline(0.9, color="#888888", lw=1, ls=":")
-    channels.annotate("90 %", (0, 0.905), color="#666666", va="bottom", fontsize=9)
+    channels.axhline(0.9, color=SOFT, lw=1, ls=":")
+    channels.annotate("90 %", (0, 0.905), color=SOFT, va="bottom", fontsize=9)
     channels.set(
         title="Channel spectrum",
         xlabel="principal channels",
@@ -134,7 +140,7 @@ def contact_sheet(prompts: Sequence[str], clips: torch.Tensor, frames: int = 3) 
         row = 1 / P
         for p, prompt in enumerate(prompts):
             top = 1 - p * row
-            figure.text(gap, top - 0.28 * row, prompt, fontsize=9, va="bottom", color="#333333")
+            figure.text(gap, top - 0.28 * row, prompt, fontsize=9, va="bottom", color=INK)
             for i in range(n):
                 for j, t in enumerate(shown):
                     left = gap + i * (len(shown) * side + gap) + j * side
@@ -180,6 +186,16 @@ def to_svg(figure: Figure) -> str:
         buffer = io.StringIO()
         figure.savefig(buffer, format="svg", metadata={"Date": None})
     return buffer.getvalue()
+
+
+def for_page(svg: str) -> str:
+    """An SVG document as an element of our pages, whose colours follow the page's, light or dark."""
+    colours = {INK: "text", SOFT: "soft", GRID: "line"}
+    colours |= {colour.lower(): f"c{i}" for i, colour in enumerate(COLOURS)}
+    svg = svg[svg.index("<svg") :]
+    for colour, name in colours.items():
+        svg = svg.replace(f": {colour}", f": var(--{name}, {colour})")
+    return svg.replace(": #ffffff", ": none")
 
 
 def check_figure_path(path: str | Path) -> None:

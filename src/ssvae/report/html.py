@@ -5,7 +5,6 @@ import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +12,11 @@ import av
 import jinja2
 import torch
 from markupsafe import Markup
+from matplotlib.image import imsave
 
+from ssvae.data.files import write_text
 from ssvae.data.video import to_images
+from ssvae.report.figures import for_page
 
 
 @dataclass(frozen=True)
@@ -53,18 +55,34 @@ def strip(
     """Clips (3, T, H, W) of one size, side by side in a single video, so that they keep step."""
     gap = torch.ones_like(next(iter(named.values()))[..., :8])
     panes = [pane for clip in named.values() for pane in (gap, clip)][1:]
-    joined = torch.cat(panes, 3)
-    height, width = (n - n % 2 for n in joined.shape[2:])
-    return VideoStrip(title, note, tuple(named), video_uri(joined[..., :height, :width], fps))
+    return VideoStrip(title, note, tuple(named), video_uri(even(torch.cat(panes, 3)), fps))
 
 
 def render(out: str | Path, template: str, **content: Any) -> Path:
     """Fill a template of this package and write the page."""
-    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
-    environment.filters["inline"] = lambda svg: Markup(svg[svg.index("<svg") :])
-    text = files("ssvae.report").joinpath(template).read_text()
-    Path(out).write_text(environment.from_string(text).render(**content))
+    environment = jinja2.Environment(
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        loader=jinja2.PackageLoader("ssvae.report", ""),
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["inline"] = lambda svg: Markup(for_page(svg))
+    write_text(Path(out), environment.get_template(template).render(**content))
     return Path(out)
+
+
+def picture_uri(image: torch.Tensor) -> str:
+    """An image (3, H, W) in [-1, 1] as a PNG in a data URI."""
+    buffer = io.BytesIO()
+    imsave(buffer, to_images(image[:, None])[0], format="png")
+    return data_uri(buffer.getvalue(), "image/png")
+
+
+def even(clip: torch.Tensor) -> torch.Tensor:
+    """A clip (3, T, H, W) whose odd sides lose a pixel, for video has none."""
+    height, width = (n - n % 2 for n in clip.shape[2:])
+    return clip[..., :height, :width]
 
 
 def grid(clips: Sequence[torch.Tensor] | torch.Tensor, columns: int, scale: int) -> torch.Tensor:

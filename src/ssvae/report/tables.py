@@ -1,10 +1,11 @@
 """The figures of an analysis as rows of text, the same in the terminal and in reports."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ssvae.spectra import Analysis
+from ssvae.spectra import Analysis, Cost
+from ssvae.spectra.findings import leading_share
 
 
 @dataclass(frozen=True)
@@ -46,47 +47,183 @@ def markdown(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "".join("| " + " | ".join(line) + " |\n" for line in lines)
 
 
+def _row(name: str, note: str, values: Iterable[str]) -> Row:
+    return Row(name, tuple(values), note)
+
+
 def analysis_rows(analyses: Sequence[Analysis]) -> list[Row]:
-    """The figures of one or more analyses, side by side."""
-
-    def row(name: str, note: str, values: list[str]) -> Row:
-        return Row(name, tuple(values), note)
-
+    """The latents of one or more analyses, side by side."""
     sigma = next(s for s in analyses[0].robustness if 0 < s < 0.1)
     return [
-        row(
+        _row(
             "local correlation",
             "of neighbouring latents; LCR raises it",
             [number(a.local_correlation) for a in analyses],
         ),
-        row(
+        _row(
             "low-frequency share",
             "energy at f < 1/9; the paper wants it high",
             [percent(a.frequency.low_share) for a in analyses],
         ),
-        row(
+        _row(
             "high-frequency share",
             "energy in the top third of f; the paper wants it low",
             [percent(a.frequency.high_share) for a in analyses],
         ),
-        row(
+        _row(
             "spectral slope",
             "of log power on log f",
             [number(a.frequency.slope, 2) for a in analyses],
         ),
-        row(
+        _row(
             "effective rank",
             "of the channel spectrum; the paper wants few modes",
             [number(a.channels.effective_rank, 2) for a in analyses],
         ),
-        row(
+        _row(
             "modes for 90 %",
             "channel modes that hold 90 % of the variance",
             [str(a.channels.modes(0.9)) for a in analyses],
         ),
-        row(
+        _row(
             "PSNR under noise",
             f"dB, decoding z + {sigma:.3f} n",
             [number(a.robustness[sigma], 2) for a in analyses],
         ),
     ]
+
+
+def _parts_of_correlation(analyses: Sequence[Analysis]) -> list[Row]:
+    return [
+        _row(
+            "of the first frame, of the rest",
+            "the two that the local correlation is the mean of",
+            [
+                f"{number(a.local_correlation_first_frame)}, {number(a.local_correlation_rest)}"
+                for a in analyses
+            ],
+        )
+    ]
+
+
+def _more_of_latents(analyses: Sequence[Analysis]) -> list[Row]:
+    return [
+        _row(
+            "first mode, first 10/48",
+            "share of the variance in the first principal channel, and in the first 10/48 of them",
+            [
+                f"{percent(float(a.channels.explained[0]))}, {percent(leading_share(a))}"
+                for a in analyses
+            ],
+        ),
+        _row(
+            "SEC at 0.25, 0.5",
+            "energy above a share of the band, after arXiv 2606.03578; low is smooth",
+            [f"{number(a.frequency.sec(0.25))}, {number(a.frequency.sec(0.5))}" for a in analyses],
+        ),
+        _row(
+            "VIV",
+            "of the channels, after arXiv 2606.03578; 1.57 for independent channels",
+            [number(a.channels.viv) for a in analyses],
+        ),
+        _row(
+            "mean, deviation",
+            "of the latents: the largest mean of a channel, and the root mean square deviation",
+            [
+                f"{number(float(a.channels.mean.abs().max()), 2)}, "
+                f"{number(float(a.channels.std.square().mean().sqrt()), 2)}"
+                for a in analyses
+            ],
+        ),
+    ]
+
+
+def _reconstruction(analyses: Sequence[Analysis]) -> list[Row]:
+    rows = [
+        _row(
+            "PSNR",
+            "dB over [0, 1], the mean over clips",
+            [number(a.fidelity.psnr, 2) for a in analyses],
+        ),
+        _row("SSIM", "higher is better", [number(a.fidelity.ssim) for a in analyses]),
+        _row(
+            "PSNR of the first frame, the worst frame",
+            "dB, and the worst frame's number",
+            [
+                f"{number(float(f[0]), 2)}, {number(float(f.min()), 2)} ({int(f.argmin()) + 1})"
+                for f in (a.fidelity.frame_psnr for a in analyses)
+            ],
+        ),
+    ]
+    if any(a.fidelity.lpips is not None for a in analyses):
+        rows.insert(
+            2, _row("LPIPS", "VGG16; lower is better", [number(a.fidelity.lpips) for a in analyses])
+        )
+    return rows
+
+
+def _size_and_cost(analyses: Sequence[Analysis]) -> list[Row]:
+    def millions(count: int) -> str:
+        return f"{count / 1e6:{'.1f' if count >= 1e7 else '.2f'}}"
+
+    rows = [
+        _row("class", "of the model", [a.model.name for a in analyses]),
+        _row(
+            "parameters",
+            "millions: all, encoder, decoder",
+            [
+                ", ".join(
+                    millions(n)
+                    for n in (
+                        a.model.parameters,
+                        a.model.encoder_parameters,
+                        a.model.decoder_parameters,
+                    )
+                )
+                for a in analyses
+            ],
+        ),
+        _row(
+            "compression",
+            "time x height x width, channels",
+            [
+                "{time:g}x{height:g}x{width:g}, ".format(**a.compression)
+                + f"{a.protocol.latent_shape[0]} ch"
+                for a in analyses
+            ],
+        ),
+        _row(
+            "values in for a value out",
+            "numbers of the clip over numbers of its latents",
+            [number(a.compression["values"], 1) for a in analyses],
+        ),
+    ]
+    costs = [a.cost for a in analyses]
+    if any(costs):
+
+        def cost(name: str, note: str, show: Callable[[Cost], str]) -> Row:
+            return _row(name, note, ["–" if c is None else show(c) for c in costs])
+
+        rows += [
+            cost("encodes", "frames a second", lambda c: number(c.frames / c.encode_seconds, 1)),
+            cost("decodes", "frames a second", lambda c: number(c.frames / c.decode_seconds, 1)),
+            cost(
+                "memory, encoding and decoding",
+                "MB beyond weights and input",
+                lambda c: f"{number(c.encode_megabytes, 0)}, {number(c.decode_megabytes, 0)}",
+            ),
+        ]
+    return rows
+
+
+def analysis_tables(analyses: Sequence[Analysis]) -> dict[str, list[Row]]:
+    """All figures of one or more analyses, side by side, in groups."""
+    latents = analysis_rows(analyses)
+    return {
+        "Latents": latents[:1]
+        + _parts_of_correlation(analyses)
+        + latents[1:-1]
+        + _more_of_latents(analyses),
+        "Reconstruction": [*_reconstruction(analyses), latents[-1]],
+        "Size and cost": _size_and_cost(analyses),
+    }

@@ -1,18 +1,34 @@
-"""Spectral analysis of a video VAE's latents."""
+"""Spectral analysis of a video VAE's latents, and of what it makes of them."""
 
-from ssvae.spectra.analysis import Analysis, Protocol, analyze
+from ssvae.spectra.analysis import Analysis, Analyzer, Protocol, analyze
 from ssvae.spectra.channels import ChannelResult, ChannelSpectrum
+from ssvae.spectra.correlation import CorrelationSample
+from ssvae.spectra.cost import Cost, measure_cost
+from ssvae.spectra.fidelity import Fidelity, FidelityResult, psnr, ssim
+from ssvae.spectra.findings import Advice, advise, findings
 from ssvae.spectra.frequency import FrequencyResult, FrequencySpectrum
-from ssvae.spectra.robustness import Robustness, psnr
+from ssvae.spectra.robustness import Robustness
+from ssvae.spectra.subject import Subject
 
 __all__ = [
+    "Advice",
     "Analysis",
+    "Analyzer",
     "ChannelResult",
     "ChannelSpectrum",
+    "CorrelationSample",
+    "Cost",
+    "Fidelity",
+    "FidelityResult",
     "FrequencyResult",
     "FrequencySpectrum",
     "Protocol",
     "Robustness",
+    "Subject",
+    "advise",
     "analyze",
+    "findings",
+    "measure_cost",
     "psnr",
+    "ssim",
 ]

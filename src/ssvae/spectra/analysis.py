@@ -1,25 +1,29 @@
-"""All of the spectral analysis of one VAE over one set of clips."""
+"""All of the analysis of one VAE over one set of clips."""
 
-from collections.abc import Iterable
+import math
+import zlib
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
 
 from ssvae.data.batch import check_finite, in_batches
-from ssvae.regularizers import local_correlation
+from ssvae.losses.perceptual import LPIPS
 from ssvae.spectra.channels import ChannelResult, ChannelSpectrum
+from ssvae.spectra.correlation import CorrelationSample
+from ssvae.spectra.cost import Cost, measure_cost
+from ssvae.spectra.fidelity import Fidelity, FidelityResult
 from ssvae.spectra.frequency import FrequencyResult, FrequencySpectrum
 from ssvae.spectra.robustness import Robustness
+from ssvae.spectra.subject import Subject
 
-CORRELATED_CLIPS = (
-    512  # local correlation standardises over all its clips at once, so it keeps them
-)
+DEAD = 1e-6  # variance of a channel that carries nothing
 
 
 @dataclass(frozen=True)
 class Protocol:
-    """What was measured: two analyses compare only where this agrees."""
+    """What was measured: two analyses compare only where this agrees, but for the latents."""
 
     clips: int
     frames: int
@@ -31,9 +35,23 @@ class Protocol:
 
 
 @dataclass(frozen=True)
-class Analysis:
-    """The spectra and statistics of a VAE's latents (posterior means), and its robustness."""
+class Model:
+    """What was analysed."""
 
+    name: str
+    """Its class."""
+    parameters: int
+    encoder_parameters: int
+    decoder_parameters: int
+    lone_first_frame: bool
+    """Whether the first latent frame stands for one frame of video."""
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """The spectra and statistics of a VAE's latents (posterior means), and its reconstructions."""
+
+    model: Model
     protocol: Protocol
     frequency: FrequencyResult
     channels: ChannelResult
@@ -43,91 +61,243 @@ class Analysis:
     local_correlation_rest: float | None
     robustness: dict[float, float]
     """PSNR in dB for each standard deviation of noise on the latents."""
+    fidelity: FidelityResult
+    """Reconstructions from posterior means."""
+    broken: dict[str, str]
+    """Clips that gave NaN or infinity and are left out of all figures, with what did."""
+    cost: Cost | None = None
 
-    def summary(self) -> dict[str, Any]:
-        """Every figure as plain numbers and lists, for JSON."""
-        f, c = self.frequency, self.channels
+    @property
+    def dead_channels(self) -> list[int]:
+        """Channels of a variance under 1e-6."""
+        return (self.channels.std.square() < DEAD).nonzero().flatten().tolist()
+
+    @property
+    def exploding_channels(self) -> list[int]:
+        """Channels whose deviation is over ten times the median of all that are not dead."""
+        std = self.channels.std
+        typical = std[std.square() >= DEAD].median()
+        return (std > 10 * typical).nonzero().flatten().tolist()
+
+    @property
+    def compression(self) -> dict[str, float]:
+        """Frames and pixels a latent, the first frame apart, and numbers in over numbers out."""
+        p = self.protocol
+        C, t, h, w = p.latent_shape
         return {
-            "protocol": asdict(self.protocol),
-            "low_share": f.low_share,
-            "high_share": f.high_share,
-            "slope": f.slope,
-            "sec": {"0.25": f.sec(0.25), "0.5": f.sec(0.5)},
-            "dead_channels": f.dead_channels,
-            "frequencies": f.frequencies.tolist(),
-            "curve": f.curve.tolist(),
-            "power": f.power.tolist(),
-            "effective_rank": c.effective_rank,
-            "modes_90": c.modes(0.9),
-            "viv": c.viv,
-            "eigenvalues": c.eigenvalues.tolist(),
-            "explained": c.explained.tolist(),
-            "local_correlation": self.local_correlation,
-            "local_correlation_first_frame": self.local_correlation_first_frame,
-            "local_correlation_rest": self.local_correlation_rest,
-            "robustness": {str(sigma): value for sigma, value in self.robustness.items()},
-            "latents_mean": c.mean.tolist(),
-            "latents_std": c.std.tolist(),
+            "time": (p.frames - 1) / (t - 1) if t > 1 else float(p.frames),
+            "height": p.height / h,
+            "width": p.width / w,
+            "values": 3 * p.frames * p.height * p.width / (C * t * h * w),
         }
 
+    def summary(self) -> dict[str, Any]:
+        """Every figure as plain numbers and lists, for JSON; None where there is no number."""
+        f, c, q = self.frequency, self.channels, self.fidelity
+        return _plain(
+            {
+                "model": asdict(self.model),
+                "protocol": asdict(self.protocol),
+                "compression": self.compression,
+                "low_share": f.low_share,
+                "high_share": f.high_share,
+                "slope": f.slope,
+                "sec": {"0.25": f.sec(0.25), "0.5": f.sec(0.5)},
+                "dead_channels": self.dead_channels,
+                "exploding_channels": self.exploding_channels,
+                "frequencies": f.frequencies,
+                "curve": f.curve,
+                "time_curve": f.time_curve,
+                "space_frequencies": f.space_frequencies,
+                "space_curve": f.space_curve,
+                "power": f.power,
+                "effective_rank": c.effective_rank,
+                "modes_90": c.modes(0.9),
+                "viv": c.viv,
+                "eigenvalues": c.eigenvalues,
+                "explained": c.explained,
+                "local_correlation": self.local_correlation,
+                "local_correlation_first_frame": self.local_correlation_first_frame,
+                "local_correlation_rest": self.local_correlation_rest,
+                "robustness": {str(sigma): value for sigma, value in self.robustness.items()},
+                "reconstruction": {
+                    "psnr": q.psnr,
+                    "ssim": q.ssim,
+                    "lpips": q.lpips,
+                    "frame_psnr": q.frame_psnr,
+                    "frame_ssim": q.frame_ssim,
+                    "frame_lpips": q.frame_lpips,
+                },
+                "latents_mean": c.mean,
+                "latents_std": c.std,
+                "broken": self.broken,
+                "cost": None if self.cost is None else asdict(self.cost),
+            }
+        )
 
-@torch.no_grad()
-def analyze(
-    vae: Any, clips: torch.Tensor | Iterable[torch.Tensor], fps: float | None = None
-) -> Analysis:
-    """Analyse a VAE's latents over clips.
 
-    Args:
-        vae: a model with ``encode(x).latent_dist`` and ``decode(z).sample``, ours or diffusers'.
-        clips: batches (B, 3, T, H, W) in [-1, 1], all of one size, read once; or one such tensor.
-        fps: frame rate of the clips, noted in the protocol.
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _plain(v) for key, v in value.items()}
+    if isinstance(value, torch.Tensor):
+        value = value.tolist()
+    if isinstance(value, list | tuple):
+        return [_plain(v) for v in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
-    The latents are posterior means. Local correlation is taken over the first 512 clips.
 
-    Raises:
-        ValueError: for no clips, clips or latents that are not finite, or clips of several sizes.
+class Analyzer:
+    """Accumulates an analysis: what several of them saw, merged, is as what one saw.
+
+    Neither the order of the clips, nor batches, nor the division among processes changes a figure
+    but by rounding: noise, and the sample for the local correlation, go by the clips' content.
     """
-    parameter = next(vae.parameters())
-    frequency, channels, robustness = FrequencySpectrum(), ChannelSpectrum(), Robustness()
-    kept: list[torch.Tensor] = []
-    count, size = 0, None
-    for batch in in_batches(clips):
-        if batch.ndim != 5 or (size is not None and batch.shape[1:] != size):
+
+    def __init__(self, fps: float | None = None):
+        self.fps = fps
+        self.frequency, self.channels = FrequencySpectrum(dead=DEAD), ChannelSpectrum()
+        self.correlation, self.robustness = CorrelationSample(), Robustness()
+        self.fidelity, self.broken = Fidelity(), dict[str, str]()
+        self.model: Model | None = None
+        self._size: tuple[tuple[int, ...], tuple[int, ...]] | None = None  # of clips, of latents
+        self._seen = 0
+
+    @torch.no_grad()
+    def update(
+        self,
+        vae: Subject,
+        clips: torch.Tensor,
+        names: Sequence[str] = (),
+        lpips: LPIPS | None = None,
+    ) -> torch.Tensor:
+        """Add clips (B, 3, T, H, W) in [-1, 1]; returns their reconstructions.
+
+        Raises:
+            ValueError: for clips that are not finite or of another size than those before.
+        """
+        size = None if self._size is None else self._size[0]
+        if clips.ndim != 5 or (size is not None and tuple(clips.shape[1:]) != size):
             raise ValueError(
                 f"clips must be (batch, 3, frames, height, width) of one size, got "
-                f"{tuple(batch.shape)}" + (f" after clips of {tuple(size)}" if size else "")
+                f"{tuple(clips.shape)}" + (f" after clips of {size}" if size else "")
             )
-        size = batch.shape[1:]
-        check_finite(batch, f"the batch after clip {count}")
-        batch = batch.to(parameter.device, parameter.dtype)
-        mean = vae.encode(batch).latent_dist.mean
-        if not torch.isfinite(mean).all():
+        names = names or [f"clip {self._seen + i}" for i in range(len(clips))]
+        check_finite(clips, f"the batch after clip {self._seen}")
+        self._seen += len(clips)
+        keys = [zlib.crc32(c.numpy().tobytes()) for c in clips.float().cpu().contiguous()]
+        clips = vae.placed(clips)
+        mean = vae.encode(clips)
+        self._describe(vae, clips, mean)
+        made = vae.decode(mean)
+        whole = self._whole(names, mean, made)
+        if whole.any():
+            mean, truth, kept = mean[whole], clips[whole], made[whole]
+            keys = [key for key, is_whole in zip(keys, whole.tolist(), strict=True) if is_whole]
+            self.frequency.update(mean)
+            self.channels.update(mean)
+            self.correlation.update(mean, keys)
+            self.fidelity.update(kept, truth, lpips)
+            self.robustness.update(vae.decode, mean, truth, keys, kept)
+        return made
+
+    def merge(self, other: "Analyzer") -> "Analyzer":
+        """Add all that another has seen of the same model."""
+        self.frequency.merge(other.frequency)
+        self.channels.merge(other.channels)
+        self.correlation.merge(other.correlation)
+        self.robustness.merge(other.robustness)
+        self.fidelity.merge(other.fidelity)
+        self.broken |= other.broken
+        self._seen += other._seen
+        self.model, self._size = self.model or other.model, self._size or other._size
+        return self
+
+    def result(self, cost: Cost | None = None) -> Analysis:
+        """The analysis of all clips so far.
+
+        Raises:
+            ValueError: for no clips, or where every clip gave NaN or infinity.
+        """
+        if self.model is None or self._size is None:
+            raise ValueError("an analysis needs at least one batch of clips, got none")
+        if not self.fidelity.clips:
             raise ValueError(
-                f"the VAE's latents of the clips from {count} on hold NaN or infinity: "
-                "its weights are broken, or the dtype overflows; try float32"
+                f"{next(iter(self.broken.values()))} of all {self._seen} clips hold NaN or "
+                "infinity: its weights are broken, or the dtype overflows; try float32"
             )
-        frequency.update(mean)
-        channels.update(mean)
-        robustness.update(vae, mean, batch)
-        if count < CORRELATED_CLIPS:
-            kept.append(mean[: CORRELATED_CLIPS - count].float().cpu())
-        count += len(batch)
-    if size is None:
-        raise ValueError("an analysis needs at least one batch of clips, got none")
+        clip, latent = self._size
+        correlation = self.correlation.result(self.model.lone_first_frame)
+        return Analysis(
+            self.model,
+            Protocol(self.fidelity.clips, clip[1], clip[2], clip[3], self.fps, latent),
+            self.frequency.result(),
+            self.channels.result(),
+            float(correlation.average),
+            None if correlation.first_frame is None else float(correlation.first_frame),
+            None if correlation.rest is None else float(correlation.rest),
+            self.robustness.result(),
+            self.fidelity.result(),
+            dict(sorted(self.broken.items())),
+            cost,
+        )
 
-    means = torch.cat(kept)
-    correlation = local_correlation(means, _window(means))
-    return Analysis(
-        Protocol(count, size[1], size[2], size[3], fps, tuple(means.shape[1:])),
-        frequency.result(),
-        channels.result(),
-        float(correlation.average),
-        None if correlation.first_frame is None else float(correlation.first_frame),
-        None if correlation.rest is None else float(correlation.rest),
-        robustness.result(),
-    )
+    def _describe(self, vae: Subject, clips: torch.Tensor, mean: torch.Tensor) -> None:
+        if self.model is not None:
+            return
+        if mean.ndim != 5 or min(mean.shape[-2:]) < 2:
+            raise ValueError(
+                "an analysis needs latents (batch, channels, frames, height, width) of at least 2x2 "
+                f"positions, got {tuple(mean.shape)} of clips {tuple(clips.shape)}: use larger clips"
+            )
+        self._size = tuple(clips.shape[1:]), tuple(mean.shape[1:])
+        self.model = Model(
+            vae.name,
+            vae.parameters(),
+            vae.parameters("encoder", "quant_conv"),
+            vae.parameters("decoder", "post_quant_conv"),
+            vae.lone_first_frame(mean.shape[2]),
+        )
+
+    def _whole(self, names: Sequence[str], mean: torch.Tensor, made: torch.Tensor) -> torch.Tensor:
+        """Which clips came through without NaN or infinity; the others are named."""
+        good = [torch.isfinite(x.flatten(1)).all(1).tolist() for x in (mean, made)]
+        for name, latents, reconstruction in zip(names, *good, strict=True):
+            if not (latents and reconstruction):
+                self.broken[name] = "the latents" if not latents else "the reconstructions"
+        return torch.tensor([a and b for a, b in zip(*good, strict=True)], device=mean.device)
 
 
-def _window(means: torch.Tensor) -> tuple[int, int, int]:
-    """2x2x2, but one frame deep where only one stands behind the first."""
-    return (1 if means.shape[2] == 2 else 2, 2, 2)
+def analyze(
+    vae: Any,
+    clips: torch.Tensor | Iterable[torch.Tensor],
+    fps: float | None = None,
+    lpips: LPIPS | None = None,
+    cost: bool = False,
+    on_clips: Callable[[int], Any] = lambda done: None,
+) -> Analysis:
+    """Analyse a VAE's latents and reconstructions over clips.
+
+    Args:
+        vae: a VAE of a class in :data:`ssvae.models.backbones.LAYOUTS` or a ``Backbone``; or any
+            model with ``encode(x).latent_dist`` and ``decode(z).sample``.
+        clips: batches (B, 3, T, H, W) in [-1, 1], all of one size, read once; or one such tensor.
+        fps: frame rate of the clips, noted in the protocol.
+        lpips: the network of :func:`ssvae.losses.load_lpips`, to measure LPIPS too.
+        cost: also measure time and memory, of the first clip.
+        on_clips: hears how many clips are done.
+
+    The latents are posterior means. Local correlation is taken over a sample of 512 clips. Clips
+    that give NaN or infinity are left out and named in ``broken``.
+
+    Raises:
+        ValueError: for no clips, clips that are not finite or of several sizes, or latents that
+            are not finite for any clip.
+    """
+    subject, analyzer, first, done = Subject.of(vae), Analyzer(fps), None, 0
+    for batch in in_batches(clips):
+        first = batch[:1] if first is None else first
+        analyzer.update(subject, batch, lpips=lpips)
+        done += len(batch)
+        on_clips(done)
+    measured = measure_cost(subject, subject.placed(first)) if cost and first is not None else None
+    return analyzer.result(measured)

@@ -65,6 +65,37 @@ class FrequencyResult:
         return power / power.sum()
 
     @property
+    def time_curve(self) -> torch.Tensor:
+        """Share of the energy at each frequency i/T in time alone (T,); its sum is 1."""
+        return self.power.sum((1, 2)) / self.power.sum()
+
+    @cached_property
+    def _sorted_in_space(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """As ``_sorted``, of the plane over (j, k), energies summed over time."""
+        _, H, W = self.power.shape
+        ranks = _ranks(1, H, W).flatten()
+        order = torch.argsort(ranks, stable=True)
+        return ranks[order], self.power.sum(0).flatten()[order]
+
+    @property
+    def space_frequencies(self) -> torch.Tensor:
+        """(j/H + k/W)/2 along the zigzag index in space alone (H*W,), ascending."""
+        ranks, power = self._sorted_in_space
+        return ranks.double() / (2 * len(power))
+
+    @property
+    def space_curve(self) -> torch.Tensor:
+        """Share of the energy along the zigzag index in space alone (H*W,); its sum is 1."""
+        power = self._sorted_in_space[1]
+        return power / power.sum()
+
+    @property
+    def low_share_of_noise(self) -> float:
+        """The low share that white noise would have: that of the cells."""
+        ranks, power = self._sorted
+        return float((3 * ranks < len(power)).double().mean())
+
+    @property
     def low_share(self) -> float:
         """Share of the energy at f < 1/9."""
         # In integers, for with 3 latent frames a whole plane of cells lies at exactly 1/9.
@@ -105,10 +136,17 @@ class FrequencySpectrum:
 
     Each channel is standardised, by ``mean`` and ``std`` (C,) where given and else by the
     statistics of all the latents seen; an orthonormal 3-D DCT-II over (T, H, W) gives the power.
-    Sums are kept in float64, so the result does not depend on batches, order or merging.
+    Sums are kept in float64, so the result does not depend on batches, order or merging. Channels
+    whose variance is not over ``dead`` are counted and left out.
     """
 
-    def __init__(self, mean: torch.Tensor | None = None, std: torch.Tensor | None = None):
+    def __init__(
+        self,
+        mean: torch.Tensor | None = None,
+        std: torch.Tensor | None = None,
+        dead: float = 0.0,
+    ):
+        self.dead = dead
         if (mean is None) != (std is None):
             raise ValueError("give both mean and std, or neither")
         self.mean, self.std = (
@@ -154,9 +192,12 @@ class FrequencySpectrum:
         mean, std = self.mean, self.std
         if mean is None or std is None:
             mean, std = seen_mean, variance.sqrt()
-        live = (variance > 1e-12 * second_moment) & (std > 0)
+        live = (variance > 1e-12 * second_moment) & (variance > self.dead) & (std > 0)
         if not live.any():
-            raise ValueError("a spectrum needs latents that vary: every channel is constant")
+            raise ValueError(
+                "a spectrum needs latents that vary: every channel is constant"
+                + (f", or its variance not over {self.dead:g}" if self.dead else "")
+            )
         power[:, 0, 0, 0] += cells * mean.square() - 2 * math.sqrt(cells) * mean * dc
         power = power[live] / std[live].square()[:, None, None, None]
         return FrequencyResult(

@@ -1,22 +1,16 @@
 """Robustness: how well a decoder bears noise on the latents, as a diffusion model leaves it."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
+
+from ssvae.spectra.fidelity import psnr
 
 # sqrt(0.005) is the paper's noise; 0 is the plain reconstruction.
 SIGMAS = (0.0, math.sqrt(0.005), 0.15, 0.3, 0.6)
 
-
-def psnr(reconstruction: torch.Tensor, clips: torch.Tensor) -> torch.Tensor:
-    """PSNR in dB of each clip, (B, 3, T, H, W) in [-1, 1] clamped and seen as [0, 1]: (B,)."""
-    from torchmetrics.functional.image import peak_signal_noise_ratio  # takes seconds to import
-
-    a, b = ((x.float().clamp(-1, 1) + 1) / 2 for x in (reconstruction, clips))
-    return torch.stack(
-        [peak_signal_noise_ratio(x, y, data_range=1.0) for x, y in zip(a, b, strict=True)]
-    )
+Decode = Callable[[torch.Tensor], torch.Tensor]
 
 
 class Robustness:
@@ -27,17 +21,29 @@ class Robustness:
         self._total, self._clips = torch.zeros(len(self.sigmas), dtype=torch.float64), 0
 
     @torch.no_grad()
-    def update(self, vae, z: torch.Tensor, clips: torch.Tensor) -> "Robustness":
-        """Add clips (B, 3, T, H, W) and their latents z; the noise depends on their order alone."""
-        order = range(self._clips, self._clips + len(z))
+    def update(
+        self,
+        decode: Decode,
+        z: torch.Tensor,
+        clips: torch.Tensor,
+        keys: Sequence[int],
+        plain: torch.Tensor | None = None,
+    ) -> "Robustness":
+        """Add clips (B, 3, T, H, W) and their latents z.
+
+        A clip's noise depends on its key alone, not on the order of the clips. ``plain`` is what z
+        itself decodes to, where that is known.
+        """
         noise = torch.stack(
             [
-                torch.randn(z.shape[1:], generator=torch.Generator().manual_seed(self.seed + i))
-                for i in order
+                torch.randn(z.shape[1:], generator=torch.Generator().manual_seed(self.seed + key))
+                for key in keys
             ]
         ).to(z)
         for j, sigma in enumerate(self.sigmas):
-            decoded = vae.decode(z + sigma * noise).sample
+            known = plain is not None and sigma == 0
+            decoded = plain if known else decode(z + sigma * noise)
+            assert decoded is not None
             self._total[j] += psnr(decoded, clips).double().sum().item()
         self._clips += len(z)
         return self

@@ -5,12 +5,15 @@ import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
 
 from ssvae.models import AutoencoderKLSSVAE
-from ssvae.models.backbones import load_backbone
+from ssvae.models.backbones import Backbone, load_backbone
+from ssvae.models.blocks import channels_last
+from ssvae.models.official import fetch_official, load_official
 
 KEEP = 2  # the newest checkpoints of a run; older ones are removed
 _PREFIX, _PARTIAL = "step-", ".partial-"
@@ -87,6 +90,27 @@ def load_vae(
     """The autoencoder of a run (its last checkpoint), a checkpoint or a model folder, to evaluate."""
     own = AutoencoderKLSSVAE.__name__
     return load_backbone(find_vae(path), device, dtype, classes=(own,)).vae
+
+
+def open_vae(
+    model: str, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32
+) -> Backbone:
+    """Any VAE to measure: a run (its last checkpoint), a model's folder, a hub id, or a published
+    checkpoint of SSVAE, as a file or a hub id.
+    """
+    if Path(model).is_file():
+        vae: Any = channels_last(load_official(model)[0])
+        return Backbone(vae.to(device, dtype).eval())
+    where = resolve_vae(model)
+    try:
+        return load_backbone(where, device, dtype)
+    except ValueError as error:
+        if Path(where).is_dir():
+            raise
+        try:
+            return open_vae(str(fetch_official(model)), device, dtype)
+        except ValueError:
+            raise error from None
 
 
 def resolve_vae(path: str) -> str:

@@ -8,11 +8,9 @@ from accelerate import Accelerator
 
 from ssvae.data.batch import Source
 from ssvae.data.video import write_video
-from ssvae.evaluation.reconstruction import ssim
 from ssvae.models.backbones import Backbone
 from ssvae.regularizers import local_correlation
-from ssvae.spectra import ChannelSpectrum, FrequencySpectrum
-from ssvae.spectra.robustness import psnr
+from ssvae.spectra import ChannelSpectrum, FrequencySpectrum, psnr, ssim
 
 
 @torch.no_grad()

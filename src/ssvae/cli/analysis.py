@@ -1,0 +1,232 @@
+"""The command that analyses VAEs."""
+
+import json
+import math
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import torch
+import tyro
+from accelerate import Accelerator
+from accelerate.utils import gather_object
+
+from ssvae.cli.common import Common, CommonOptions
+from ssvae.console import console, print_rows, progress
+from ssvae.data import FixedClips, open_fixed
+from ssvae.data.files import write_text
+from ssvae.losses import LPIPS, find_lpips
+from ssvae.models.backbones import Backbone
+from ssvae.report.analysis_page import Shown, write_page
+from ssvae.report.figures import check_figure_path, save_figure, spectra_figure
+from ssvae.report.tables import analysis_tables
+from ssvae.spectra import Analysis, Analyzer, Subject, findings, measure_cost
+from ssvae.training.checkpoint import open_vae
+
+SHOWN = 3  # clips that the page plays
+
+
+def analyze(
+    models: tyro.conf.Positional[tuple[str, ...]],
+    videos: str,
+    out: Path | None = None,
+    json_out: Annotated[Path | None, tyro.conf.arg(name="json")] = None,
+    figure: Path | None = None,
+    clips: int = 64,
+    frames: int = 17,
+    size: tuple[int, int] = (256, 256),
+    fps: float | None = None,
+    seed: int = 1,
+    batch_size: int = 4,
+    vgg: str | None = None,
+    linear: str | None = None,
+    common: CommonOptions = Common(),
+) -> None:
+    """Analyse one or more VAEs over the same clips: spectra, robustness, reconstruction, cost.
+
+    Under torchrun or accelerate launch all processes share the clips.
+
+    Args:
+        models: VAEs, each as MODEL or NAME=MODEL: a run, a checkpoint, a model's folder or hub id of
+            any class that is known, or a published checkpoint of SSVAE.
+        videos: "world", a video, a folder of videos, a .csv or .jsonl list, or tar files.
+        out: Write a page with everything into this file, .html, and its figures beside it.
+        json_out: Write all figures, curves included, to this file.
+        figure: Draw both spectra into this file, .png, .svg or .pdf.
+        clips: Number of clips. Of files they are the same in every run, evenly drawn.
+        frames: Frames a clip.
+        size: Height and width that clips are resized and cropped to.
+        fps: Frame rate that videos are resampled to; each video's own where not given.
+        seed: Seed of the world.
+        batch_size: Clips at a time; changes no figure.
+        vgg: File of VGG16's weights, for LPIPS. Where not given, those in torch's cache, if any.
+        linear: File of LPIPS's linear weights; those of the package lpips where not given.
+    """
+    if batch_size < 1:
+        raise ValueError(f"batch-size must be at least 1, got {batch_size}")
+    check_outputs(out, json_out)
+    if figure is not None:
+        check_figure_path(figure)
+    named = _named(models)
+    accelerator = common.accelerator()
+    main = accelerator.is_main_process
+    device = accelerator.device
+    vaes = {name: open_vae(model, device, common.torch_dtype) for name, model in named.items()}
+    _check_size(vaes, frames, size)
+    source = open_fixed(videos, clips, frames, *size, fps, seed, device)
+    lpips = find_lpips(vgg, linear)
+    work = _Work(source, accelerator, batch_size, fps, lpips if lpips is None else lpips.to(device))
+    own = -(-source.number // accelerator.num_processes)
+    analyses, failed, made = {}, {}, {}
+    with progress("analysing", own * len(vaes), shown=main) as advance:
+        for i, (name, vae) in enumerate(vaes.items()):
+            subject = Subject.of(vae)
+            try:
+                analyses[name], made[name] = work.analyse(
+                    subject, lambda done, base=i * own, name=name: advance(base + done, name)
+                )
+            except ValueError as error:
+                failed[name] = str(error)
+    unread: dict[str, str] = {}
+    for broken in gather_object([source.broken]):
+        unread |= broken
+    if not main:
+        return
+    if not analyses:
+        raise ValueError("; ".join(f"{name}: {reason}" for name, reason in failed.items()))
+    sampled = f"world seed {seed}" if videos == "world" else "drawn evenly"
+    _tell(analyses, unread)
+    if figure is not None:
+        save_figure(spectra_figure(analyses), figure)
+    if json_out is not None:
+        summaries = {name: analysis.summary() for name, analysis in analyses.items()}
+        write_text(json_out, json.dumps(summaries, indent=2) + "\n")
+    if out is not None:
+        originals = next(iter(made.values()))
+        shown = [
+            Shown(clip, original, {name: pairs[clip][1] for name, pairs in made.items()})
+            for clip, (original, _) in originals.items()
+        ]
+        page = write_page(out, analyses, shown, videos, sampled, unread, failed)
+        console.print(f"\nreport: {page}", soft_wrap=True)
+    if failed:
+        told = "; ".join(f"{name}: {reason}" for name, reason in failed.items())
+        raise ValueError(f"{len(failed)} of {len(vaes)} models could not be analysed: {told}")
+
+
+Pairs = dict[str, tuple[torch.Tensor, torch.Tensor]]
+
+
+@dataclass(frozen=True)
+class _Work:
+    """What is the same for every model."""
+
+    source: FixedClips
+    accelerator: Accelerator
+    batch_size: int
+    fps: float | None
+    lpips: LPIPS | None
+
+    def analyse(self, vae: Subject, on_clips) -> tuple[Analysis, Pairs]:
+        """A model's analysis, by all processes together, and some clips with what it made of them.
+
+        The result is of use on the main process alone.
+        """
+        share = self.accelerator.process_index, self.accelerator.num_processes
+        count = len(range(share[0], self.source.number, share[1]))
+        wanted = {count * i // SHOWN for i in range(SHOWN)}
+        analyzer, pairs, error, done, first = Analyzer(self.fps), {}, "", 0, None
+        try:
+            for batch in self.source.batches(self.batch_size, *share):
+                made = analyzer.update(vae, batch.video, batch.names, self.lpips).float().cpu()
+                for i, name in enumerate(batch.names):
+                    if done + i in wanted:
+                        pairs[name] = batch.video[i].cpu(), made[i]
+                first = batch.video[:1] if first is None else first
+                done += len(batch.names)
+                on_clips(done)
+        except ValueError as wrong:  # all must come to the gathering
+            error = str(wrong)
+        parts = gather_object([(analyzer, error)]) if share[1] > 1 else [(analyzer, error)]
+        for _, reason in parts:
+            if reason:
+                raise ValueError(reason)
+        if not self.accelerator.is_main_process:
+            analyzer.merge(parts[0][0])  # so that it has something to tell, though nobody hears
+        else:
+            for other, _ in parts[1:]:
+                analyzer.merge(other)
+        if first is None:
+            raise ValueError(
+                f"none of the {self.source.number} clips could be read: the log names the files"
+            )
+        cost = measure_cost(vae, vae.placed(first)) if self.accelerator.is_main_process else None
+        return analyzer.result(cost), pairs
+
+
+def check_outputs(out: Path | None, json_out: Path | None) -> None:
+    """A ValueError where a page or a file of figures cannot be written: ask before long work."""
+    for path, ending in ((out, ".html"), (json_out, ".json")):
+        if path is None:
+            continue
+        if path.suffix != ending or path.is_dir():
+            raise ValueError(f"give a file whose name ends in {ending}, got {path}")
+        if not path.parent.is_dir():
+            raise ValueError(f"cannot write {path}: there is no folder {path.parent}")
+
+
+def _named(models: tuple[str, ...]) -> dict[str, str]:
+    """Each model by a short name that tells it from the others."""
+    if not models:
+        raise ValueError("give at least one model to analyse")
+    named: dict[str, str] = {}
+    places = [m.split("=", 1)[1] if _is_named(m) else m for m in models]
+    short = [m.split("=", 1)[0] if _is_named(m) else (Path(m).resolve().name or m) for m in models]
+    counts = Counter(short)
+    for model, place, name in zip(models, places, short, strict=True):
+        unique = name if _is_named(model) or counts[name] == 1 else place
+        if unique in named:
+            raise ValueError(f"each model must have a name of its own, got {model} again")
+        named[unique] = place
+    return named
+
+
+def _is_named(model: str) -> bool:
+    return "=" in model and not Path(model).exists()
+
+
+def _check_size(vaes: dict[str, Backbone], frames: int, size: tuple[int, int]) -> None:
+    """A ValueError where clips of this size do not suit all models, with the sizes that do."""
+    layouts = [vae.layout for vae in vaes.values()]
+    time = math.lcm(*(layout.time_factor for layout in layouts))
+    side = math.lcm(*(layout.space_factor for layout in layouts))
+    fits = frames >= 1 and (frames - 1) % time == 0 and all(n > 0 and n % side == 0 for n in size)
+    if not fits:
+        each = ", ".join(
+            f"{name} {vae.layout.time_factor} and {vae.layout.space_factor}"
+            for name, vae in vaes.items()
+        )
+        n = max(1, round((frames - 1) / time)) * time + 1
+        height, width = (max(1, round(s / side)) * side for s in size)
+        raise ValueError(
+            f"clips must be of {time}n + 1 frames with sides that are multiples of {side} to suit "
+            f"every model (frames and pixels a latent: {each}), got {frames} frames of "
+            f"{size[0]}x{size[1]}: for example --frames {n} --size {height} {width}"
+        )
+
+
+def _tell(analyses: dict[str, Analysis], unread: dict[str, str]) -> None:
+    for group, rows in analysis_tables(list(analyses.values())).items():
+        console.print(f"\n[bold]{group}[/bold]")
+        print_rows(list(analyses), rows)
+    p = next(iter(analyses.values())).protocol
+    rate = f" at {p.fps:g} frames a second" if p.fps else ""
+    console.print(
+        f"{p.clips} clips of {p.frames} frames of {p.height}x{p.width}{rate}", soft_wrap=True
+    )
+    for name, reason in sorted(unread.items()):
+        console.print(f"left out: {name} ({reason})", soft_wrap=True, markup=False)
+    for name, analysis in analyses.items():
+        for finding in findings(analysis):
+            console.print(f"{name}: {finding}", soft_wrap=True, markup=False)

@@ -1,0 +1,156 @@
+"""The page that ``ssvae analyze`` writes: everything of one or more VAEs, in one HTML file."""
+
+import platform
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+import torch
+
+from ssvae.report import html
+from ssvae.report.analysis_figures import plates
+from ssvae.report.figures import to_svg
+from ssvae.report.tables import analysis_tables
+from ssvae.spectra import Analysis, advise, findings
+
+CHECKERBOARD_SIDE = 160  # pixels that a shown clip has at least, enlarged
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A clip (3, T, H, W) and what each VAE made of it."""
+
+    name: str
+    clip: torch.Tensor
+    made: dict[str, torch.Tensor]
+
+
+def write_page(
+    out: Path,
+    analyses: Mapping[str, Analysis],
+    shown: Sequence[Shown],
+    source: str,
+    sampled: str,
+    unread: Mapping[str, str],
+    failed: Mapping[str, str],
+) -> Path:
+    """Write the page, and its figures as SVG into a folder beside it.
+
+    Args:
+        out: the page, .html.
+        analyses: by the models' names.
+        shown: clips to show beside their reconstructions.
+        source: where the clips come from, and ``sampled`` how.
+        unread: files that could not be read, and why.
+        failed: models that could not be analysed, and why.
+    """
+    folder = out.with_name(f"{out.stem}-figures")
+    folder.mkdir(exist_ok=True)
+    drawn = []
+    for plate in plates(analyses):
+        svg = to_svg(plate.figure(analyses))
+        (folder / f"{plate.name}.svg").write_text(svg)
+        drawn.append({"svg": svg, "caption": plate.caption})
+    first = next(iter(analyses.values()))
+    p = first.protocol
+    rate = f"{p.fps:g} frames a second" if p.fps else "each video's own frame rate"
+    protocol = (
+        f"All saw the same {p.clips} clips of {p.frames} frames of {p.height}x{p.width} from {source}, "
+        f"{sampled}, at {rate}, resized to cover that size and cropped to its middle. Latents are "
+        "posterior means."
+    )
+    if unread:
+        named = "; ".join(f"{name} ({reason})" for name, reason in sorted(unread.items()))
+        protocol += f" Left out, for they could not be read: {named}."
+    names = list(analyses)
+    return html.render(
+        out,
+        "analysis.html.j2",
+        heading="A video VAE, analysed"
+        if len(names) == 1
+        else f"{len(names)} video VAEs, side by side",
+        lead=_lead(analyses),
+        protocol=protocol,
+        failed=failed,
+        models=[
+            {"name": name, "findings": findings(a), "advice": advise(a)}
+            for name, a in analyses.items()
+        ],
+        plates=drawn,
+        tables=analysis_tables(list(analyses.values())),
+        strips=[_strip(each, p.fps or 8) for each in shown],
+        details=_details(first),
+    )
+
+
+def _lead(analyses: Mapping[str, Analysis]) -> str:
+    """What a reader in a hurry takes away."""
+
+    def ranked(what: str, of: Mapping[str, float], show: str, best_first: bool = True) -> str:
+        order = sorted(of, key=lambda name: of[name], reverse=best_first)
+        if len(order) == 1:
+            return f"{what}: {show.format(of[order[0]])}."
+        return f"{what}: " + ", ".join(f"{name} {show.format(of[name])}" for name in order) + "."
+
+    return " ".join(
+        [
+            ranked(
+                "Energy at low frequencies",
+                {n: 100 * a.frequency.low_share for n, a in analyses.items()},
+                "{:.0f} %",
+            ),
+            ranked(
+                "Effective channels",
+                {n: a.channels.effective_rank for n, a in analyses.items()},
+                "{:.1f}",
+                best_first=False,
+            ),
+            ranked("PSNR", {n: a.fidelity.psnr for n, a in analyses.items()}, "{:.2f} dB"),
+        ]
+    )
+
+
+def _strip(shown: Shown, fps: float) -> dict:
+    def pane(name: str, clip: torch.Tensor) -> dict:
+        scale = -(-CHECKERBOARD_SIDE // min(clip.shape[2:]))
+        enlarged = html.grid([html.even(clip)], 1, scale)
+        return {
+            "name": name,
+            "source": html.video_uri(enlarged, fps),
+            "poster": html.picture_uri(enlarged[:, enlarged.shape[1] // 2]),
+            "width": enlarged.shape[3],
+            "height": enlarged.shape[2],
+        }
+
+    clips = {"original": shown.clip} | shown.made
+    errors = [
+        pane(f"{name}, error x 4", (made.clamp(-1, 1) - shown.clip) * 4)
+        for name, made in shown.made.items()
+    ]
+    panes = [pane(name, clip) for name, clip in clips.items()]
+    return {"title": shown.name, "panes": panes, "errors": errors}
+
+
+def _details(first: Analysis) -> str:
+    return (
+        f"ssvae {version('ssvae')}, torch {torch.__version__}, Python {platform.python_version()}. "
+        "Frequencies: orthonormal 3-D DCT-II over (T, H, W) of channels standardised over all clips, "
+        "power averaged over clips and channels that are not dead; low share: f < 1/9, high share: "
+        "f above two thirds of the largest. Channels: eigenvalues of the covariance over all "
+        "positions, channels not standardised; effective rank: exp of the entropy. Local "
+        "correlation: mean correlation of channel vectors within windows of 2x2x2 latents (2x2 in "
+        "the first frame), over at most 512 clips drawn by checksum. Robustness: decodings of "
+        "z + sigma n, noise seeded by each clip's checksum. PSNR over [0, 1] from a clip's mean "
+        "squared error, at most 100 dB, then the mean over clips; SSIM with an 11x11 Gaussian window, "
+        "sigma 1.5; both are the mean over clips at each frame in the figures. Dead: variance under "
+        "1e-6. Exploding: deviation over ten times the median. Seam: error of steps across borders of "
+        "latents at least 1.3 times that of steps within; jump: over three times the median "
+        "step's. Weak frame: over 1 dB under the median frame."
+        + (
+            f" Time and memory: {first.cost.device}, one clip at a time, median after a first call; "
+            "memory is the most that a call takes beyond weights and input."
+            if first.cost
+            else ""
+        )
+    )

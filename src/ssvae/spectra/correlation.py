@@ -1,0 +1,44 @@
+"""Local correlation over many clips, of a sample that does not depend on their order."""
+
+from collections.abc import Sequence
+
+import torch
+
+from ssvae.regularizers import local_correlation
+from ssvae.regularizers.local_correlation import LocalCorrelationResult
+
+SAMPLE = 512  # clips; the measure standardises over all of its clips at once, so it keeps them
+
+
+class CorrelationSample:
+    """Accumulate the latents of the ``size`` clips of the smallest keys, and correlate them.
+
+    With a checksum of the clip for a key that is a random sample, the same one in every order of
+    the clips and for every division among processes.
+    """
+
+    def __init__(self, size: int = SAMPLE):
+        self.size = size
+        self._kept: list[tuple[int, torch.Tensor]] = []
+
+    def update(self, latents: torch.Tensor, keys: Sequence[int]) -> "CorrelationSample":
+        """Add latents (B, C, T, H, W), a key each."""
+        rows = latents.detach().float().cpu()
+        self._keep([(key, row.clone()) for key, row in zip(keys, rows, strict=True)])
+        return self
+
+    def merge(self, other: "CorrelationSample") -> "CorrelationSample":
+        """Add all that another sample has kept."""
+        self._keep(other._kept)
+        return self
+
+    def result(self, lone_first_frame: bool = True) -> LocalCorrelationResult:
+        """The local correlation in windows of 2x2x2, one frame deep where there is but one."""
+        if not self._kept:
+            raise ValueError("local correlation needs latents: call update before result")
+        latents = torch.stack([row for _, row in self._kept])
+        depth = 1 if latents.shape[2] - lone_first_frame < 2 else 2
+        return local_correlation(latents, (depth, 2, 2), lone_first_frame)
+
+    def _keep(self, more: list[tuple[int, torch.Tensor]]) -> None:
+        self._kept = sorted([*self._kept, *more], key=lambda pair: pair[0])[: self.size]
