@@ -58,8 +58,10 @@ def test_version_help_and_recipes():
     assert ssvae("--version").startswith("ssvae 0.")
     commands = "demo train shards encode decode reconstruct convert stats analyze cache-latents train-diffusion generate export shape"
     listed = ssvae("--help")
-    assert all(name in listed for name in [*commands.split(), "train-probe", "bench"])
+    assert all(name in listed for name in [*commands.split(), "train-probe", "bench", "evaluate"])
     assert all(name in ssvae("bench", "--help") for name in ("diffusability", "interventions"))
+    kinds = ("reconstruction", "generation", "reward", "compare")
+    assert all(name in ssvae("evaluate", "--help") for name in kinds)
     assert all(name in ssvae("recipes") for name in ("tiny-baseline", "dit-small"))
 
 
@@ -189,6 +191,10 @@ def test_from_latents_to_clips(run, tmp_path):
         f"0{i}-0{j}.mp4" for i in (0, 1) for j in (0, 1, 2)
     ]
     assert (probe(out / "01-02.mp4").frames, probe(out / "01-02.mp4").width) == (9, 16)
+    assert (out / "clips.csv").read_text().splitlines()[:2] == [
+        "path,caption",
+        f"00-00.mp4,{PROMPT}",
+    ]
     with open(out / "contact-sheet.png", "rb") as sheet:
         assert sheet.read(4) == b"\x89PNG"
 
@@ -280,6 +286,34 @@ MISTAKES = [
     (["reconstruct", "none.mp4", "out.mp4", "--model", "x"], "none.mp4: no such file"),
     (["encode", "none.mp4", "z.safetensors", "--model", "x"], "none.mp4: no such file"),
     (["decode", "none.safetensors", "o.mp4", "--model", "x"], "no latents at none.safetensors"),
+    (["evaluate", "reconstruction", "--model", "x"], "--model and --videos, or --originals"),
+    (["evaluate", "reconstruction", "--model", "x", "--videos", "world"], "no model at x"),
+    (["evaluate", "reconstruction", "--originals", "a", "--reconstructions", "b"], "no folder a"),
+    (
+        ["evaluate", "generation", "--generated", "a", "--real", "b", "--network", "fid"],
+        "probe, i3d",
+    ),
+    (
+        ["evaluate", "generation", "--generated", "a", "--real", "b", "--network", "probe"],
+        "no file",
+    ),
+    (
+        [
+            "evaluate",
+            "reward",
+            "--videos",
+            ".",
+            "--endpoint",
+            "x",
+            "--judge",
+            "m",
+            "--out",
+            "a.json",
+        ],
+        "no videos or images below",
+    ),
+    (["evaluate", "compare", "a.json"], "at least two different files"),
+    (["evaluate", "compare", "a.json", "b.json"], "a.json is no evaluation"),
     (["convert", "none.ckpt", "out"], "no checkpoint at none.ckpt"),
     (["convert", ".", "out"], "a published checkpoint is a file"),
     (["convert", ".", "out.ckpt", "--to-official"], "no model in ."),

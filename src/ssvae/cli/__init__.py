@@ -13,6 +13,7 @@ from ssvae.cli.bench import diffusability, interventions, train_probe
 from ssvae.cli.convert import convert, stats
 from ssvae.cli.data import shards
 from ssvae.cli.diffusion import cache_latents, export, generate, shape, train_diffusion
+from ssvae.cli.evaluation import compare, generation, reconstruction, reward
 from ssvae.cli.vae import demo, train
 from ssvae.cli.video import decode, encode, reconstruct
 from ssvae.console import configure_logging, console, errors_in_one_line, leave
@@ -36,15 +37,18 @@ def main() -> None:
     if sys.argv[1:] == ["--version"]:
         console.print(f"ssvae {version('ssvae')}", highlight=False)
         return
-    app, bench = tyro.extras.SubcommandApp(), tyro.extras.SubcommandApp()
+    app, bench, evaluate = (tyro.extras.SubcommandApp() for _ in range(3))
     for command in (diffusability, interventions):
         bench.command(command)
+    for command in (reconstruction, generation, reward, compare):
+        evaluate.command(command)
     for command in (
         *(demo, train, analyze),
         *(shards, encode, decode, reconstruct, convert, stats),
         *(cache_latents, train_diffusion, generate, export, shape, train_probe),
     ):
         app.command(command)
+    app.command(evaluate, name="evaluate", help="Scores of reconstructions and of generated clips.")
     app.command(bench, name="bench", help="Experiments: which latents are easy to diffuse?")
     app.command(recipes)
     debug = "--debug" in sys.argv

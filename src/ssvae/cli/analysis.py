@@ -12,7 +12,7 @@ import tyro
 from accelerate import Accelerator
 from accelerate.utils import gather_object
 
-from ssvae.cli.common import Common, CommonOptions
+from ssvae.cli.common import Common, CommonOptions, check_outputs, together
 from ssvae.console import console, print_rows, progress
 from ssvae.data import FixedClips, open_fixed
 from ssvae.data.files import write_text
@@ -136,44 +136,32 @@ class _Work:
         share = self.accelerator.process_index, self.accelerator.num_processes
         count = len(range(share[0], self.source.number, share[1]))
         wanted = {count * i // SHOWN for i in range(SHOWN)}
-        analyzer, pairs, error, done, first = Analyzer(self.fps), {}, "", 0, None
-        try:
+        analyzer, pairs, first = Analyzer(self.fps), Pairs(), list[torch.Tensor]()
+
+        def see() -> Analyzer:
+            done = 0
             for batch in self.source.batches(self.batch_size, *share):
                 made = analyzer.update(vae, batch.video, batch.names, self.lpips).float().cpu()
                 for i, name in enumerate(batch.names):
                     if done + i in wanted:
                         pairs[name] = batch.video[i].cpu(), made[i]
-                first = batch.video[:1] if first is None else first
+                first[:] = first or [batch.video[:1]]
                 done += len(batch.names)
                 on_clips(done)
-        except ValueError as wrong:  # all must come to the gathering
-            error = str(wrong)
-        parts = gather_object([(analyzer, error)]) if share[1] > 1 else [(analyzer, error)]
-        for _, reason in parts:
-            if reason:
-                raise ValueError(reason)
-        if not self.accelerator.is_main_process:
-            analyzer.merge(parts[0][0])  # so that it has something to tell, though nobody hears
-        else:
-            for other, _ in parts[1:]:
-                analyzer.merge(other)
-        if first is None:
+            return analyzer
+
+        whole, *others = together(self.accelerator, see)
+        for other in others:
+            whole.merge(other)
+        if not first:
             raise ValueError(
                 f"none of the {self.source.number} clips could be read: the log names the files"
             )
-        cost = measure_cost(vae, vae.placed(first)) if self.accelerator.is_main_process else None
-        return analyzer.result(cost), pairs
-
-
-def check_outputs(out: Path | None, json_out: Path | None) -> None:
-    """A ValueError where a page or a file of figures cannot be written: ask before long work."""
-    for path, ending in ((out, ".html"), (json_out, ".json")):
-        if path is None:
-            continue
-        if path.suffix != ending or path.is_dir():
-            raise ValueError(f"give a file whose name ends in {ending}, got {path}")
-        if not path.parent.is_dir():
-            raise ValueError(f"cannot write {path}: there is no folder {path.parent}")
+        cost = None
+        if self.accelerator.is_main_process:
+            cost = measure_cost(vae, vae.placed(first[0]))
+        self.accelerator.wait_for_everyone()  # others would take the cores that are measured
+        return whole.result(cost), pairs
 
 
 def _named(models: tuple[str, ...]) -> dict[str, str]:

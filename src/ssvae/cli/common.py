@@ -6,14 +6,17 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, Union
+from typing import Annotated, Any, Literal, TypeVar, Union
 
 import torch
 import tyro
 from accelerate import Accelerator
+from accelerate.utils import gather_object
 
 from ssvae.console import console, train_with_progress
 from ssvae.training import load_vae, make_accelerator, repeat_bit_for_bit
+
+T = TypeVar("T")
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
@@ -41,6 +44,36 @@ class Common:
     def torch_dtype(self) -> torch.dtype:
         """The number format as torch names it."""
         return DTYPES[self.dtype]
+
+
+def check_outputs(out: Path | None, json_out: Path | None) -> None:
+    """A ValueError where a page or a file of figures cannot be written: ask before long work."""
+    for path, ending in ((out, ".html"), (json_out, ".json")):
+        if path is None:
+            continue
+        if path.suffix != ending or path.is_dir():
+            raise ValueError(f"give a file whose name ends in {ending}, got {path}")
+        if not path.parent.is_dir():
+            raise ValueError(f"cannot write {path}: there is no folder {path.parent}")
+
+
+def together(accelerator: Accelerator, work: Callable[[], T]) -> list[T]:
+    """What each process gets by this work, in their order, on all of them.
+
+    A ValueError of one is raised by all, so that none waits for ever.
+    """
+    result, error = None, ""
+    try:
+        result = work()
+    except ValueError as wrong:
+        error = str(wrong)
+    found = [(result, error)]
+    if accelerator.num_processes > 1:
+        found = gather_object(found)
+    for _, reason in found:
+        if reason:
+            raise ValueError(reason)
+    return [each for each, _ in found]  # type: ignore[misc]
 
 
 CommonOptions = Annotated[Common, tyro.conf.arg(name="")]

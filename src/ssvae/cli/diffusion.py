@@ -1,5 +1,6 @@
 """Commands about latents and the diffusion models that learn them."""
 
+import csv
 import dataclasses
 from pathlib import Path
 from typing import Annotated, Literal
@@ -109,7 +110,7 @@ def generate(
     vae: str | None = None,
     common: CommonOptions = Common(),
 ) -> None:
-    """Generate clips for prompts: a video each, and a contact sheet of all.
+    """Generate clips for prompts: a video each, a contact sheet of all, and clips.csv, a list.
 
     Args:
         prompts: What to show, such as "a red disc moving left over coarse waves".
@@ -150,7 +151,11 @@ def generate(
     out.mkdir(parents=True, exist_ok=True)
     rate = fps or config.fps or 8
     for i, clip in enumerate(clips):
-        write_video(out / f"{i // number:02d}-{i % number:02d}.mp4", clip, rate)
+        write_video(out / _film(i, number), clip, rate)
+    with open(out / "clips.csv", "w", newline="", encoding="utf-8") as file:
+        rows = csv.writer(file)
+        rows.writerow(["path", "caption"])
+        rows.writerows([_film(i, number), caption] for i, caption in enumerate(captions))
     sheet = out / "contact-sheet.png"
     save_figure(contact_sheet(list(prompts), clips.unflatten(0, (-1, number))), sheet)
     console.print(f"{len(clips)} clips in {out}, all of them in {sheet}", soft_wrap=True)
@@ -224,6 +229,10 @@ def shape(
     save_map(fitted, out)
     settings = ", ".join(f"{k} {v}" for k, v in dataclasses.asdict(map).items())
     console.print(f"map of {settings} written to {out}", soft_wrap=True)
+
+
+def _film(index: int, number: int) -> str:
+    return f"{index // number:02d}-{index % number:02d}.mp4"
 
 
 def _checkpoint(model: Path) -> Path:

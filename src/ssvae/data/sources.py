@@ -44,7 +44,7 @@ def open_source(
     name = parts[0][0]
     if name == "world":
         return World(frames, height, width, seed, device)
-    return Collection(_shelf(name, frames), Clip(frames, height, width, fps), seed, max_broken)
+    return Collection(open_shelf(name, frames), Clip(frames, height, width, fps), seed, max_broken)
 
 
 def open_fixed(
@@ -79,10 +79,10 @@ def open_fixed(
     name = parts[0][0]
     if name == "world":
         return of_world(World(*size, seed, device), clips)
-    return of_shelf(_shelf(name, frames), Clip(*size, fps), clips)
+    return of_shelf(open_shelf(name, frames), Clip(*size, fps), clips)
 
 
-def _shelf(name: str, frames: int) -> Files | Shards:
+def open_shelf(name: str, frames: int) -> Files | Shards:
     """The files of a source, wherever they lie."""
     path = Path(name)
     urls = expand(name) if is_shards(name) else sorted(map(str, path.rglob("*.tar")))

@@ -145,7 +145,7 @@ def _upright(frame: av.VideoFrame, size: tuple[int, int] | None) -> np.ndarray:
 
 
 def read_frames(
-    path: str | Path, start: float = 0.0, size: tuple[int, int] | None = None
+    path: VideoFile, start: float = 0.0, size: tuple[int, int] | None = None
 ) -> Iterator[Frame]:
     """Decode a video frame by frame, from the frame shown at ``start`` seconds on.
 

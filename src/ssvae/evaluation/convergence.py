@@ -2,22 +2,12 @@
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
+from ssvae.evaluation.intervals import Interval
+
 DRAWS = 2000  # of the bootstrap
-
-
-@dataclass(frozen=True)
-class Interval:
-    """A value with its 95 % interval; None where a target was never reached."""
-
-    value: float | None
-    low: float | None
-    high: float | None
-    censored: bool = False
-    """Whether the value has none because the target was never reached."""
 
 
 def steps_to_target(steps: Sequence[float], values: Sequence[float], target: float) -> float | None:

@@ -1,6 +1,5 @@
 """One HTML file with everything inside: text, tables, figures, video."""
 
-import base64
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ import torch
 from markupsafe import Markup
 from matplotlib.image import imsave
 
-from ssvae.data.files import write_text
+from ssvae.data.files import data_uri, write_text
 from ssvae.data.video import to_images
 from ssvae.report.figures import for_page
 
@@ -28,11 +27,6 @@ class VideoStrip:
     names: tuple[str, ...]
     source: str
     """A data URI."""
-
-
-def data_uri(content: bytes, kind: str) -> str:
-    """Bytes as a URI that holds them."""
-    return f"data:{kind};base64,{base64.b64encode(content).decode()}"
 
 
 def video_uri(clip: torch.Tensor, fps: Fraction | float) -> str:

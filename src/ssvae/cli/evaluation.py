@@ -1,0 +1,338 @@
+"""The commands that evaluate reconstructions and generated clips."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+from rich import box
+from rich.table import Table
+
+from ssvae.cli.common import Common, CommonOptions, check_outputs, together
+from ssvae.console import console, progress
+from ssvae.data import open_fixed, open_shelf
+from ssvae.data.collection import Shelf
+from ssvae.data.video import NamedBytes
+from ssvae.evaluation.features import FeatureNetwork, checksum, load_network
+from ssvae.evaluation.intervals import DRAWS_OF_DISTANCES
+from ssvae.evaluation.judge import HIGHEST, PROMPT, SCALES, Film, Judge, evaluate_reward
+from ssvae.evaluation.measure import (
+    FilePairs,
+    Measured,
+    evaluate_generation,
+    evaluate_reconstruction,
+    measure_clips,
+    measure_pairs,
+    pairs_of_model,
+)
+from ssvae.evaluation.result import Evaluation, check_comparable, differences, load_evaluation
+from ssvae.losses import find_lpips
+from ssvae.report.tables import interval
+from ssvae.training.checkpoint import open_vae
+
+UNITS = {
+    "psnr": "dB over [0, 1], the mean over clips; higher is better",
+    "ssim": "the mean over frames and clips; higher is better",
+    "lpips": "the mean over frames and clips; lower is better",
+    "rfvd": "Fréchet distance of reconstructions to their clips; lower is better",
+    "fvd": "Fréchet distance of generated to true clips; lower is better",
+    "frechet": "Fréchet distance of generated to true clips; lower is better",
+    "reward": f"the mean of the five scales, from 1 to {HIGHEST}; higher is better",
+    **dict.fromkeys(SCALES, f"from 1 to {HIGHEST}"),
+    "final score": "from 1 to 10",
+}
+
+
+def reconstruction(
+    model: str | None = None,
+    videos: str | None = None,
+    originals: Path | None = None,
+    reconstructions: Path | None = None,
+    network: str | None = None,
+    clips: int = 64,
+    frames: int = 17,
+    size: tuple[int, int] | None = None,
+    fps: float | None = None,
+    seed: int = 1,
+    batch_size: int = 4,
+    vgg: str | None = None,
+    linear: str | None = None,
+    out: Path | None = None,
+    common: CommonOptions = Common(),
+) -> None:
+    """PSNR, SSIM, LPIPS and rFVD of reconstructions, with 95 % intervals over clips.
+
+    Of a model over a source of clips (--model, --videos), or of two folders with files of the same
+    names (--originals, --reconstructions).
+
+    Args:
+        model: A VAE: a run, a checkpoint, a model's folder or hub id, or a published checkpoint.
+        videos: "world", a video, a folder of videos, a .csv or .jsonl list, or tar files.
+        originals: Folder of true videos.
+        reconstructions: Folder of what was made of them.
+        network: Also take rFVD by probe, i3d:FILE.pt or videomae:NAME_OR_FOLDER.
+        clips: Number of clips of --videos. Of folders every file counts once.
+        frames: Frames a clip; of folders the first of each file.
+        size: Height and width that clips are resized and cropped to. 256 256 of --videos, and files
+            of folders as they are, where not given.
+        fps: Frame rate that videos are resampled to; each video's own where not given.
+        seed: Seed of the world.
+        batch_size: Clips at a time; changes no figure.
+        vgg: File of VGG16's weights, for LPIPS. Where not given, those in torch's cache, if any.
+        linear: File of LPIPS's linear weights; those of the package lpips where not given.
+        out: Write figures and protocol into this file, .json, to be compared.
+    """
+    of_model = model is not None and videos is not None
+    of_folders = originals is not None and reconstructions is not None
+    if of_model == of_folders or (model is None) != (videos is None):
+        raise ValueError(
+            "give either --model and --videos, or --originals and --reconstructions, which hold "
+            "files of the same names"
+        )
+    check_outputs(None, out)
+    _check_counts(clips=clips, frames=frames, batch_size=batch_size)
+    accelerator = common.accelerator()
+    device, share = accelerator.device, (accelerator.process_index, accelerator.num_processes)
+    features = None if network is None else load_network(network, device)
+    lpips = find_lpips(vgg, linear)
+    lpips = lpips if lpips is None else lpips.to(device)
+    if of_model:
+        height, width = size or (256, 256)
+        vae = open_vae(str(model), device, common.torch_dtype)
+        vae.latent_shape(frames, height, width)  # a wrong size should not wait for the first clip
+        source = open_fixed(str(videos), clips, frames, height, width, fps, seed, device)
+        pairs, total, left_out = (
+            pairs_of_model(vae, source, batch_size, *share),
+            clips,
+            source.broken,
+        )
+        told, read_from = f"{height}x{width}", "raw from the model"
+    else:
+        assert originals is not None
+        assert reconstructions is not None
+        files = FilePairs(originals, reconstructions, frames, size, fps)
+        pairs, total, left_out = files.read(*share), len(files), files.left_out
+        told, read_from = f"{size[0]}x{size[1]}" if size else "as in the files", "from files"
+
+    with progress("measuring", -(-total // share[1]), shown=share[0] == 0) as advance:
+        measured = _joined(
+            together(
+                accelerator,
+                lambda: measure_pairs(pairs, lpips, features, lambda done: advance(done, "")),
+            ),
+            together(accelerator, lambda: left_out),
+        )
+    if share[0]:
+        return
+    digest = "" if lpips is None else checksum(lpips)
+    evaluated = (measured, frames, told, fps, read_from, lpips, digest, features)
+    _tell(_drawn(features, lambda on_draw: evaluate_reconstruction(*evaluated, on_draw)), out)
+    if lpips is None:
+        console.print(
+            "LPIPS was left out: give --vgg FILE, or see docs/training.md", soft_wrap=True
+        )
+
+
+def generation(
+    generated: str,
+    real: str,
+    network: str,
+    clips: int = 2048,
+    frames: int = 16,
+    size: tuple[int, int] = (256, 256),
+    fps: float | None = None,
+    seed: int = 1,
+    batch_size: int = 8,
+    out: Path | None = None,
+    common: CommonOptions = Common(),
+) -> None:
+    """The Fréchet distance of generated to true clips (FVD by I3D), with a 95 % interval.
+
+    Args:
+        generated: Generated videos: a folder, a .csv or .jsonl list, or tar files.
+        real: True videos: the same, or "world".
+        network: probe, i3d:FILE.pt or videomae:NAME_OR_FOLDER.
+        clips: Number of clips of each, at most: a source of fewer files gives one of each.
+        frames: Frames a clip, from the middle of each file.
+        size: Height and width that clips are resized and cropped to before the network sees them.
+        fps: Frame rate that videos are resampled to; each video's own where not given.
+        seed: Seed of the world.
+        batch_size: Clips at a time; changes no figure.
+        out: Write figures and protocol into this file, .json, to be compared.
+    """
+    check_outputs(None, out)
+    _check_counts(clips=clips, frames=frames, batch_size=batch_size)
+    accelerator = common.accelerator()
+    device, share = accelerator.device, (accelerator.process_index, accelerator.num_processes)
+    features = load_network(network, device)
+    found = []
+    for what, name in (("generated", generated), ("true", real)):
+        number = clips if name == "world" else min(clips, _files(open_shelf(name, frames)))
+        source = open_fixed(name, number, frames, *size, fps, seed, device)
+        own = -(-number // share[1])
+        with progress(f"{what} clips", own, shown=share[0] == 0) as advance:
+            parts = together(
+                accelerator,
+                lambda source=source, advance=advance: measure_clips(
+                    source, features, batch_size, *share, lambda done: advance(done, "")
+                ),
+            )
+            broken = together(accelerator, lambda source=source: source.broken)
+            found.append(_joined(parts, broken))
+    if share[0]:
+        return
+    made, true = found
+    evaluated = (made, true, features, frames, f"{size[0]}x{size[1]}", fps, "from files")
+    _tell(_drawn(features, lambda on_draw: evaluate_generation(*evaluated, on_draw)), out)
+    width, few = len(next(iter(made.made.values()))), min(len(made.made), len(true.made))
+    if few <= width:
+        console.print(
+            f"{few} clips for {width} features: the distance lies too high, and compares with those "
+            "of as many clips alone",
+            soft_wrap=True,
+        )
+
+
+def reward(
+    videos: str,
+    endpoint: str,
+    judge: str,
+    out: Path,
+    prompt: Path | None = None,
+    frames: int = 16,
+    side: int = 512,
+    per_minute: float | None = None,
+    retries: int = 5,
+    timeout: float = 120.0,
+    jobs: int = 4,
+    key: Annotated[str, tyro.conf.arg(help="Variable that holds the API key.")] = "OPENAI_API_KEY",
+    common: CommonOptions = Common(),
+) -> None:
+    """Video reward: marks on five scales by a model behind an OpenAI-compatible endpoint.
+
+    Answers are kept beside OUT as they come; the same command goes on where it stopped, and asks
+    again for what got none.
+
+    Args:
+        videos: Videos with what they were generated for: a .csv or .jsonl list (such as clips.csv of
+            ssvae generate) or tar files.
+        endpoint: Its URL, such as http://localhost:8000/v1 of vLLM.
+        judge: Name of the model that is served there, such as UnifiedReward-qwen-7b.
+        out: File of figures and protocol, .json; the answers go into OUT with .answers.jsonl.
+        prompt: File of another prompt, which holds {prompt} and asks for the same scales.
+        frames: Frames of each video, at equal distances.
+        side: Larger frames are made smaller than this.
+        per_minute: Requests a minute, at most.
+        retries: Of a request that fails, with growing pauses, and of an answer without marks.
+        timeout: Seconds for an answer.
+        jobs: Requests at the same time.
+        key: Environment variable that holds the API key, where the endpoint wants one.
+    """
+    check_outputs(None, out)
+    if prompt is not None and not prompt.is_file():
+        raise ValueError(f"no prompt at {prompt}: give a text file that holds {{prompt}}")
+    films = _films(open_shelf(videos, 2))
+    asked = Judge(
+        endpoint,
+        judge,
+        out.with_suffix(".answers.jsonl"),
+        os.environ.get(key) or "none",
+        PROMPT if prompt is None else prompt.read_text(),
+        *(frames, side, per_minute, retries, timeout, jobs),
+    )
+    if asked.answers:
+        console.print(
+            f"{len(asked.answers)} answers are there already in {asked.cache}", soft_wrap=True
+        )
+    with progress("asking", len(films)) as advance:
+        evaluation = evaluate_reward(asked, films, lambda done: advance(done, ""))
+    _tell(evaluation, out)
+
+
+def compare(evaluations: tyro.conf.Positional[tuple[Path, ...]]) -> None:
+    """Lay evaluations side by side; where their protocols differ that is refused.
+
+    Args:
+        evaluations: Files that the other commands wrote with --out.
+    """
+    if len(evaluations) < 2 or len(set(evaluations)) < len(evaluations):
+        raise ValueError("give at least two different files to compare")
+    loaded = {str(path): load_evaluation(path) for path in evaluations}
+    check_comparable(loaded)
+    table = Table(box=box.SIMPLE_HEAD)
+    table.add_column("")
+    for name in loaded:
+        table.add_column(name, justify="right", overflow="fold")
+    first, *others = loaded.values()
+    for measure in first.figures:
+        values = [e.figures[measure] for e in loaded.values() if measure in e.figures]
+        table.add_row(measure, *(interval(vars(v), 4) for v in values))
+    console.print(table)
+    for name, other in zip(list(loaded)[1:], others, strict=True):
+        for measure, change in differences(first, other).items():
+            console.print(
+                f"{name} - {next(iter(loaded))}, clip by clip: {measure} {interval(vars(change), 4)}",
+                soft_wrap=True,
+            )
+    for line in first.protocol.lines():
+        console.print(line, soft_wrap=True, markup=False, highlight=False, style="dim")
+
+
+def _check_counts(**counts: int) -> None:
+    for name, count in counts.items():
+        if count < 1:
+            raise ValueError(f"{name.replace('_', '-')} must be at least 1, got {count}")
+
+
+def _files(shelf: Shelf) -> int:
+    return sum(shelf.lengths)
+
+
+def _films(shelf: Shelf) -> list[Film]:
+    """Every video on a shelf with its prompt."""
+    films = []
+    for place, length in enumerate(shelf.lengths):
+        for index in range(length):
+            file, caption = shelf.item(place, index)
+            name = file.name if isinstance(file, NamedBytes) else str(file)
+            if not caption.strip() or caption == Path(name).stem:
+                raise ValueError(
+                    f"{name} has no prompt: name videos and prompts in a .csv or .jsonl list, as "
+                    "path and caption"
+                )
+            films.append(Film(file, caption, name))
+    return films
+
+
+def _joined(parts: list[Measured], broken: list[dict[str, str]]) -> Measured:
+    whole = Measured()
+    for part in parts:
+        whole.merge(part)
+    for names in broken:
+        whole.left_out |= names
+    return whole
+
+
+def _drawn(
+    network: FeatureNetwork | None, evaluate: Callable[[Callable[[int], object]], Evaluation]
+) -> Evaluation:
+    """An evaluation, under a progress bar where its interval takes long."""
+    with progress("interval", DRAWS_OF_DISTANCES, shown=network is not None) as advance:
+        return evaluate(lambda done: advance(done, ""))
+
+
+def _tell(evaluation: Evaluation, out: Path | None) -> None:
+    table = Table(box=box.SIMPLE_HEAD)
+    for column in ("", "value (95 % interval)", ""):
+        table.add_column(column, justify="right" if column else "left")
+    for name, figure in evaluation.figures.items():
+        table.add_row(name, interval(vars(figure), 4), f"[dim]{UNITS.get(name, '')}[/dim]")
+    console.print(table)
+    for line in evaluation.protocol.lines():
+        console.print(line, soft_wrap=True, markup=False, highlight=False)
+    for name, reason in evaluation.left_out.items():
+        console.print(f"left out: {name}: {reason}", soft_wrap=True, markup=False)
+    if out is not None:
+        evaluation.save(out)
+        console.print(f"written to {out}", soft_wrap=True)

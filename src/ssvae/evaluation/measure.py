@@ -1,0 +1,235 @@
+"""Evaluations of reconstructions and of generated clips."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ssvae.data import FixedClips, VideoError, read_clip
+from ssvae.data.listing import find_videos
+from ssvae.evaluation.features import FeatureNetwork
+from ssvae.evaluation.intervals import frechet_interval, mean_interval
+from ssvae.evaluation.result import (
+    Evaluation,
+    EvaluationProtocol,
+    checksum_of_all,
+    checksum_of_clip,
+)
+from ssvae.losses import LPIPS
+from ssvae.losses.perceptual import of_frames
+from ssvae.models.backbones import Backbone
+from ssvae.spectra.fidelity import SMALLEST, psnr, ssim
+
+LPIPS_NETWORK = "VGG16 with the linear weights of lpips 0.1, each frame, sha256 {}"
+OnClips = Callable[[int], Any]
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Clips and what became of them, both (B, 3, T, H, W) in [-1, 1]."""
+
+    names: list[str]
+    true: torch.Tensor
+    made: torch.Tensor
+
+
+@dataclass
+class Measured:
+    """What a process found of its clips, by name."""
+
+    clips: dict[str, dict[str, float]] = field(default_factory=dict)
+    checksums: dict[str, str] = field(default_factory=dict)
+    true: dict[str, torch.Tensor] = field(default_factory=dict)
+    """Features."""
+    made: dict[str, torch.Tensor] = field(default_factory=dict)
+    left_out: dict[str, str] = field(default_factory=dict)
+
+    def merge(self, other: "Measured") -> "Measured":
+        """Add what another process found."""
+        for name, mine in vars(self).items():
+            mine.update(getattr(other, name))
+        return self
+
+
+def pairs_of_model(
+    vae: Backbone, clips: FixedClips, batch_size: int, process: int = 0, processes: int = 1
+) -> Iterator[Pair]:
+    """Clips and their reconstructions from the posterior's mean."""
+    for batch in clips.batches(batch_size, process, processes):
+        made = vae.decode(vae.encode(batch.video).mean)
+        yield Pair(batch.names, batch.video.to(made.device), made.float())
+
+
+@dataclass
+class FilePairs:
+    """Files of two folders of the same names, whatever their endings, below each."""
+
+    originals: Path
+    reconstructions: Path
+    frames: int
+    size: tuple[int, int] | None = None
+    """Height and width to bring both to; as they are where None."""
+    fps: float | None = None
+
+    def __post_init__(self) -> None:
+        self.left_out: dict[str, str] = {}
+        found = [_by_name(folder) for folder in (self.originals, self.reconstructions)]
+        alone = sorted(set(found[0]) ^ set(found[1]))
+        if alone:
+            raise ValueError(
+                f"each file needs a partner of the same name in both folders, but {len(alone)} have "
+                f"none: {', '.join(alone[:5])}" + (" ..." if len(alone) > 5 else "")
+            )
+        self.files = [(name, found[0][name], found[1][name]) for name in sorted(found[0])]
+
+    def __len__(self) -> int:
+        """Pairs of files."""
+        return len(self.files)
+
+    def read(self, process: int = 0, processes: int = 1) -> Iterator[Pair]:
+        """A process's share of the pairs, one by one: their sizes may differ."""
+        for name, *paths in self.files[process::processes]:
+            try:
+                true, made = (read_clip(p, self.frames, 0.0, self.fps, self.size) for p in paths)
+            except VideoError as error:
+                self.left_out[name] = str(error)
+                continue
+            if true.shape != made.shape:
+                sizes = [f"{c.shape[2]}x{c.shape[3]}" for c in (true, made)]
+                self.left_out[name] = f"sizes differ, {sizes[0]} and {sizes[1]}: give --size"
+                continue
+            yield Pair([name], true[None], made[None])
+
+
+def _by_name(folder: Path) -> dict[str, Path]:
+    """Videos below a folder by their path in it, without the ending."""
+    if not folder.is_dir():
+        raise ValueError(f"no folder {folder}: give one with the videos to compare")
+    named: dict[str, Path] = {}
+    for path in find_videos(folder):
+        name = str(path.relative_to(folder).with_suffix(""))
+        if name in named:
+            raise ValueError(f"{path} and {named[name]} have one name: keep one of them")
+        named[name] = path
+    return named
+
+
+@torch.no_grad()
+def measure_pairs(
+    pairs: Iterator[Pair],
+    lpips: LPIPS | None = None,
+    network: FeatureNetwork | None = None,
+    on_clips: OnClips = lambda done: None,
+) -> Measured:
+    """PSNR, SSIM and LPIPS of each clip, and both sides' features."""
+    measured = Measured()
+    for pair in pairs:
+        true, made = (x.float().clamp(-1, 1) for x in (pair.true, pair.made))
+        side, finite = min(true.shape[-2:]), torch.isfinite(made.flatten(1)).all(1).tolist()
+        values = {"psnr": psnr(made, true)}
+        if side >= SMALLEST["ssim"]:
+            values["ssim"] = ssim(made, true)
+        if lpips is not None and side >= SMALLEST["lpips"]:
+            values["lpips"] = of_frames(lpips, made, true).mean(1)
+        features = None if network is None else (network(true), network(made.nan_to_num(0, 0, 0)))
+        for i, name in enumerate(pair.names):
+            measured.checksums[name] = checksum_of_clip(true[i])
+            if not finite[i]:
+                measured.left_out[name] = "its reconstruction holds NaN or infinity"
+                continue
+            measured.clips[name] = {m: float(v[i]) for m, v in values.items()}
+            if features is not None:
+                measured.true[name], measured.made[name] = features[0][i], features[1][i]
+        on_clips(len(measured.checksums))
+    return measured
+
+
+def evaluate_reconstruction(
+    measured: Measured,
+    frames: int,
+    size: str,
+    fps: float | None,
+    read_from: str,
+    lpips: LPIPS | None = None,
+    lpips_checksum: str = "",
+    network: FeatureNetwork | None = None,
+    on_draw: OnClips = lambda done: None,
+) -> Evaluation:
+    """Figures of reconstructions, of what all processes found together."""
+    names = sorted(measured.clips)
+    if not names:
+        why = next(iter(measured.left_out.values()), "there are no clips")
+        raise ValueError(f"no clip gave a figure: {why}")
+    figures, networks = {}, {}
+    for measure in measured.clips[names[0]]:
+        values = [measured.clips[name].get(measure) for name in names]
+        if None not in values:
+            figures[measure] = mean_interval([v for v in values if v is not None])
+    if lpips is not None:
+        networks["lpips"] = LPIPS_NETWORK.format(lpips_checksum)
+    if network is not None:
+        true, made = (
+            torch.stack([f[name] for name in names]) for f in (measured.true, measured.made)
+        )
+        figures["rfvd"] = frechet_interval(true, made, paired=True, on_draw=on_draw)
+        networks["rfvd"] = network.described
+    data = checksum_of_all(measured.checksums[name] for name in names)
+    protocol = EvaluationProtocol(
+        "reconstruction", networks, len(names), frames, size, fps, read_from, data
+    )
+    return Evaluation(protocol, figures, measured.clips, dict(sorted(measured.left_out.items())))
+
+
+@torch.no_grad()
+def measure_clips(
+    clips: FixedClips,
+    network: FeatureNetwork,
+    batch_size: int,
+    process: int = 0,
+    processes: int = 1,
+    on_clips: OnClips = lambda done: None,
+) -> Measured:
+    """The features of clips, under ``made``."""
+    measured = Measured()
+    for batch in clips.batches(batch_size, process, processes):
+        for name, clip, features in zip(
+            batch.names, batch.video, network(batch.video), strict=True
+        ):
+            measured.made[name] = features
+            measured.checksums[name] = checksum_of_clip(clip)
+        on_clips(len(measured.made))
+    return measured
+
+
+def evaluate_generation(
+    generated: Measured,
+    real: Measured,
+    network: FeatureNetwork,
+    frames: int,
+    size: str,
+    fps: float | None,
+    read_from: str,
+    on_draw: OnClips = lambda done: None,
+) -> Evaluation:
+    """The Fréchet distance between generated and true clips (FVD where the network is I3D)."""
+    sets = []
+    for measured, what in ((generated, "generated"), (real, "true")):
+        rows = [measured.made[name] for name in sorted(measured.made)]
+        if len(rows) < 2:
+            raise ValueError(f"a Fréchet distance needs at least 2 {what} clips, got {len(rows)}")
+        sets.append(torch.stack(rows))
+    distance = frechet_interval(*sets, paired=False, on_draw=on_draw)
+    name = "fvd" if network.name == "I3D" else "frechet"
+    protocol = EvaluationProtocol(
+        "generation",
+        {name: f"{network.described}; {len(sets[1])} true clips"},
+        len(sets[0]),
+        frames,
+        size,
+        fps,
+        read_from,
+        checksum_of_all(real.checksums.values()),
+    )
+    return Evaluation(protocol, {name: distance}, {}, generated.left_out | real.left_out)

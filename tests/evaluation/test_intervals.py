@@ -1,0 +1,46 @@
+import numpy as np
+import pytest
+import torch
+
+from ssvae.evaluation.intervals import frechet_interval, mean_interval
+
+
+def test_a_mean_with_a_known_error():
+    values = np.random.default_rng(1).normal(3, 2, 400)
+    found = mean_interval(values.tolist())
+    assert found.value == pytest.approx(values.mean())
+    half = 1.96 * values.std() / 20
+    assert found.high - found.value == pytest.approx(half, rel=0.15)
+    assert found.value - found.low == pytest.approx(half, rel=0.15)
+    assert mean_interval([5.0]).low is None
+    with pytest.raises(ValueError, match="at least one clip"):
+        mean_interval([])
+
+
+def test_a_distance_lies_in_its_interval():
+    generator = torch.Generator().manual_seed(0)
+    a = torch.randn(300, 4, generator=generator)
+    b = torch.randn(200, 4, generator=generator) + 1
+    found = frechet_interval(a, b, paired=False)
+    assert found.value == pytest.approx(4, rel=0.3)  # |shift|^2
+    assert found.low < found.value < found.high
+    # Over fresh sets of clips the distance scatters about as the interval says.
+    fresh = [
+        frechet_interval(
+            torch.randn(300, 4, generator=generator),
+            torch.randn(200, 4, generator=generator) + 1,
+            paired=False,
+            draws=1,
+        ).value
+        for _ in range(200)
+    ]
+    assert found.high - found.low == pytest.approx(4 * np.std(fresh), rel=0.4)
+
+
+def test_equal_features_and_pairs():
+    a = torch.randn(50, 3, generator=torch.Generator().manual_seed(0))
+    found = frechet_interval(a, a, paired=True)
+    assert found.value == pytest.approx(0, abs=1e-6)
+    assert found.high == pytest.approx(0, abs=1e-6)
+    with pytest.raises(ValueError, match="as many, got 50 and 49"):
+        frechet_interval(a, a[1:], paired=True)
