@@ -1,5 +1,6 @@
 # make demo   trains two small VAEs and writes demo/report.html
 # make test   runs the tests
+# make docs   builds the documentation into site/; warnings are errors
 # make check  runs the linter, the formatter's check and the type checker
 #
 # Each sets up .venv first. A torch that is installed there already is kept if its version fits.
@@ -8,8 +9,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+READY_DOCS := $(VENV)/.ready-docs
 
-.PHONY: demo test test-slow check format clean
+.PHONY: demo test test-slow check docs format clean
 
 demo: $(READY)
 	$(BIN)/ssvae demo --out demo $(DEMO)
@@ -25,6 +27,9 @@ check: $(READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright --pythonpath $(BIN)/python
 
+docs: $(READY_DOCS)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
+
 format: $(READY)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
@@ -35,5 +40,9 @@ $(READY): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
 	touch $(READY)
 
+$(READY_DOCS): $(READY)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[docs]'
+	touch $(READY_DOCS)
+
 clean:
-	rm -rf $(VENV) demo
+	rm -rf $(VENV) demo site

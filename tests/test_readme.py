@@ -21,7 +21,8 @@ def blocks(text: str) -> list[str]:
 
 
 README = (ROOT / "README.md").read_text()
-SIX_LINES, PIPELINE, LIBRARY = blocks(README)
+SIX_LINES, LIBRARY = blocks(README)
+(PIPELINE,) = blocks((ROOT / "docs" / "diffusion.md").read_text())
 
 
 def wan():
@@ -117,12 +118,28 @@ def test_the_page_about_training():
         assert f"`{name.removesuffix('-baseline')}`" in page, name
 
 
+@pytest.mark.parametrize("page", ["analysis", "scaling", "evaluation"])
+def test_the_code_of_other_pages(page, capsys):
+    for code in blocks((ROOT / "docs" / f"{page}.md").read_text()):
+        exec(code, {})
+
+
 COMMANDS = "demo train shards encode decode reconstruct convert stats analyze cache-latents train-diffusion generate export shape"
+
+
+EVALUATE = [f"evaluate {what}" for what in ("reconstruction", "generation", "reward", "compare")]
 
 
 @pytest.mark.parametrize(
     "command",
-    [*COMMANDS.split(), "bench diffusability", "bench interventions", "train-probe", "recipes"],
+    [
+        *COMMANDS.split(),
+        "bench diffusability",
+        "bench interventions",
+        "train-probe",
+        "recipes",
+        *EVALUATE,
+    ],
 )
 def test_every_command_is_listed(command):
     assert f"| `ssvae {command}" in README

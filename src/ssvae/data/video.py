@@ -317,7 +317,8 @@ class VideoWriter:
 
     Args:
         path: ends in .mp4, .m4v, .mov or .mkv (H.264), or .webm (VP9).
-        width, height: of the frames; odd sides are kept.
+        width: of the frames; odd sides are kept.
+        height: the same.
         fps: mean frame rate, and the rate of frames written without a time.
         time_base: the grid of frame times; a source's own keeps its times exactly.
         audio_from: a file, or its bytes, whose first sound track is taken over, copied where

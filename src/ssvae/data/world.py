@@ -109,7 +109,9 @@ class World:
     """A source of procedural clips; see :mod:`ssvae.data.world`.
 
     Args:
-        frames, height, width: the size of the clips, each at least 1 (sides at least 8).
+        frames: of a clip, at least 1.
+        height: of a clip, at least 8.
+        width: the same.
         seed: another seed, another world.
         device: where clips are rendered and returned.
     """

@@ -1,24 +1,62 @@
 """Scores: of reconstructions, of generated clips, and of how fast a model converges."""
 
-from ssvae.evaluation.convergence import Interval, bootstrap, speedup, steps_to_target
+from ssvae.evaluation.convergence import bootstrap, speedup, steps_to_target
+from ssvae.evaluation.features import FeatureNetwork, load_network
 from ssvae.evaluation.frechet import feature_statistics, frechet_distance
+from ssvae.evaluation.intervals import Interval, frechet_interval, mean_interval
+from ssvae.evaluation.judge import Film, Judge, evaluate_reward
+from ssvae.evaluation.measure import (
+    FilePairs,
+    Measured,
+    evaluate_generation,
+    evaluate_reconstruction,
+    measure_clips,
+    measure_pairs,
+    pairs_of_model,
+)
 from ssvae.evaluation.probe import Probe, load_probe, probe_accuracy, train_probe
 from ssvae.evaluation.reconstruction import (
     ReconstructionScores,
     reconstruct,
     score_reconstruction,
 )
+from ssvae.evaluation.result import (
+    Evaluation,
+    EvaluationProtocol,
+    check_comparable,
+    differences,
+    load_evaluation,
+)
 from ssvae.evaluation.reward import Scores, score_clips, true_clips
 
 __all__ = [
+    "Evaluation",
+    "EvaluationProtocol",
+    "FeatureNetwork",
+    "FilePairs",
+    "Film",
     "Interval",
+    "Judge",
+    "Measured",
     "Probe",
     "ReconstructionScores",
     "Scores",
     "bootstrap",
+    "check_comparable",
+    "differences",
+    "evaluate_generation",
+    "evaluate_reconstruction",
+    "evaluate_reward",
     "feature_statistics",
     "frechet_distance",
+    "frechet_interval",
+    "load_evaluation",
+    "load_network",
     "load_probe",
+    "mean_interval",
+    "measure_clips",
+    "measure_pairs",
+    "pairs_of_model",
     "probe_accuracy",
     "reconstruct",
     "score_clips",

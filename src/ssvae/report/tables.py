@@ -167,7 +167,7 @@ def _size_and_cost(analyses: Sequence[Analysis]) -> list[Row]:
         return f"{count / 1e6:{'.1f' if count >= 1e7 else '.2f'}}"
 
     rows = [
-        _row("class", "of the model", [a.model.name for a in analyses]),
+        _row("class", "of the model", [a.model.name.removeprefix("Autoencoder") for a in analyses]),
         _row(
             "parameters",
             "millions: all, encoder, decoder",
