@@ -24,7 +24,7 @@ def page(vae, folder, names=NAMES, **changes):
     clips = clips[..., :32, :]
     analyses = {name: analyze(vae, clips, fps=8, cost=True) for name in names}
     shown = [Shown(f"film {i}.mp4", clips[i], dict.fromkeys(names, clips[i])) for i in range(2)]
-    given = dict(source="films", sampled="drawn evenly", unread={}, failed={}) | changes
+    given = dict(source="films, evenly drawn", unread={}, failed={}) | changes
     return write_page(folder / "page.html", analyses, shown, **given), analyses
 
 

@@ -95,7 +95,7 @@ def analyze(
         return
     if not analyses:
         raise ValueError("; ".join(f"{name}: {reason}" for name, reason in failed.items()))
-    sampled = f"world seed {seed}" if videos == "world" else "drawn evenly"
+    given = f"the procedural world, seed {seed}" if videos == "world" else f"{videos}, evenly drawn"
     _tell(analyses, unread)
     if figure is not None:
         save_figure(spectra_figure(analyses), figure)
@@ -108,7 +108,7 @@ def analyze(
             Shown(clip, original, {name: pairs[clip][1] for name, pairs in made.items()})
             for clip, (original, _) in originals.items()
         ]
-        page = write_page(out, analyses, shown, videos, sampled, unread, failed)
+        page = write_page(out, analyses, shown, given, unread, failed)
         console.print(f"\nreport: {page}", soft_wrap=True)
     if failed:
         told = "; ".join(f"{name}: {reason}" for name, reason in failed.items())

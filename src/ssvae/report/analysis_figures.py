@@ -38,7 +38,13 @@ class Plate:
             self.draw(axes, analyses)
             axes.set_title(self.title, loc="left", fontsize=11, fontweight="bold")
             if len(axes.get_legend_handles_labels()[0]) > 1:
-                axes.legend(fontsize=8.5)
+                axes.legend(
+                    fontsize=8.5,
+                    frameon=True,
+                    framealpha=0.7,
+                    edgecolor="none",
+                    facecolor="#ffffff",
+                )
         return figure
 
 
@@ -100,12 +106,17 @@ def _channels(axes: Axes, analyses: Analyses) -> None:
         explained = a.channels.explained.numpy()
         marker = _looks(i, marker=len(explained) <= 20)
         axes.plot(np.arange(len(explained) + 1), [0, *explained], label=name, **marker)
+    widest = max(len(a.channels.explained) for a in analyses.values())
     for (name, shares), marker in zip(PAPER.items(), "1+x", strict=True):
-        axes.plot((1, 10), shares, marker, color=SOFT, ms=7, mew=1.5, ls="none",
-                  label=f"paper, 48 channels: {name}")  # fmt: skip
+        axes.plot((1, 10), shares, marker, color=SOFT, ms=6, mew=1.3)
+        axes.annotate(name, (10, shares[1]), (5, 0), color=SOFT, fontsize=6.5, va="center",
+                      textcoords="offset points")  # fmt: skip
     axes.axhline(0.9, color=SOFT, lw=1, ls=":")
     axes.set(
-        xlabel="principal channels", ylabel="explained variance", ylim=(0, 1.02), xlim=(0, None)
+        xlabel="principal channels",
+        ylabel="explained variance",
+        ylim=(0, 1.02),
+        xlim=(0, max(13, widest) * 1.02),
     )
 
 

@@ -31,7 +31,6 @@ def write_page(
     analyses: Mapping[str, Analysis],
     shown: Sequence[Shown],
     source: str,
-    sampled: str,
     unread: Mapping[str, str],
     failed: Mapping[str, str],
 ) -> Path:
@@ -41,7 +40,7 @@ def write_page(
         out: the page, .html.
         analyses: by the models' names.
         shown: clips to show beside their reconstructions.
-        source: where the clips come from, and ``sampled`` how.
+        source: where the clips come from, in words.
         unread: files that could not be read, and why.
         failed: models that could not be analysed, and why.
     """
@@ -54,10 +53,10 @@ def write_page(
         drawn.append({"svg": svg, "caption": plate.caption})
     first = next(iter(analyses.values()))
     p = first.protocol
-    rate = f"{p.fps:g} frames a second" if p.fps else "each video's own frame rate"
+    rate = f"at {p.fps:g} frames a second" if p.fps else "at the rate they come in"
     protocol = (
         f"All saw the same {p.clips} clips of {p.frames} frames of {p.height}x{p.width} from {source}, "
-        f"{sampled}, at {rate}, resized to cover that size and cropped to its middle. Latents are "
+        f"{rate}, resized to cover that size and cropped to its middle. Latents are "
         "posterior means."
     )
     if unread:

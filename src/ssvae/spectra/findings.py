@@ -74,7 +74,7 @@ def _weak_frames(analysis: Analysis) -> list[str]:
     if later:
         worst = min(later, key=lambda t: float(frames[t]))
         said.append(
-            f"{_ranges([t + 1 for t in later])} of {len(frames)} are reconstructed worse than the median "
+            f"{_ranges([t + 1 for t in later])} of {len(frames)}: reconstructed worse than the median "
             f"frame, by up to {float(usual - frames[worst]):.1f} dB (frame {worst + 1})."
         )
     return said
@@ -104,10 +104,16 @@ def _seams(analysis: Analysis) -> list[str]:
         single = (relative > JUMP * usual).nonzero().flatten().tolist()
         if single and len(relative) >= 4:
             places = [f"{i + 1}|{i + 2}" for i in single]
+            edge = round(period)
+            at_edges = all(i < edge or i >= len(relative) - edge for i in single)
             said.append(
                 f"A jump between {what}s {_listed(places)}: the error of the step is up to "
-                f"{float(relative.max() / usual):.1f} times the median step's. Pieces that are "
-                "coded apart, tiles or chunks, meet like this."
+                f"{float(relative.max() / usual):.1f} times the median step's. "
+                + (
+                    "It lies at the edge, where the network sees its padding."
+                    if at_edges
+                    else "Pieces that are coded apart, tiles or chunks, meet like this."
+                )
             )
     return said
 
@@ -176,7 +182,7 @@ def advise(analysis: Analysis) -> list[Advice]:
         "with ssvae.regularizers.balance; in this project's benchmark 0.02 dB of PSNR where the "
         "decoder trains on afterwards, more where it does not, and fine detail bears less noise.",
     )
-    share = leading_share(analysis)
+    share, count = leading_share(analysis), len(analysis.channels.eigenvalues)
     baseline, best = TEN_OF_48["48-channel baseline"], TEN_OF_48["SSVAE"]
     verdict = "there" if share >= best else "partly there" if share >= baseline else "missing"
     channels = Advice(
@@ -184,7 +190,7 @@ def advise(analysis: Analysis) -> list[Advice]:
         verdict,
         f"The first 10/48 of the principal channels hold {100 * share:.1f} % of the variance; rule: "
         f"there from {100 * best:.1f} % (the paper's SSVAE), missing under {100 * baseline:.0f} % (its "
-        "baseline).",
+        f"baseline), both of 48 channels{'' if count == 48 else f', so for {count} a guide alone'}.",
         ""
         if verdict == "there"
         else "Latent masked reconstruction (LMR) gathers it. Cost: no time (masked latents decode as "
@@ -207,7 +213,7 @@ def _ranges(numbers: Sequence[int]) -> str:
         else:
             runs.append([n])
     texts = [str(r[0]) if len(r) == 1 else f"{r[0]} to {r[-1]}" for r in runs]
-    return "Frames " + _listed(texts)
+    return ("Frame " if len(numbers) == 1 else "Frames ") + _listed(texts)
 
 
 def _listed(items: Sequence[object]) -> str:
