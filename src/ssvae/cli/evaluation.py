@@ -128,6 +128,8 @@ def reconstruction(
     digest = "" if lpips is None else checksum(lpips)
     evaluated = (measured, frames, told, fps, read_from, lpips, digest, features)
     _tell(_drawn(features, lambda on_draw: evaluate_reconstruction(*evaluated, on_draw)), out)
+    if features is not None:
+        _warn_if_few(measured)
     if lpips is None:
         console.print(
             "LPIPS was left out: give --vgg FILE, or see docs/training.md", soft_wrap=True
@@ -185,13 +187,7 @@ def generation(
     made, true = found
     evaluated = (made, true, features, frames, f"{size[0]}x{size[1]}", fps, "from files")
     _tell(_drawn(features, lambda on_draw: evaluate_generation(*evaluated, on_draw)), out)
-    width, few = len(next(iter(made.made.values()))), min(len(made.made), len(true.made))
-    if few <= width:
-        console.print(
-            f"{few} clips for {width} features: the distance lies too high, and compares with those "
-            "of as many clips alone",
-            soft_wrap=True,
-        )
+    _warn_if_few(made, true)
 
 
 def reward(
@@ -320,6 +316,16 @@ def _drawn(
     """An evaluation, under a progress bar where its interval takes long."""
     with progress("interval", DRAWS_OF_DISTANCES, shown=network is not None) as advance:
         return evaluate(lambda done: advance(done, ""))
+
+
+def _warn_if_few(*sets: Measured) -> None:
+    width, few = len(next(iter(sets[0].made.values()))), min(len(each.made) for each in sets)
+    if few <= width:
+        console.print(
+            f"{few} clips for {width} features: the distance lies too high, and compares with those "
+            "of as many clips alone",
+            soft_wrap=True,
+        )
 
 
 def _tell(evaluation: Evaluation, out: Path | None) -> None:
