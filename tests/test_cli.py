@@ -46,6 +46,37 @@ def ssvae(*words, status: int = 0) -> str:
     return output
 
 
+EACH = """
+import contextlib, io, json, sys
+from ssvae.cli import main
+from ssvae.console import console, error_console
+
+for words in json.load(sys.stdin):
+    sys.argv, output, status = ["ssvae", *words], io.StringIO(), 0
+    with contextlib.redirect_stdout(output), contextlib.redirect_stderr(output):
+        console.file = error_console.file = output
+        try:
+            main()
+        except SystemExit as end:
+            status = end.code
+    print(json.dumps([status, output.getvalue()]))
+"""
+
+
+def in_one_process(commands, folder: Path) -> list[tuple[int, str]]:
+    """Status and output of each command, one after the other: starting takes seconds."""
+    done = subprocess.run(
+        [sys.executable, "-c", EACH],
+        input=json.dumps([list(map(str, words)) for words in commands]),
+        capture_output=True,
+        text=True,
+        env={**os.environ, "COLUMNS": "200"},
+        cwd=folder,
+    )
+    assert done.returncode == 0, done.stderr
+    return [tuple(json.loads(line)) for line in done.stdout.splitlines()]
+
+
 @pytest.fixture(scope="module")
 def run(tmp_path_factory) -> Path:
     out = tmp_path_factory.mktemp("cli") / "run"
@@ -83,17 +114,28 @@ def test_train_reconstruct_analyze(run, tmp_path):
 
     last = run / "checkpoints" / "step-00000003"
     output = ssvae(
-        *("analyze", run, f"again={last}", "--videos", source, "--clips", 3, "--size", 16, 16),
+        *(
+            "analyze",
+            run,
+            f"a[/red]gain={last}",
+            "--videos",
+            source,
+            "--clips",
+            3,
+            "--size",
+            16,
+            16,
+        ),
         *("--frames", 9, "--json", tmp_path / "a.json", "--figure", tmp_path / "a.svg"),
         *("--out", tmp_path / "a.html"),
     )
     assert "effective rank" in output
     assert "3 clips of 9 frames of 16x16" in output
     figures = json.loads((tmp_path / "a.json").read_text())
-    assert list(figures) == ["run", "again"]
+    assert list(figures) == ["run", "a[/red]gain"]
     for each in figures.values():
         assert each.pop("cost")["encode_seconds"] > 0
-    assert figures["run"] == figures["again"]
+    assert figures["run"] == figures["a[/red]gain"]
     assert (tmp_path / "a.svg").read_text().startswith("<?xml")
     assert (tmp_path / "a.html").read_text().count("data:video/mp4") == 3 * (1 + 2 * 2)
     assert (tmp_path / "a-figures" / "frequency.svg").exists()
@@ -352,38 +394,15 @@ MISTAKES = [
     (["bench", "diffusability", "--vae", "a=x", "--vae", "b=y"], "no model at x"),
     (["bench", "interventions", "--steps", "20", "10"], "rising numbers"),
 ]
-EACH = """
-import contextlib, io, json, sys
-from ssvae.cli import main
-from ssvae.console import console, error_console
-
-for words in json.load(sys.stdin):
-    sys.argv, output, status = ["ssvae", *words], io.StringIO(), 0
-    with contextlib.redirect_stdout(output), contextlib.redirect_stderr(output):
-        console.file = error_console.file = output
-        try:
-            main()
-        except SystemExit as end:
-            status = end.code
-    print(json.dumps([status, output.getvalue()]))
-"""
 
 
 @pytest.fixture(scope="module")
 def said(tmp_path_factory) -> list[tuple[int, str]]:
-    """Status and output of each mistaken command, all in one process: starting takes seconds."""
+    """Status and output of each mistaken command."""
     folder = tmp_path_factory.mktemp("mistakes")
-    done = subprocess.run(
-        [sys.executable, "-c", EACH],
-        input=json.dumps([words for words, _ in MISTAKES]),
-        capture_output=True,
-        text=True,
-        env={**os.environ, "COLUMNS": "200"},
-        cwd=folder,
-        check=True,
-    )
+    found = in_one_process([words for words, _ in MISTAKES], folder)
     assert not list(folder.iterdir())  # nothing is begun
-    return [tuple(json.loads(line)) for line in done.stdout.splitlines()]
+    return found
 
 
 @pytest.mark.parametrize("which", range(len(MISTAKES)), ids=[m[:40] for _, m in MISTAKES])

@@ -13,6 +13,7 @@ from diffusers.utils import logging as diffusers_logging
 from rich import box
 from rich.console import Console
 from rich.logging import RichHandler
+from rich.markup import escape
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -125,7 +126,7 @@ def print_rows(names: list[str], rows: list[Row]) -> None:
     table = Table(box=box.SIMPLE_HEAD)
     table.add_column("")
     for name in names:
-        table.add_column(name, justify="right", overflow="fold")
+        table.add_column(escape(name), justify="right", overflow="fold")
     table.add_column("", style="dim")
     for row in rows:
         table.add_row(row.name, *row.values, row.note)

@@ -2,8 +2,9 @@ import pytest
 import torch
 
 from conftest import write
-from ssvae.data import World, open_fixed
+from ssvae.data import World, count_files, open_fixed
 from ssvae.data.collection import FileItem
+from ssvae.data.fixed import file_of
 from ssvae.data.listing import find_videos
 from ssvae.data.shard_writer import copy_file, write_shards
 
@@ -56,6 +57,18 @@ def test_a_broken_file_is_named_and_left_out(tmp_path, caplog):
     assert read(open_fixed(str(folder), 3, 200, 16, 16)) == {}
     with pytest.raises(ValueError, match="at least 1, got 0"):
         open_fixed("world", 0, 5, 16, 16)
+
+
+def test_a_list_may_name_a_file_again(tmp_path):
+    films(tmp_path / "films", 2)
+    (tmp_path / "list.csv").write_text(
+        "path,caption\nfilms/0.mkv,a\nfilms/1.mkv,b\nfilms/0.mkv,c\n"
+    )
+    names = list(read(open_fixed(str(tmp_path / "list.csv"), 6, 5, 16, 16)))
+    assert len(names) == 6
+    assert len({file_of(name) for name in names}) == 2
+    assert count_files(str(tmp_path / "list.csv"), 5) == 3
+    assert count_files(f"{tmp_path / 'films'},world", 5) is None
 
 
 def test_shards_worlds_and_mixtures(tmp_path):

@@ -13,6 +13,11 @@ def test_a_mean_with_a_known_error():
     assert found.high - found.value == pytest.approx(half, rel=0.15)
     assert found.value - found.low == pytest.approx(half, rel=0.15)
     assert mean_interval([5.0]).low is None
+    # Of a hundred files, four like clips each: as wide as of a hundred clips.
+    alike, files = np.repeat(values[:100], 4), [str(i // 4) for i in range(400)]
+    apart, together = mean_interval(alike.tolist()), mean_interval(alike.tolist(), files)
+    assert together.high - together.low == pytest.approx(2 * (apart.high - apart.low), rel=0.15)
+    assert mean_interval([1.0, 2.0], ["a", "a"]).low is None
     with pytest.raises(ValueError, match="at least one clip"):
         mean_interval([])
 

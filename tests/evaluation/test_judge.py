@@ -132,7 +132,7 @@ def test_answers_are_kept_and_a_run_goes_on(endpoint, films, tmp_path):
 
 def test_it_tries_again(endpoint, films, tmp_path):
     endpoint.replies = [503, 429, "I rather like it.", "visual quality: 9", ANSWER]
-    evaluation = evaluate_reward(judge(endpoint, tmp_path), films[:1])
+    evaluation = evaluate_reward(judge(endpoint, tmp_path, retries=4), films[:1])
     assert evaluation.figures["reward"].value == pytest.approx(2.6)
     assert len(endpoint.asked) == 5
 
@@ -169,6 +169,10 @@ def test_no_more_requests_than_allowed(endpoint, films, tmp_path):
     first, second, third = sorted(endpoint.times)
     assert second - first > 0.2  # 0.3 seconds apart, but for how requests travel
     assert third - first > 0.5
+    endpoint.times.clear()
+    endpoint.replies = ["rubbish", "rubbish"]  # what is asked again keeps to it too
+    evaluate_reward(judge(endpoint, tmp_path, per_minute=200.0, prompt="{prompt}"), films[:1])
+    assert endpoint.times[2] - endpoint.times[0] > 0.5
 
 
 def test_a_broken_file_is_named(endpoint, films, tmp_path):
@@ -210,5 +214,6 @@ def test_settings_that_do_not_fit(endpoint, tmp_path):
         judge(endpoint, tmp_path, prompt="Rate this.")
     with pytest.raises(ValueError, match="an endpoint is a URL"):
         Judge("localhost:8000", "x", tmp_path / "a.jsonl")
-    with pytest.raises(ValueError, match="over 0"):
-        judge(endpoint, tmp_path, jobs=0)
+    for wrong in (dict(jobs=0), dict(per_minute=0), dict(per_minute=-1), dict(retries=-1)):
+        with pytest.raises(ValueError, match="over 0"):
+            judge(endpoint, tmp_path, **wrong)

@@ -76,9 +76,7 @@ def test_two_folders(tmp_path):
     torch.manual_seed(0)
     lpips = LPIPS()
     measured = measure_pairs(pairs.read(), lpips)
-    evaluation = evaluate_reconstruction(
-        measured, 5, "as in the files", None, "from files", lpips, "abc"
-    )
+    evaluation = evaluate_reconstruction(measured, 5, "as in the files", None, "from files", "abc")
     assert set(evaluation.clips) == {"x", "sub/y"}
     assert set(evaluation.figures) == {"psnr", "ssim", "lpips"}
     assert 20 < evaluation.figures["psnr"].value < 40
@@ -144,9 +142,14 @@ def test_saved_compared_and_refused(vae, tmp_path):
         one, clips={n: {m: v + 1 for m, v in c.items()} for n, c in one.clips.items()}
     )
     change = differences(one, better)["psnr"]
+    partly = dataclasses.replace(
+        one, clips={n: ({"psnr": 1.0} if i else c) for i, (n, c) in enumerate(one.clips.items())}
+    )
+    assert list(differences(one, partly)) == ["psnr"]
     assert (change.value, change.low, change.high) == pytest.approx((1, 1, 1))
     for field, value in (
         ("clips", 6),
+        ("files", 6),
         ("frames", 17),
         ("size", "64x64"),
         ("fps", 8.0),

@@ -15,7 +15,12 @@ from ssvae.report.html import picture_uri
 from ssvae.spectra import analyze
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-NAMES = ["ours", "a <b> & c", "third", "a rather long name of a model, such as a hub id has"]
+NAMES = [
+    "_ours",
+    "a <b> & c",
+    r"a $\foo$ [/red]",
+    "a rather long name of a model, such as a hub id has",
+]
 
 
 def page(vae, folder, names=NAMES, **changes):
@@ -24,7 +29,7 @@ def page(vae, folder, names=NAMES, **changes):
     clips = clips[..., :32, :]
     analyses = {name: analyze(vae, clips, fps=8, cost=True) for name in names}
     shown = [Shown(f"film {i}.mp4", clips[i], dict.fromkeys(names, clips[i])) for i in range(2)]
-    given = dict(source="films, evenly drawn", unread={}, failed={}) | changes
+    given = dict(source="from films, at 8 frames a second", unread={}, failed={}) | changes
     return write_page(folder / "page.html", analyses, shown, **given), analyses
 
 

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from ssvae.spectra import Analysis, Analyzer, Subject, advise, analyze, findings
+from ssvae.spectra import Analysis, Analyzer, Subject, advise, analyze, findings, unexamined
 from ssvae.spectra.findings import leading_share
 
 T, SIDE, CHANNELS = 13, 32, 12
@@ -86,7 +86,9 @@ def test_nan_is_named():
     def spoil(made):
         return made.masked_fill(torch.arange(len(made)).view(-1, 1, 1, 1, 1) == 0, torch.inf)
 
-    assert analysed(white(), spoil).broken == {"clip 0": "the reconstructions"}
+    ((name, what),) = analysed(white(), spoil).broken.items()
+    assert name.startswith("clip 0 (")
+    assert what == "the reconstructions"
     with pytest.raises(ValueError, match="the latents of all 8 clips hold NaN"):
         analysed(white() * torch.nan)
 
@@ -126,6 +128,63 @@ def test_seams_between_latent_frames_and_tiles():
 
     said = findings(analysed(white(), blocky))
     assert any("Seams between rows every 4 rows" in s for s in said)
+
+
+def test_an_edge_is_no_seam_and_a_seam_no_edge():
+    def padded(made):
+        made = made.clone()
+        made[..., 0] += 1.5
+        return made
+
+    said = findings(analysed(white(), padded))
+    assert any("A jump between columns 1|2" in s and "at the edge" in s for s in said)
+
+    def short(made):  # of 9 frames, with one border between latents inside
+        made = made[:, :, :9].clone()
+        made[:, :, 5:] += 0.5
+        return made
+
+    torch.manual_seed(1)
+    clips = torch.rand(8, 3, 9, SIDE, SIDE) * 2 - 1
+    latents = white()[:, :, :3]
+
+    class Short(Planted):
+        def decode(self, z):
+            return SimpleNamespace(sample=short(super().decode(z).sample))
+
+    analysis = analyze(Short(latents), clips)
+    *_, said = findings(analysis)
+    assert "A jump between frames 5|6" in said
+    assert "edge" not in said
+    assert any("seams between latents in frames" in s for s in unexamined(analysis))
+
+
+def test_few_clips_are_not_blamed_on_the_model():
+    def spoil(made):
+        made = made.clone()
+        made[:, :, 0] += 1
+        return made
+
+    analysis = analysed(white(4), spoil)
+    assert findings(analysis) == []
+    assert unexamined(analysis) == ["weak frames and seams (4 clips are fewer than 8)"]
+    assert unexamined(analysed(white())) == []
+
+
+def test_stills_with_one_cut_have_no_usual_step():
+    def still(made):
+        steps = torch.zeros(T)
+        steps[7:] = 0.3
+        return made.mean(2, keepdim=True).expand_as(made) + steps.view(1, 1, -1, 1, 1)
+
+    torch.manual_seed(1)
+    clips = (torch.rand(8, 3, 1, SIDE, SIDE) - 0.5).expand(-1, -1, T, -1, -1)
+
+    class Still(Planted):
+        def decode(self, z):
+            return SimpleNamespace(sample=still(self.clips[: len(z)]))
+
+    assert not any("frames" in s and "jump" in s for s in findings(analyze(Still(white()), clips)))
 
 
 def test_advice_by_the_rules():

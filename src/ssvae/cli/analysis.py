@@ -95,7 +95,10 @@ def analyze(
         return
     if not analyses:
         raise ValueError("; ".join(f"{name}: {reason}" for name, reason in failed.items()))
-    given = f"the procedural world, seed {seed}" if videos == "world" else f"{videos}, evenly drawn"
+    rate = f"at {fps:g} frames a second" if fps else "at each video's own rate"
+    given = f"from {videos}, evenly drawn, {rate}, resized to cover that size and cropped"
+    if videos == "world":
+        given = f"of the procedural world, seed {seed}"
     _tell(analyses, unread)
     if figure is not None:
         save_figure(spectra_figure(analyses), figure)
@@ -136,30 +139,31 @@ class _Work:
         share = self.accelerator.process_index, self.accelerator.num_processes
         count = len(range(share[0], self.source.number, share[1]))
         wanted = {count * i // SHOWN for i in range(SHOWN)}
-        analyzer, pairs, first = Analyzer(self.fps), Pairs(), list[torch.Tensor]()
+        analyzer, pairs = Analyzer(self.fps), Pairs()
 
-        def see() -> Analyzer:
-            done = 0
+        def see() -> tuple[Analyzer, torch.Tensor | None]:
+            done, first = 0, None
             for batch in self.source.batches(self.batch_size, *share):
                 made = analyzer.update(vae, batch.video, batch.names, self.lpips).float().cpu()
                 for i, name in enumerate(batch.names):
                     if done + i in wanted:
                         pairs[name] = batch.video[i].cpu(), made[i]
-                first[:] = first or [batch.video[:1]]
+                first = batch.video[:1].cpu() if first is None else first
                 done += len(batch.names)
                 on_clips(done)
-            return analyzer
+            return analyzer, first
 
-        whole, *others = together(self.accelerator, see)
-        for other in others:
+        (whole, _), *others = parts = together(self.accelerator, see)
+        for other, _ in others:
             whole.merge(other)
-        if not first:
+        if whole.model is None:
             raise ValueError(
                 f"none of the {self.source.number} clips could be read: the log names the files"
             )
         cost = None
         if self.accelerator.is_main_process:
-            cost = measure_cost(vae, vae.placed(first[0]))
+            clip = next(first for _, first in parts if first is not None)
+            cost = measure_cost(vae, vae.placed(clip))
         self.accelerator.wait_for_everyone()  # others would take the cores that are measured
         return whole.result(cost), pairs
 
@@ -210,8 +214,9 @@ def _tell(analyses: dict[str, Analysis], unread: dict[str, str]) -> None:
         print_rows(list(analyses), rows)
     p = next(iter(analyses.values())).protocol
     rate = f" at {p.fps:g} frames a second" if p.fps else ""
+    seen = p.clips + len(next(iter(analyses.values())).broken)
     console.print(
-        f"{p.clips} clips of {p.frames} frames of {p.height}x{p.width}{rate}", soft_wrap=True
+        f"{seen} clips of {p.frames} frames of {p.height}x{p.width}{rate}", soft_wrap=True
     )
     for name, reason in sorted(unread.items()):
         console.print(f"left out: {name} ({reason})", soft_wrap=True, markup=False)

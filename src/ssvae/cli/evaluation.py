@@ -1,18 +1,21 @@
 """The commands that evaluate reconstructions and generated clips."""
 
 import os
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
 import tyro
 from rich import box
+from rich.markup import escape
 from rich.table import Table
 
 from ssvae.cli.common import Common, CommonOptions, check_outputs, together
 from ssvae.console import console, progress
-from ssvae.data import open_fixed, open_shelf
+from ssvae.data import count_files, open_fixed, open_shelf
 from ssvae.data.collection import Shelf
+from ssvae.data.fixed import file_of
 from ssvae.data.video import NamedBytes
 from ssvae.evaluation.features import FeatureNetwork, checksum, load_network
 from ssvae.evaluation.intervals import DRAWS_OF_DISTANCES
@@ -115,6 +118,8 @@ def reconstruction(
         pairs, total, left_out = files.read(*share), len(files), files.left_out
         told, read_from = f"{size[0]}x{size[1]}" if size else "as in the files", "from files"
 
+    if features is not None and total < 2:
+        raise ValueError("rFVD needs at least 2 clips, got 1: leave out --network")
     with progress("measuring", -(-total // share[1]), shown=share[0] == 0) as advance:
         measured = _joined(
             together(
@@ -126,7 +131,7 @@ def reconstruction(
     if share[0]:
         return
     digest = "" if lpips is None else checksum(lpips)
-    evaluated = (measured, frames, told, fps, read_from, lpips, digest, features)
+    evaluated = (measured, frames, told, fps, read_from, digest, features)
     _tell(_drawn(features, lambda on_draw: evaluate_reconstruction(*evaluated, on_draw)), out)
     if features is not None:
         _warn_if_few(measured)
@@ -170,7 +175,8 @@ def generation(
     features = load_network(network, device)
     found = []
     for what, name in (("generated", generated), ("true", real)):
-        number = clips if name == "world" else min(clips, _files(open_shelf(name, frames)))
+        files = count_files(name, frames)
+        number = clips if files is None else min(clips, files)
         source = open_fixed(name, number, frames, *size, fps, seed, device)
         own = -(-number // share[1])
         with progress(f"{what} clips", own, shown=share[0] == 0) as advance:
@@ -246,7 +252,9 @@ def reward(
     _tell(evaluation, out)
 
 
-def compare(evaluations: tyro.conf.Positional[tuple[Path, ...]]) -> None:
+def compare(
+    evaluations: tyro.conf.Positional[tuple[Path, ...]], common: CommonOptions = Common()
+) -> None:
     """Lay evaluations side by side; where their protocols differ that is refused.
 
     Args:
@@ -259,18 +267,16 @@ def compare(evaluations: tyro.conf.Positional[tuple[Path, ...]]) -> None:
     table = Table(box=box.SIMPLE_HEAD)
     table.add_column("")
     for name in loaded:
-        table.add_column(name, justify="right", overflow="fold")
-    first, *others = loaded.values()
-    for measure in first.figures:
-        values = [e.figures[measure] for e in loaded.values() if measure in e.figures]
-        table.add_row(measure, *(interval(vars(v), 4) for v in values))
+        table.add_column(escape(name), justify="right", overflow="fold")
+    (reference, first), *others = loaded.items()
+    for measure in dict.fromkeys(m for e in loaded.values() for m in e.figures):
+        each = [e.figures.get(measure) for e in loaded.values()]
+        table.add_row(measure, *("–" if f is None else interval(vars(f), 4) for f in each))
     console.print(table)
-    for name, other in zip(list(loaded)[1:], others, strict=True):
+    for name, other in others:
         for measure, change in differences(first, other).items():
-            console.print(
-                f"{name} - {next(iter(loaded))}, clip by clip: {measure} {interval(vars(change), 4)}",
-                soft_wrap=True,
-            )
+            told = f"{name} - {reference}, clip by clip: {measure} {interval(vars(change), 4)}"
+            console.print(told, soft_wrap=True, markup=False)
     for line in first.protocol.lines():
         console.print(line, soft_wrap=True, markup=False, highlight=False, style="dim")
 
@@ -281,13 +287,9 @@ def _check_counts(**counts: int) -> None:
             raise ValueError(f"{name.replace('_', '-')} must be at least 1, got {count}")
 
 
-def _files(shelf: Shelf) -> int:
-    return sum(shelf.lengths)
-
-
 def _films(shelf: Shelf) -> list[Film]:
     """Every video on a shelf with its prompt."""
-    films = []
+    films, named = [], Counter[str]()
     for place, length in enumerate(shelf.lengths):
         for index in range(length):
             file, caption = shelf.item(place, index)
@@ -297,7 +299,9 @@ def _films(shelf: Shelf) -> list[Film]:
                     f"{name} has no prompt: name videos and prompts in a .csv or .jsonl list, as "
                     "path and caption"
                 )
-            films.append(Film(file, caption, name))
+            named[name] += 1
+            again = f", again {named[name] - 1}" if named[name] > 1 else ""
+            films.append(Film(file, caption, name + again))
     return films
 
 
@@ -319,10 +323,11 @@ def _drawn(
 
 
 def _warn_if_few(*sets: Measured) -> None:
-    width, few = len(next(iter(sets[0].made.values()))), min(len(each.made) for each in sets)
+    width = len(next(iter(sets[0].made.values())))
+    few = min(len({file_of(name) for name in each.made}) for each in sets)
     if few <= width:
         console.print(
-            f"{few} clips for {width} features: the distance lies too high, and compares with those "
+            f"clips of {few} files for {width} features: the distance lies too high, and compares with those "
             "of as many clips alone",
             soft_wrap=True,
         )

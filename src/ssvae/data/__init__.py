@@ -6,7 +6,7 @@ from ssvae.data.fixed import FixedClips
 from ssvae.data.listing import find_videos
 from ssvae.data.loader import Loader, batches
 from ssvae.data.shards import Shards
-from ssvae.data.sources import open_fixed, open_shelf, open_source
+from ssvae.data.sources import count_files, open_fixed, open_shelf, open_source
 from ssvae.data.video import (
     VideoError,
     VideoWriter,
@@ -31,6 +31,7 @@ __all__ = [
     "VideoWriter",
     "World",
     "batches",
+    "count_files",
     "find_videos",
     "open_fixed",
     "open_shelf",

@@ -1,6 +1,8 @@
 """Clips to measure on: the same in every run, whatever the order of files, batches or processes."""
 
 import logging
+import re
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
@@ -52,7 +54,10 @@ class FixedClips:
             try:
                 clips.append(self.read(number))
             except VideoError as error:
-                logger.warning("left out a clip: %s", error)
+                again = error.name in self.broken
+                logger.log(
+                    logging.DEBUG if again else logging.WARNING, "left out a clip: %s", error
+                )
                 self.broken[error.name] = error.reason
         if not clips:
             return Batch(torch.empty(0), [])
@@ -68,6 +73,11 @@ class FixedClips:
         if not self.from_files:  # clips from files are made of bytes
             check_finite(video, f"{names[0]} and what follows it")
         return Batch(video, [clip.caption for clip in clips], names)
+
+
+def file_of(name: str) -> str:
+    """What the clips of one file have in common of their names."""
+    return re.split(r", (?:part|again|source) \d+", name)[0]
 
 
 def of_world(world: World, number: int) -> FixedClips:
@@ -90,14 +100,20 @@ def of_shelf(shelf: Shelf, clip: Clip, number: int) -> FixedClips:
         shelf = Files(shelf.name, sorted(shelf.items, key=lambda item: (item.path, item.caption)))
     places = [(s, i) for s, length in enumerate(shelf.lengths) for i in range(length)]
     files = len(places)
+    # A list may name a file again, perhaps with another caption.
+    again, seen = list[int](), Counter[object]()
+    for s, _ in places:
+        entry = shelf.items[s].path if isinstance(shelf, Files) else len(again)
+        again.append(seen[entry])
+        seen[entry] += 1
 
     def read(k: int) -> FixedClip:
         if number <= files:
-            place, part, parts = k * files // number, 0, 1
+            at, part, parts = k * files // number, 0, 1
         else:
-            place, part = k % files, k // files
-            parts = (number - place - 1) // files + 1
-        file, caption = shelf.item(*places[place])
+            at, part = k % files, k // files
+            parts = (number - at - 1) // files + 1
+        file, caption = shelf.item(*places[at])
         name = file.name if isinstance(file, NamedBytes) else str(file)
         try:
             video = clip.read(file, (part + 0.5) / parts)
@@ -106,7 +122,9 @@ def of_shelf(shelf: Shelf, clip: Clip, number: int) -> FixedClips:
         except Exception as error:  # what is in the files may raise anything
             kind = f"unreadable ({type(error).__name__})"
             raise VideoError(file, kind, "re-encode or replace the file") from error
-        return FixedClip(video, caption, name if parts == 1 else f"{name}, part {part + 1}")
+        if parts > 1:
+            name += f", part {part + 1}"
+        return FixedClip(video, caption, f"{name}, again {again[at]}" if again[at] else name)
 
     return FixedClips(number, read, from_files=True)
 
@@ -117,6 +135,8 @@ def joined(sets: Sequence[FixedClips]) -> FixedClips:
 
     def read(i: int) -> FixedClip:
         k = int(np.searchsorted(ends, i, side="right"))
-        return sets[k].read(i - int(ends[k]) + sets[k].number)
+        clip = sets[k].read(i - int(ends[k]) + sets[k].number)
+        # Sets may lie on several devices, and hold the same files.
+        return FixedClip(clip.video.cpu(), clip.caption, f"{clip.name}, source {k + 1}")
 
     return FixedClips(int(ends[-1]), read, any(clips.from_files for clips in sets))

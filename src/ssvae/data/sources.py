@@ -82,6 +82,16 @@ def open_fixed(
     return of_shelf(open_shelf(name, frames), Clip(*size, fps), clips)
 
 
+def count_files(name: str, frames: int) -> int | None:
+    """Files of the source called ``name``; None where the procedural world is one, or in it."""
+    total = 0
+    for part, _ in _parts(name):
+        if part == "world":
+            return None
+        total += sum(open_shelf(part, frames).lengths)
+    return total
+
+
 def open_shelf(name: str, frames: int) -> Files | Shards:
     """The files of a source, wherever they lie."""
     path = Path(name)

@@ -23,28 +23,45 @@ class Interval:
     """Whether the value has none because the target was never reached."""
 
 
-def mean_interval(values: Sequence[float], seed: int = 0, draws: int = DRAWS) -> Interval:
-    """A mean over clips, with the percentile interval of clips drawn anew.
+def mean_interval(
+    values: Sequence[float], groups: Sequence[str] | None = None, seed: int = 0, draws: int = DRAWS
+) -> Interval:
+    """A mean over clips, with the percentile interval of groups of clips drawn anew.
 
-    With one clip there is no interval. Sort by the clips' names first, and the interval does not
-    depend on the order in which they came.
+    Clips of one group, such as a file, say much the same and are drawn together; without groups
+    each is its own. Of one group there is no interval. Sort by the clips' names first, and the
+    interval does not depend on the order in which they came.
     """
     array = np.asarray(values, dtype=float)
     if not len(array):
         raise ValueError("a mean needs at least one clip, got none")
-    if len(array) == 1:
-        return Interval(float(array[0]), None, None)
+    mean, members = float(array.mean()), _members(len(array), groups)
+    if len(members) == 1:
+        return Interval(mean, None, None)
+    sums, counts = (np.array([f(array[rows]) for rows in members]) for f in (np.sum, len))
     generator, means = np.random.default_rng(seed), []
     for _ in range(draws):  # one by one, so that a million clips fit
-        means.append(array[generator.integers(0, len(array), len(array))].mean())
+        drawn = generator.integers(0, len(members), len(members))
+        means.append(sums[drawn].sum() / counts[drawn].sum())
     low, high = np.quantile(means, [0.025, 0.975])
-    return Interval(float(array.mean()), float(low), float(high))
+    return Interval(mean, float(low), float(high))
+
+
+def _members(count: int, groups: Sequence[str] | None) -> list[np.ndarray]:
+    """The rows of each group."""
+    if groups is None:
+        return [np.array([i]) for i in range(count)]
+    found: dict[str, list[int]] = {}
+    for i, group in enumerate(groups):
+        found.setdefault(group, []).append(i)
+    return [np.array(rows) for rows in found.values()]
 
 
 def frechet_interval(
     a: torch.Tensor,
     b: torch.Tensor,
-    paired: bool,
+    groups: tuple[Sequence[str] | None, Sequence[str] | None] = (None, None),
+    paired: bool = False,
     seed: int = 0,
     draws: int = DRAWS_OF_DISTANCES,
     on_draw: Callable[[int], object] = lambda done: None,
@@ -52,19 +69,28 @@ def frechet_interval(
     """The Fréchet distance between features (N, D) and (M, D), with an interval over clips.
 
     Clips drawn with repetition lie farther apart than clips do, so the draws' spread is taken and
-    laid around the value: value + (quantiles - mean of the draws), not under 0. ``paired`` draws the
-    same rows of both, which must then be as many.
+    laid around the value: value + (quantiles - mean of the draws), not under 0. ``groups`` are those
+    of both, as for :func:`mean_interval`; of one group there is no interval. ``paired`` draws the same
+    rows of both, which must then be as many.
     """
     if paired and len(a) != len(b):
         raise ValueError(f"paired features must be as many, got {len(a)} and {len(b)}")
     value = frechet_distance(feature_statistics(a), feature_statistics(b))
+    members = [_members(len(x), g) for x, g in zip((a, b), groups, strict=True)]
+    if min(map(len, members)) == 1:
+        return Interval(value, None, None)
     generator, distances = np.random.default_rng(seed), []
+
+    def drawn(rows: list[np.ndarray]) -> np.ndarray:
+        return np.concatenate([rows[i] for i in generator.integers(0, len(rows), len(rows))])
+
     for done in range(draws):
-        rows = generator.integers(0, len(a), len(a))
-        others = rows if paired else generator.integers(0, len(b), len(b))
-        distances.append(
-            frechet_distance(feature_statistics(a[rows]), feature_statistics(b[others]))
-        )
+        rows = drawn(members[0])
+        others = rows if paired else drawn(members[1])
+        if min(len(rows), len(others)) > 1:
+            distances.append(
+                frechet_distance(feature_statistics(a[rows]), feature_statistics(b[others]))
+            )
         on_draw(done + 1)
     low, high = np.quantile(distances, [0.025, 0.975]) - np.mean(distances) + value
     return Interval(value, max(0.0, float(low)), max(0.0, float(high)))

@@ -55,6 +55,8 @@ factual consistency: N
 Final Score: N
 
 Text: [{prompt}]"""
+PASSING = (408, 409, 425, 429)  # states that a request may be tried again after, as all from 500
+LONGEST_REST = 60.0  # seconds
 PATIENCE = 5  # clips in a row that got no answer at all, after which the endpoint counts as dead
 
 
@@ -89,7 +91,7 @@ class Judge:
     per_minute: float | None = None
     """Requests a minute, at most."""
     retries: int = 5
-    """Of a request that fails or is put off, with growing pauses; and of an answer without marks."""
+    """Of a request that fails or is put off, with growing pauses, or gives an answer without marks."""
     timeout: float = 120.0
     """Seconds for an answer."""
     jobs: int = 4
@@ -110,13 +112,18 @@ class Judge:
             raise ValueError(
                 f"an endpoint is a URL such as http://host:8000/v1, got {self.endpoint}"
             )
-        if self.frames < 1 or self.jobs < 1 or self.retries < 0 or self.timeout <= 0:
-            raise ValueError("frames, jobs and timeout must be over 0, and retries not under it")
+        positive = [self.frames, self.side, self.jobs, self.timeout]
+        if min(positive) <= 0 or self.retries < 0 or (self.per_minute or 1) < 0:
+            raise ValueError(
+                "frames, side, jobs, timeout and per-minute must be over 0, and retries not under it"
+            )
+        if self.per_minute == 0:
+            raise ValueError("per-minute must be over 0, or left out for no limit")
         self._client = OpenAI(
             base_url=self.endpoint,
             api_key=self.key,
             timeout=self.timeout,
-            max_retries=self.retries,
+            max_retries=0,  # ours keep to the rate
         )
         self._lock, self._next = threading.Lock(), 0.0
         self.answers = _read_cache(self.cache)
@@ -158,10 +165,10 @@ class Judge:
         return answer
 
     def _ask(self, content: list[Any]) -> dict[str, float]:
-        from openai import APIConnectionError, APIError
+        from openai import APIConnectionError, APIError, APIStatusError
 
-        said = ""
-        for _ in range(self.retries + 1):
+        reason: ValueError = NoAnswerError("not asked")
+        for attempt in range(self.retries + 1):
             self._pace()
             try:
                 reply = self._client.chat.completions.create(
@@ -172,18 +179,33 @@ class Judge:
                 )
                 said = (reply.choices[0].message.content or "") if reply.choices else ""
             except APIConnectionError as error:  # and time-outs
-                raise NoAnswerError(f"no answer from {self.endpoint}: {error}") from error
-            except APIError as error:
-                raise NoAnswerError(f"{self.endpoint} refused: {error}") from error
-            except (ValueError, AttributeError, TypeError) as error:  # an answer of another form
+                reason = NoAnswerError(f"no answer from {self.endpoint}: {error}")
+                self._rest(attempt)
+                continue
+            except APIStatusError as error:
+                reason = NoAnswerError(f"{self.endpoint} refused: {error}")
+                if error.status_code not in PASSING and error.status_code < 500:
+                    raise reason from error
+                self._rest(attempt, error.response.headers.get("retry-after"))
+                continue
+            except (APIError, ValueError, AttributeError, TypeError) as error:  # of another form
                 said = f"({type(error).__name__}: {error})"
             marks = parse_marks(said)
             if marks is not None:
                 return marks
-            logger.debug("an answer without marks: %s", said)
-        raise ValueError(
-            f"{self.model} gave no marks in {self.retries + 1} answers, the last of them {said[:200]!r}"
-        )
+            reason = ValueError(
+                f"{self.model} gave no marks in {attempt + 1} answers, the last of them {said[:200]!r}"
+            )
+        raise reason
+
+    def _rest(self, attempt: int, told: str | None = None) -> None:
+        """A pause before the next try, of the length that the endpoint tells or twice the last."""
+        if attempt < self.retries:
+            try:
+                seconds = float(told or "")
+            except ValueError:
+                seconds = 0.5 * 2**attempt
+            time.sleep(min(max(seconds, 0.0), LONGEST_REST))
 
     def _pace(self) -> None:
         """Wait until another request is allowed."""
@@ -287,6 +309,7 @@ def evaluate_reward(
     protocol = EvaluationProtocol(
         "reward",
         {"reward": judge.described},
+        len(names),
         len(names),
         judge.frames,
         f"at most {judge.side} pixels",

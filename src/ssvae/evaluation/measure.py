@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from ssvae.data import FixedClips, VideoError, read_clip
+from ssvae.data.fixed import file_of
 from ssvae.data.listing import find_videos
 from ssvae.evaluation.features import FeatureNetwork
 from ssvae.evaluation.intervals import frechet_interval, mean_interval
@@ -152,7 +153,6 @@ def evaluate_reconstruction(
     size: str,
     fps: float | None,
     read_from: str,
-    lpips: LPIPS | None = None,
     lpips_checksum: str = "",
     network: FeatureNetwork | None = None,
     on_draw: OnClips = lambda done: None,
@@ -162,24 +162,29 @@ def evaluate_reconstruction(
     if not names:
         why = next(iter(measured.left_out.values()), "there are no clips")
         raise ValueError(f"no clip gave a figure: {why}")
-    figures, networks = {}, {}
-    for measure in measured.clips[names[0]]:
-        values = [measured.clips[name].get(measure) for name in names]
-        if None not in values:
-            figures[measure] = mean_interval([v for v in values if v is not None])
-    if lpips is not None:
+    files = [file_of(name) for name in names]
+    left_out, figures, networks = dict(sorted(measured.left_out.items())), {}, {}
+    for measure in ("psnr", "ssim", "lpips"):
+        values = [
+            measured.clips[name][measure] for name in names if measure in measured.clips[name]
+        ]
+        if len(values) == len(names):
+            figures[measure] = mean_interval(values, files)
+        elif values or measure == "ssim":
+            left_out[measure] = f"{len(names) - len(values)} clips are too small for it"
+    if "lpips" in figures:
         networks["lpips"] = LPIPS_NETWORK.format(lpips_checksum)
     if network is not None:
         true, made = (
             torch.stack([f[name] for name in names]) for f in (measured.true, measured.made)
         )
-        figures["rfvd"] = frechet_interval(true, made, paired=True, on_draw=on_draw)
+        figures["rfvd"] = frechet_interval(true, made, (files, files), paired=True, on_draw=on_draw)
         networks["rfvd"] = network.described
     data = checksum_of_all(measured.checksums[name] for name in names)
     protocol = EvaluationProtocol(
-        "reconstruction", networks, len(names), frames, size, fps, read_from, data
+        "reconstruction", networks, len(names), len(set(files)), frames, size, fps, read_from, data
     )
-    return Evaluation(protocol, figures, measured.clips, dict(sorted(measured.left_out.items())))
+    return Evaluation(protocol, figures, measured.clips, left_out)
 
 
 @torch.no_grad()
@@ -214,18 +219,20 @@ def evaluate_generation(
     on_draw: OnClips = lambda done: None,
 ) -> Evaluation:
     """The Fréchet distance between generated and true clips (FVD where the network is I3D)."""
-    sets = []
+    sets, files = [], []
     for measured, what in ((generated, "generated"), (real, "true")):
-        rows = [measured.made[name] for name in sorted(measured.made)]
-        if len(rows) < 2:
-            raise ValueError(f"a Fréchet distance needs at least 2 {what} clips, got {len(rows)}")
-        sets.append(torch.stack(rows))
-    distance = frechet_interval(*sets, paired=False, on_draw=on_draw)
+        names = sorted(measured.made)
+        if len(names) < 2:
+            raise ValueError(f"a Fréchet distance needs at least 2 {what} clips, got {len(names)}")
+        sets.append(torch.stack([measured.made[name] for name in names]))
+        files.append([file_of(name) for name in names])
+    distance = frechet_interval(sets[0], sets[1], (files[0], files[1]), on_draw=on_draw)
     name = "fvd" if network.name == "I3D" else "frechet"
     protocol = EvaluationProtocol(
         "generation",
         {name: f"{network.described}; {len(sets[1])} true clips"},
         len(sets[0]),
+        len(set(files[0])),
         frames,
         size,
         fps,

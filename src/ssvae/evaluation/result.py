@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from ssvae.data.files import write_text
+from ssvae.data.fixed import file_of
 from ssvae.evaluation.intervals import Interval, mean_interval
 
 
@@ -25,6 +26,8 @@ class EvaluationProtocol:
     """For each measure that needs one: the network, how it is fed, and its checksum."""
     clips: int
     """That gave figures."""
+    files: int
+    """That the clips are of; intervals are over these."""
     frames: int
     """Of each clip."""
     size: str
@@ -40,8 +43,9 @@ class EvaluationProtocol:
         """As text, a line for each part."""
         fps = f"{self.fps:g} frames a second" if self.fps else "each video's own frame rate"
         return [
-            f"{self.kind} of {self.clips} clips of {self.frames} frames, {self.size}, {fps}, "
-            f"{self.read_from}",
+            f"{self.kind} of {self.clips} clips"
+            + (f" of {self.files} files" if self.files < self.clips else "")
+            + f" of {self.frames} frames, {self.size}, {fps}, {self.read_from}",
             f"data: sha256 {self.data}",
             *(f"{measure}: {network}" for measure, network in self.networks.items()),
         ]
@@ -98,8 +102,13 @@ def differences(a: Evaluation, b: Evaluation) -> dict[str, Interval]:
     names = sorted(set(a.clips) & set(b.clips))
     if not names:
         return {}
-    measures = [m for m in a.clips[names[0]] if m in b.clips[names[0]]]
-    return {m: mean_interval([b.clips[n][m] - a.clips[n][m] for n in names]) for m in measures}
+    everywhere = [
+        m for m in a.clips[names[0]] if all(m in e.clips[n] for e in (a, b) for n in names)
+    ]
+    files = [file_of(name) for name in names]
+    return {
+        m: mean_interval([b.clips[n][m] - a.clips[n][m] for n in names], files) for m in everywhere
+    }
 
 
 def checksum_of_clip(clip: torch.Tensor) -> str:

@@ -55,7 +55,12 @@ def _looks(i: int, marker: bool = True) -> dict:
 
 
 def _each(analyses: Analyses):
-    return ((i, name, analysis) for i, (name, analysis) in enumerate(analyses.items()))
+    return ((i, _label(name), analysis) for i, (name, analysis) in enumerate(analyses.items()))
+
+
+def _label(name: str) -> str:
+    """A name as a legend shows it: no mathematics in it, and none that is left out."""
+    return (" " if name.startswith("_") else "") + name.replace("$", r"\$")
 
 
 def _density(axes: Axes, i: int, name: str, f: np.ndarray, share: np.ndarray) -> None:

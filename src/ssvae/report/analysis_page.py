@@ -12,7 +12,7 @@ from ssvae.report import html
 from ssvae.report.analysis_figures import plates
 from ssvae.report.figures import to_svg
 from ssvae.report.tables import analysis_tables
-from ssvae.spectra import Analysis, advise, findings
+from ssvae.spectra import Analysis, advise, findings, unexamined
 
 CHECKERBOARD_SIDE = 160  # pixels that a shown clip has at least, enlarged
 
@@ -40,7 +40,7 @@ def write_page(
         out: the page, .html.
         analyses: by the models' names.
         shown: clips to show beside their reconstructions.
-        source: where the clips come from, in words.
+        source: where the clips come from and how, in words.
         unread: files that could not be read, and why.
         failed: models that could not be analysed, and why.
     """
@@ -53,11 +53,10 @@ def write_page(
         drawn.append({"svg": svg, "caption": plate.caption})
     first = next(iter(analyses.values()))
     p = first.protocol
-    rate = f"at {p.fps:g} frames a second" if p.fps else "at the rate they come in"
+    seen = p.clips + len(first.broken)
     protocol = (
-        f"All saw the same {p.clips} clips of {p.frames} frames of {p.height}x{p.width} from {source}, "
-        f"{rate}, resized to cover that size and cropped to its middle. Latents are "
-        "posterior means."
+        f"All saw the same {seen} clips of {p.frames} frames of {p.height}x{p.width} {source}. Latents "
+        "are posterior means."
     )
     if unread:
         named = "; ".join(f"{name} ({reason})" for name, reason in sorted(unread.items()))
@@ -73,7 +72,12 @@ def write_page(
         protocol=protocol,
         failed=failed,
         models=[
-            {"name": name, "findings": findings(a), "advice": advise(a)}
+            {
+                "name": name,
+                "findings": findings(a),
+                "unexamined": unexamined(a),
+                "advice": advise(a),
+            }
             for name, a in analyses.items()
         ],
         plates=drawn,
@@ -139,11 +143,11 @@ def _details(first: Analysis) -> str:
         "f above two thirds of the largest. Channels: eigenvalues of the covariance over all "
         "positions, channels not standardised; effective rank: exp of the entropy. Local "
         "correlation: mean correlation of channel vectors within windows of 2x2x2 latents (2x2 in "
-        "the first frame), over at most 512 clips drawn by checksum. Robustness: decodings of "
+        "the first frame where it stands alone, and where no two stand behind it), over at most 512 clips drawn by checksum. Robustness: decodings of "
         "z + sigma n, noise seeded by each clip's checksum. PSNR over [0, 1] from a clip's mean "
         "squared error, at most 100 dB, then the mean over clips; SSIM with an 11x11 Gaussian window, "
         "sigma 1.5; both are the mean over clips at each frame in the figures. Dead: variance under "
-        "1e-6. Exploding: deviation over ten times the median. Seam: error of steps across borders of "
+        "1e-6. Exploding: deviation over ten times the median. Of 8 clips or more: seam: error of steps across borders of "
         "latents at least 1.3 times that of steps within; jump: over three times the median "
         "step's. Weak frame: over 1 dB under the median frame."
         + (

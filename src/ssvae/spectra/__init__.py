@@ -5,7 +5,7 @@ from ssvae.spectra.channels import ChannelResult, ChannelSpectrum
 from ssvae.spectra.correlation import CorrelationSample
 from ssvae.spectra.cost import Cost, measure_cost
 from ssvae.spectra.fidelity import Fidelity, FidelityResult, psnr, ssim
-from ssvae.spectra.findings import Advice, advise, findings
+from ssvae.spectra.findings import Advice, advise, findings, unexamined
 from ssvae.spectra.frequency import FrequencyResult, FrequencySpectrum
 from ssvae.spectra.robustness import Robustness
 from ssvae.spectra.subject import Subject
@@ -31,4 +31,5 @@ __all__ = [
     "measure_cost",
     "psnr",
     "ssim",
+    "unexamined",
 ]

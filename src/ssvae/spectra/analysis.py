@@ -181,10 +181,11 @@ class Analyzer:
                 f"clips must be (batch, 3, frames, height, width) of one size, got "
                 f"{tuple(clips.shape)}" + (f" after clips of {size}" if size else "")
             )
-        names = names or [f"clip {self._seen + i}" for i in range(len(clips))]
         check_finite(clips, f"the batch after clip {self._seen}")
-        self._seen += len(clips)
         keys = [zlib.crc32(c.numpy().tobytes()) for c in clips.float().cpu().contiguous()]
+        # The checksum tells clips apart that several analyzers saw.
+        names = names or [f"clip {self._seen + i} ({key:08x})" for i, key in enumerate(keys)]
+        self._seen += len(clips)
         clips = vae.placed(clips)
         mean = vae.encode(clips)
         self._describe(vae, clips, mean)
@@ -244,6 +245,10 @@ class Analyzer:
     def _describe(self, vae: Subject, clips: torch.Tensor, mean: torch.Tensor) -> None:
         if self.model is not None:
             return
+        if mean.ndim == 5 and mean.shape[1] < 2:
+            raise ValueError(
+                f"an analysis needs latents of at least 2 channels, those of this {vae.name} have 1"
+            )
         if mean.ndim != 5 or min(mean.shape[-2:]) < 2:
             raise ValueError(
                 "an analysis needs latents (batch, channels, frames, height, width) of at least 2x2 "

@@ -11,6 +11,11 @@ from ssvae.spectra.fidelity import Steps
 SEAM = 1.3  # error of steps across latents' borders over that of steps within
 JUMP = 3.0  # error of one step over the median step's
 WEAK_FRAME = 1.0  # dB that a frame may lie under the median of all
+ENOUGH = 8  # clips: fewer say of their content what they seem to say of positions
+NEGLIGIBLE = (
+    0.05  # of the mean step's error: where most steps are that right, there is no usual one
+)
+EDGE = 4  # rows or columns at a side
 LISTED = 8  # names or numbers in a sentence
 
 # The share of variance in the first ten of 48 principal channels, as the paper publishes it.
@@ -60,15 +65,19 @@ def _channels(analysis: Analysis) -> list[str]:
 
 def _weak_frames(analysis: Analysis) -> list[str]:
     frames = analysis.fidelity.frame_psnr
-    if len(frames) < 3:
+    if not _frames_compare(analysis):
         return []
     usual = frames.median()
     said = []
     if frames[0] < usual - WEAK_FRAME:
         said.append(
             f"The first frame is reconstructed {float(usual - frames[0]):.1f} dB worse than the "
-            "median frame: the encoder's padding in time is its weakness, or too few images in "
-            "training."
+            "median frame"
+            + (
+                ": the encoder's padding in time is its weakness, or too few images in training."
+                if analysis.compression["time"] > 1
+                else "."
+            )
         )
     later = [t for t in range(1, len(frames)) if frames[t] < usual - WEAK_FRAME]
     if later:
@@ -80,34 +89,41 @@ def _weak_frames(analysis: Analysis) -> list[str]:
     return said
 
 
-def _seams(analysis: Analysis) -> list[str]:
-    said = []
+def _axes(analysis: Analysis) -> list[tuple[str, str, int]]:
+    """Each axis that has steps, what one of its places is called, and places a latent."""
     compression, steps = analysis.compression, analysis.fidelity.steps
-    for axis, what, period in (
+    axes = (
         ("time", "frame", compression["time"]),
         ("rows", "row", compression["height"]),
         ("columns", "column", compression["width"]),
-    ):
-        if axis not in steps:
-            continue
-        relative = relative_errors(steps[axis])
-        # In time the first frame stands alone, so groups end on frames 1, 1 + n, 1 + 2n ...
-        borders = _borders(len(relative), round(period), 0 if axis == "time" else -1)
+    )
+    return [(axis, what, round(period)) for axis, what, period in axes if axis in steps]
+
+
+def _seams(analysis: Analysis) -> list[str]:
+    if analysis.fidelity.clips < ENOUGH:
+        return []
+    said = []
+    for axis, what, period in _axes(analysis):
+        relative = relative_errors(analysis.fidelity.steps[axis])
+        borders = _borders(axis, len(relative), period)
         grid = border_ratio(relative, borders)
         if grid is not None and grid >= SEAM:
             said.append(
-                f"Seams between {what}s every {round(period)} {what}s, where one latent ends and the "
-                f"next begins: the error of the step is {grid:.1f} times that of steps within."
+                f"Seams between {what}s every {period} {what}s, where one latent ends and the next "
+                f"begins: the error of the step is {grid:.1f} times that of steps within."
             )
             continue
         usual = relative.median()
-        single = (relative > JUMP * usual).nonzero().flatten().tolist()
-        if single and len(relative) >= 4:
-            places = [f"{i + 1}|{i + 2}" for i in single]
-            edge = round(period)
-            at_edges = all(i < edge or i >= len(relative) - edge for i in single)
+        if len(relative) < 4 or usual <= NEGLIGIBLE * relative.mean():
+            continue
+        if single := (relative > JUMP * usual).nonzero().flatten().tolist():
+            at_edges = axis != "time" and all(
+                min(i, len(relative) - 1 - i) < EDGE and i not in borders for i in single
+            )
+            places = _listed([f"{i + 1}|{i + 2}" for i in single])
             said.append(
-                f"A jump between {what}s {_listed(places)}: the error of the step is up to "
+                f"A jump between {what}s {places}: the error of the step is up to "
                 f"{float(relative.max() / usual):.1f} times the median step's. "
                 + (
                     "It lies at the edge, where the network sees its padding."
@@ -116,6 +132,23 @@ def _seams(analysis: Analysis) -> list[str]:
                 )
             )
     return said
+
+
+def unexamined(analysis: Analysis) -> list[str]:
+    """What :func:`findings` could not look for, and why."""
+    if analysis.fidelity.clips < ENOUGH:
+        few = f"{analysis.fidelity.clips} clips are fewer than {ENOUGH}"
+        return [f"weak frames and seams ({few})"]
+    said = [] if _frames_compare(analysis) else ["weak frames (fewer than 3 frames)"]
+    for axis, what, period in _axes(analysis):
+        if period > 1 and len(_borders(axis, len(analysis.fidelity.steps[axis].error), period)) < 2:
+            needed = 3 * period + 1 if axis == "time" else 3 * period
+            said.append(f"seams between latents in {what}s (they take at least {needed} {what}s)")
+    return said
+
+
+def _frames_compare(analysis: Analysis) -> bool:
+    return len(analysis.fidelity.frame_psnr) >= 3 and analysis.fidelity.clips >= ENOUGH
 
 
 def relative_errors(steps: Steps) -> torch.Tensor:
@@ -133,10 +166,15 @@ def border_ratio(relative: torch.Tensor, borders: Sequence[int]) -> float | None
     return float(relative[at].median() / relative[~at].median().clamp(min=1e-12))
 
 
-def _borders(count: int, period: int, offset: int) -> list[int]:
-    """Steps that cross from one latent to the next; that from the lone first frame is apart."""
+def _borders(axis: str, count: int, period: int) -> list[int]:
+    """Steps that cross from one latent to the next.
+
+    In time the first frame stands alone, so that groups end on frames 1, 1 + n, 1 + 2n; the step
+    from the first frame is left apart.
+    """
     if period < 2:
         return []
+    offset = 0 if axis == "time" else -1
     return [i for i in range(count) if i > 0 and (i - offset) % period == 0]
 
 
