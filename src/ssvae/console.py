@@ -70,7 +70,8 @@ def progress(
                 return
             last = now
             left = (now - began) / max(done - start, 1) * (total - done)
-            console.print(f"{title}  {done}/{total}  {left:.0f} s left  {note}", soft_wrap=True)
+            text = f"{title}  {done}/{total}  {left:.0f} s left  {note}"
+            console.print(text, soft_wrap=True, markup=False)
 
         yield line
         return
@@ -81,7 +82,7 @@ def progress(
         MofNCompleteColumn(),
         TimeElapsedColumn(),
         TimeRemainingColumn(),
-        TextColumn("{task.fields[note]}"),
+        TextColumn("{task.fields[note]}", markup=False),
     )
     with Progress(*columns, console=console) as bar:
         task = bar.add_task(title, total=total, completed=start, note="")

@@ -112,7 +112,7 @@ def analyze(
             for clip, (original, _) in originals.items()
         ]
         page = write_page(out, analyses, shown, given, unread, failed)
-        console.print(f"\nreport: {page}", soft_wrap=True)
+        console.print(f"\nreport: {page}", soft_wrap=True, markup=False)
     if failed:
         told = "; ".join(f"{name}: {reason}" for name, reason in failed.items())
         raise ValueError(f"{len(failed)} of {len(vaes)} models could not be analysed: {told}")

@@ -101,7 +101,7 @@ def _lead(analyses: Mapping[str, Analysis]) -> str:
             ranked(
                 "Energy at low frequencies",
                 {n: 100 * a.frequency.low_share for n, a in analyses.items()},
-                "{:.0f} %",
+                "{:.0f}\u00a0%",
             ),
             ranked(
                 "Effective channels",
@@ -109,7 +109,7 @@ def _lead(analyses: Mapping[str, Analysis]) -> str:
                 "{:.1f}",
                 best_first=False,
             ),
-            ranked("PSNR", {n: a.fidelity.psnr for n, a in analyses.items()}, "{:.2f} dB"),
+            ranked("PSNR", {n: a.fidelity.psnr for n, a in analyses.items()}, "{:.2f}\u00a0dB"),
         ]
     )
 
