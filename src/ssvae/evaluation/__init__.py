@@ -15,11 +15,7 @@ from ssvae.evaluation.measure import (
     pairs_of_model,
 )
 from ssvae.evaluation.probe import Probe, load_probe, probe_accuracy, train_probe
-from ssvae.evaluation.reconstruction import (
-    ReconstructionScores,
-    reconstruct,
-    score_reconstruction,
-)
+from ssvae.evaluation.reconstruction import reconstruct
 from ssvae.evaluation.result import (
     Evaluation,
     EvaluationProtocol,
@@ -39,7 +35,6 @@ __all__ = [
     "Judge",
     "Measured",
     "Probe",
-    "ReconstructionScores",
     "Scores",
     "bootstrap",
     "check_comparable",
@@ -60,7 +55,6 @@ __all__ = [
     "probe_accuracy",
     "reconstruct",
     "score_clips",
-    "score_reconstruction",
     "speedup",
     "steps_to_target",
     "train_probe",

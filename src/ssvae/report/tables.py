@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ssvae.spectra import Analysis, Cost
-from ssvae.spectra.findings import leading_share
+from ssvae.spectra.findings import border_ratios, leading_share
 
 
 @dataclass(frozen=True)
@@ -152,6 +152,14 @@ def _reconstruction(analyses: Sequence[Analysis]) -> list[Row]:
             [
                 f"{number(float(f[0]), 2)}, {number(float(f.min()), 2)} ({int(f.argmin()) + 1})"
                 for f in (a.fidelity.frame_psnr for a in analyses)
+            ],
+        ),
+        _row(
+            "steps between latents",
+            "their error over that of steps within: frames, rows, columns; a seam from 1.3 on",
+            [
+                ", ".join(number(r, 2) for r in border_ratios(a).values()) or number(None)
+                for a in analyses
             ],
         ),
     ]

@@ -104,10 +104,11 @@ def _seams(analysis: Analysis) -> list[str]:
     if analysis.fidelity.clips < ENOUGH:
         return []
     said = []
+    ratios = border_ratios(analysis)
     for axis, what, period in _axes(analysis):
         relative = relative_errors(analysis.fidelity.steps[axis])
         borders = _borders(axis, len(relative), period)
-        grid = border_ratio(relative, borders)
+        grid = ratios[axis]
         if grid is not None and grid >= SEAM:
             said.append(
                 f"Seams between {what}s every {period} {what}s, where one latent ends and the next "
@@ -149,6 +150,15 @@ def unexamined(analysis: Analysis) -> list[str]:
 
 def _frames_compare(analysis: Analysis) -> bool:
     return len(analysis.fidelity.frame_psnr) >= 3 and analysis.fidelity.clips >= ENOUGH
+
+
+def border_ratios(analysis: Analysis) -> dict[str, float | None]:
+    """Along "time", "rows" and "columns" how far the steps between latents stand out."""
+    ratios = {}
+    for axis, _, period in _axes(analysis):
+        relative = relative_errors(analysis.fidelity.steps[axis])
+        ratios[axis] = border_ratio(relative, _borders(axis, len(relative), period))
+    return ratios
 
 
 def relative_errors(steps: Steps) -> torch.Tensor:
