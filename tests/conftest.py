@@ -4,7 +4,7 @@ import av
 import numpy as np
 import pytest
 
-from ssvae.data.video import VideoWriter
+from ssvae.data.video_writer import VideoWriter
 from ssvae.models import AutoencoderKLSSVAE
 
 pytest_plugins = ["conftest_diffusion"]

@@ -8,14 +8,13 @@ import torch
 from conftest import add_sound, frame_number, images, write
 from ssvae.data.video import (
     VideoError,
-    VideoWriter,
     probe,
     read_clip,
     read_frames,
     to_clip,
     to_images,
-    write_video,
 )
+from ssvae.data.video_writer import VideoWriter, write_video
 
 
 @pytest.mark.parametrize("suffix", ["mp4", "mkv", "mov", "webm"])

@@ -5,7 +5,7 @@ import torch
 
 from conftest import write
 from ssvae.data import open_fixed
-from ssvae.data.video import write_video
+from ssvae.data.video_writer import write_video
 from ssvae.evaluation.features import load_network
 from ssvae.evaluation.measure import (
     FilePairs,

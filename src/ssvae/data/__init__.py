@@ -9,14 +9,13 @@ from ssvae.data.shards import Shards
 from ssvae.data.sources import count_files, open_fixed, open_shelf, open_source
 from ssvae.data.video import (
     VideoError,
-    VideoWriter,
     probe,
     read_clip,
     read_frames,
     to_clip,
     to_images,
-    write_video,
 )
+from ssvae.data.video_writer import VideoWriter, write_video
 from ssvae.data.world import World
 
 __all__ = [

@@ -17,7 +17,8 @@ from webdataset.writer import TarWriter
 from ssvae.data.collection import FileItem
 from ssvae.data.files import write_text
 from ssvae.data.shards import meta_of
-from ssvae.data.video import VideoError, VideoWriter, probe, read_frames, write_video
+from ssvae.data.video import VideoError, probe, read_frames
+from ssvae.data.video_writer import VideoWriter, write_video
 from ssvae.data.world import World
 
 logger = logging.getLogger(__name__)

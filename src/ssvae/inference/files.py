@@ -19,13 +19,13 @@ import torch.nn.functional as F
 from ssvae.data.batch import check_finite
 from ssvae.data.video import (
     VideoInfo,
-    VideoWriter,
     probe,
     read_frames,
     read_sound,
     to_clip,
     to_images,
 )
+from ssvae.data.video_writer import VideoWriter
 from ssvae.inference.latent_file import LatentFile, LatentWriter, VideoFacts
 from ssvae.models import AutoencoderKLSSVAE
 

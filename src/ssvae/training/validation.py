@@ -7,7 +7,7 @@ import torch
 from accelerate import Accelerator
 
 from ssvae.data.batch import Source
-from ssvae.data.video import write_video
+from ssvae.data.video_writer import write_video
 from ssvae.models.backbones import Backbone
 from ssvae.regularizers import local_correlation
 from ssvae.spectra import ChannelSpectrum, FrequencySpectrum, psnr, ssim
