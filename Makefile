@@ -1,5 +1,5 @@
 # make demo   trains two small VAEs and writes demo/report.html
-# make test   runs the tests
+# make test   runs the tests, files side by side, one thread each
 # make docs   builds the documentation into site/; warnings are errors
 # make check  runs the linter, the formatter's check and the type checker
 #
@@ -17,7 +17,7 @@ demo: $(READY)
 	$(BIN)/ssvae demo --out demo $(DEMO)
 
 test: $(READY)
-	$(BIN)/pytest
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --dist loadfile
 
 test-slow: $(READY)
 	$(BIN)/pytest -m slow

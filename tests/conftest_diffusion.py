@@ -47,6 +47,8 @@ def small_recipe(cache: Path, **changes) -> DiffusionRecipe:
         text=TextConfig(width=16, layers=1, heads=2),
         batch_size=4,
         warmup_steps=2,
+        learning_rate=1e-3,
+        muon_learning_rate=5e-3,
         checkpoint_every=2,
     )
     return dataclasses.replace(recipe, **changes)

@@ -5,7 +5,11 @@ from importlib.metadata import version
 # diffusers looks for the base class beside the model when it loads a saved pipeline.
 from diffusers.models.modeling_utils import ModelMixin
 
-from ssvae.diffusion.mapped import MappedAutoencoder
+from ssvae.diffusion import (
+    HashedWordTokenizer,
+    MappedAutoencoder,
+    PooledWanTransformer3DModel,
+)
 from ssvae.models import AutoencoderKLSSVAE
 from ssvae.regularizers import LatentMasking, LocalCorrelation, local_correlation
 
@@ -13,9 +17,11 @@ __version__ = version("ssvae")
 
 __all__ = [
     "AutoencoderKLSSVAE",
+    "HashedWordTokenizer",
     "LatentMasking",
     "LocalCorrelation",
     "MappedAutoencoder",
     "ModelMixin",
+    "PooledWanTransformer3DModel",
     "local_correlation",
 ]

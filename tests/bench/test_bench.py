@@ -8,34 +8,36 @@ import pytest
 
 from ssvae.bench.diffusability import run_diffusability
 from ssvae.bench.interventions import MAPS, run_interventions
-from ssvae.bench.learning import Options
 from ssvae.bench.scales import SCALES, Scale, mini
+from ssvae.bench.stages import Options
 from ssvae.data.video import probe
-from ssvae.training import make_accelerator
+from ssvae.training import make_accelerator, train
 
 replace = dataclasses.replace
 
 
 def micro() -> Scale:
     scale = mini()
-    small = replace(scale.start.model, base_channels=8, z_dim=4)
+    small = replace(scale.vae.model, base_channels=8, z_dim=4)
 
     def stage(recipe):
         return replace(recipe, steps=2, batch_size=2, model=small)
 
     return replace(
         scale,
-        start=stage(scale.start),
         vae=stage(scale.vae),
         decoder=stage(scale.decoder),
+        decoder_round=1,
+        decoder_rounds=2,
         clips=16,
         diffusion=replace(
             scale.diffusion,
             batch_size=4,
-            model=replace(scale.diffusion.model, layers=1, heads=1, ffn_dim=32),
+            model=replace(scale.diffusion.model, layers=1, heads=1, head_dim=16, ffn_dim=32),
         ),
-        evaluations=(1, 2),
-        evaluation=replace(scale.evaluation, samples=8, steps=1),
+        evaluations=(2, 4),
+        cooldown=0.5,
+        evaluation=replace(scale.evaluation, samples=8, steps=2),
     )
 
 
@@ -46,17 +48,18 @@ def options(folder, **changes) -> Options:
 @pytest.fixture(scope="module")
 def done(tmp_path_factory):
     folder = tmp_path_factory.mktemp("bench")
-    return folder, run_diffusability(micro(), options(folder), make_accelerator("cpu"), {})
+    return folder, run_diffusability(micro(), options(folder), {})
 
 
 def test_scales_are_sound():
     for make in SCALES.values():
         scale = make()
-        stages = [scale.start, *scale.variants(0, "start").values()]
-        assert [replace(s, init=None).problems() for s in stages] == [[]] * 5
+        variants = scale.variants(0)
+        assert [v.problems() for v in variants.values()] == [[]] * 4
         assert replace(scale.decoder, init="a run").problems() == []
-        assert scale.diffusion.decay_steps is None  # each point is a run of its own length
-        kinds = {(s.lcr.weight > 0, len(s.lmr.ratios) > 1) for s in stages[1:]}
+        assert scale.decoder.learning_rate_at(1) == scale.decoder.learning_rate_at(10_000)
+        assert scale.diffusion.cooldown_steps == 0  # the benchmark's branches have it
+        kinds = {(v.lcr.weight > 0, len(v.lmr.ratios) > 1) for v in variants.values()}
         assert len(kinds) == 4
 
 
@@ -64,53 +67,96 @@ def test_results(done):
     folder, summary = done
     out = folder / "out"
     assert json.loads((out / "summary.json").read_text()) == json.loads(json.dumps(summary))
-    assert list(summary["variants"]) == ["baseline", "lcr", "lmr", "both"]
+    names = ["baseline", "lcr", "lmr", "both", "null", "whitened-frequencies"]
+    assert list(summary["variants"]) == names
     assert summary["variants"]["both"]["reward"]["seeds"] == [0, 1]
+    assert summary["variants"]["both"]["decoder_steps"] == 2  # of a VAE that never gets there
     curves = json.loads((out / "curves.json").read_text())
-    assert [row["step"] for row in curves["rows"]["both"][1]] == [1, 2]
+    assert [row["step"] for row in curves["rows"]["both"][1]] == [2, 4]
     assert curves["losses"]["lcr"][0]["loss"] == pytest.approx(2, abs=0.7)
     assert (out / "figure.svg").read_text().startswith("<?xml")
     assert (out / "figure.png").stat().st_size > 10_000
-    assert (out / "table.md").read_text().count("\n| ") == 5
+    assert (out / "table.md").read_text().count("\n| ") == 7
     assert probe(out / "samples.mp4").frames == 9
-    assert len(list((out / "configs").glob("*.json"))) == 9 + 4 + 8
+    # VAEs and their decoders' stages, caches, diffusion runs of two seeds.
+    assert len(list((out / "configs").glob("*.json"))) == 2 * (5 * 2 + 5 + 6)
     for config in (out / "configs").glob("*.json"):
         assert str(folder) not in config.read_text()
 
 
-def test_goes_on_where_it_stopped_with_the_same_figures(done):
+def test_each_seed_has_vaes_of_its_own_and_the_null_has_others(done):
+    folder, _ = done
+    work = folder / "work"
+
+    def seed(path):
+        return json.loads((work / path / "config.json").read_text())["seed"]
+
+    for kind in ("vae", "diffusion"):
+        assert [seed(f"{kind}/lcr-{s}") for s in (0, 1)] == [0, 1]
+        assert [seed(f"{kind}/null-{s}") for s in (0, 1)] == [1000, 1001]
+    assert seed("diffusion/whitened-frequencies-1") == 1
+
+
+def test_controls_share_the_baselines_ceiling(done):
+    _, summary = done
+    baseline, whitened = (summary["variants"][n] for n in ("baseline", "whitened-frequencies"))
+    assert whitened["ceiling"]["value"] == pytest.approx(baseline["ceiling"]["value"], abs=1e-3)
+    assert whitened["spectra"]["low_share"] < baseline["spectra"]["low_share"]
+
+
+def test_goes_on_where_it_stopped_with_the_same_figures_in_processes_too(done):
     folder, summary = done
-    run = folder / "work" / "diffusion" / "both-1"
-    shutil.rmtree(run)  # as if killed before its last run
-    again = run_diffusability(micro(), options(folder), make_accelerator("cpu"), {})
+    work = folder / "work"
+    shutil.rmtree(work / "diffusion" / "both-1")  # as if killed before its last run,
+    (work / "latents" / "lcr-1.json").unlink()  # and while a VAE was measured
+    again = run_diffusability(micro(), options(folder, jobs=2), {})
     assert again["variants"] == summary["variants"]
-    assert run.exists()
+    assert (work / "diffusion" / "both-1").exists()
+
+
+def test_a_point_is_what_a_run_of_its_length_would_give(done, tmp_path):
+    """Bit for bit: the constant rate and a branch in which it falls, against one run."""
+    folder, _ = done
+    branch = folder / "work" / "diffusion" / "lcr-0" / "branches" / "4"
+    config = json.loads((branch / "config.json").read_text())
+    assert (config["steps"], config["cooldown_steps"]) == (4, 2)
+    recipe = replace(
+        micro().diffusion, latents=config["latents"], steps=4, cooldown_steps=2, seed=config["seed"]
+    )
+    last = train(recipe, tmp_path / "run", make_accelerator("cpu"))
+    (end,) = (branch / "checkpoints").glob("step-00000004")
+    for name in ("model.safetensors", "transformer/diffusion_pytorch_model.safetensors"):
+        assert (last / name).read_bytes() == (end / name).read_bytes()
 
 
 def test_another_plan_in_the_same_folder_is_refused(done):
     folder, _ = done
     other = replace(micro(), clips=17)
     with pytest.raises(ValueError, match=r"began with another plan \(scale differ"):
-        run_diffusability(other, options(folder), make_accelerator("cpu"), {})
+        run_diffusability(other, options(folder), {})
+    with pytest.raises(ValueError, match=r"began with another plan \(dtype differ"):
+        run_diffusability(micro(), options(folder, dtype="bfloat16"), {})
 
 
 def test_swapping_two_vaes_swaps_the_result(done, tmp_path):
     folder, _ = done
-    a, b = (folder / "work" / "vae" / f"{name}-decoder-0" for name in ("baseline", "both"))
+    a, b = (folder / "work" / "vae" / f"{name}-0-decoder" for name in ("baseline", "both"))
     results = []
     for i, pair in enumerate(([a, b], [b, a])):
         where = replace(options(tmp_path / str(i)), seeds=(0,))
         vaes = dict(zip(("baseline", "other"), map(str, pair), strict=True))
-        results.append(run_diffusability(micro(), where, make_accelerator("cpu"), vaes)["variants"])
+        results.append(run_diffusability(micro(), where, vaes)["variants"])
     one, two = results
     for quantity in ("reward", "frechet", "ceiling", "psnr"):
         assert one["baseline"][quantity] == two["other"][quantity]
         assert one["other"][quantity] == two["baseline"][quantity]
+    with pytest.raises(ValueError, match="the controls are called null"):
+        run_diffusability(micro(), options(tmp_path / "x"), {"null": str(a), "other": str(b)})
 
 
 def test_interventions_leave_the_ceiling(tmp_path):
     where = replace(options(tmp_path), seeds=(0,))
-    summary = run_interventions(micro(), where, make_accelerator("cpu"), None)
+    summary = run_interventions(micro(), where, None)
     assert list(summary["variants"]) == list(MAPS)
     ceilings = [v["ceiling"]["value"] for v in summary["variants"].values()]
     assert max(ceilings) - min(ceilings) < 1e-3

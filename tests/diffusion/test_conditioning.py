@@ -1,89 +1,63 @@
 import pytest
 import torch
-from diffusers import WanTransformer3DModel
-from diffusers.models.transformers.transformer_wan import WanAttnProcessor
 from transformers import ByT5Tokenizer, T5Config, T5EncoderModel
 
 from ssvae.data import World
+from ssvae.data.world import COLOURS, DIRECTIONS, SHAPES, TEXTURES
 from ssvae.diffusion.conditioning import (
-    PIPELINE_LENGTH,
     CaptionEmbeddings,
     TextConfig,
-    attend_to_padding,
-    byte_level_encoder,
     embed,
-    ignore_padding_at_first,
+    load_tokenizer,
     tokenize,
+    word_level_encoder,
 )
+from ssvae.diffusion.words import HashedWordTokenizer
 
-CAPTIONS = ["a red disc moving left over coarse waves", "", "hé"]
-
-
-def transformer():
-    torch.manual_seed(0)
-    return WanTransformer3DModel(
-        patch_size=(1, 2, 2),
-        num_attention_heads=2,
-        attention_head_dim=16,
-        in_channels=4,
-        out_channels=4,
-        text_dim=16,
-        freq_dim=32,
-        ffn_dim=32,
-        num_layers=2,
-    )
+CAPTIONS = ["a red disc moving left over coarse waves", "", "Hé, you!"]
 
 
-def embedded():
-    torch.manual_seed(0)
-    tokenizer, encoder = byte_level_encoder(TextConfig(width=16, layers=1, heads=2))
-    return embed(encoder, *tokenize(tokenizer, CAPTIONS))
-
-
-def test_tokens_are_bytes():
-    tokenizer, _ = byte_level_encoder(TextConfig())
+def test_tokens_are_words():
+    tokenizer, _ = word_level_encoder(TextConfig())
     ids, mask = tokenize(tokenizer, CAPTIONS)
-    assert mask.sum(1).tolist() == [len(c.encode()) + 1 for c in CAPTIONS]  # and an end each
-    assert ids[2, :3].tolist() == [b + 3 for b in "hé".encode()]
+    assert mask.sum(1).tolist() == [9, 1, 5]  # words, punctuation marks, and an end each
+    assert [int(row[n - 1]) for row, n in zip(ids, mask.sum(1), strict=True)] == [1, 1, 1]
+    assert not ids[1, 1:].any()
+    again, _ = tokenize(tokenizer, ["A RED disc  moving left over coarse waves"])
+    assert torch.equal(again[0], ids[0])
 
 
-def test_embeddings_are_zero_behind_their_caption():
-    hidden = embedded()
-    lengths = [len(c.encode()) + 1 for c in CAPTIONS]
-    assert hidden.shape == (3, max(lengths) + 1, 16)
-    for row, length in zip(hidden, lengths, strict=True):
+def test_an_id_is_the_same_for_ever():
+    """A saved model's words must keep their places."""
+    assert HashedWordTokenizer()("a red disc")["input_ids"] == [3653, 3985, 1330, 1]
+
+
+def test_no_two_words_of_the_world_share_an_id():
+    kinds = [*SHAPES, *COLOURS, *DIRECTIONS, *TEXTURES, "a moving over waves"]
+    words = sorted({word for phrase in kinds for word in phrase.split()})
+    ids = [HashedWordTokenizer()(word)["input_ids"][0] for word in words]
+    assert len(set(ids)) == len(words)
+
+
+def test_a_tokenizer_comes_back(tmp_path):
+    HashedWordTokenizer(buckets=100).save_pretrained(tmp_path)
+    again = load_tokenizer(tmp_path)
+    assert isinstance(again, HashedWordTokenizer)
+    assert again(CAPTIONS[0]) == HashedWordTokenizer(buckets=100)(CAPTIONS[0])
+    assert max(again(CAPTIONS[0])["input_ids"]) < again.vocab_size == 102
+    ByT5Tokenizer().save_pretrained(tmp_path / "bytes")
+    assert load_tokenizer(tmp_path / "bytes")("a")["input_ids"] == [100, 1]
+
+
+@pytest.mark.parametrize("layers", [0, 1])
+def test_embeddings_are_zero_behind_their_caption(layers):
+    torch.manual_seed(0)
+    tokenizer, encoder = word_level_encoder(TextConfig(width=16, layers=layers, heads=2))
+    hidden = embed(encoder, *tokenize(tokenizer, CAPTIONS))
+    assert hidden.shape == (3, 9, 16)
+    for row, length in zip(hidden, (9, 1, 5), strict=True):
         assert not row[length:].any()
         assert (row[:length].abs().sum(1) > 0).all()
-
-
-def test_one_key_for_all_the_padding_is_exact():
-    model = attend_to_padding(transformer())
-    x, t, hidden = torch.randn(3, 4, 3, 8, 8), torch.tensor([10.0, 500.0, 990.0]), embedded()
-    short = model(x, t, hidden, return_dict=False)[0]
-    full = torch.nn.functional.pad(hidden, (0, 0, 0, PIPELINE_LENGTH - hidden.shape[1]))
-    # By ours at full length, and by diffusers' own attention.
-    assert torch.allclose(model(x, t, full, return_dict=False)[0], short, atol=1e-5)
-    for block in model.blocks:
-        block.attn2.set_processor(WanAttnProcessor())
-    assert torch.allclose(model(x, t, full, return_dict=False)[0], short, atol=1e-5)
-    # Without the padding it would be another model.
-    assert not torch.allclose(model(x, t, hidden, return_dict=False)[0], short, atol=1e-4)
-
-
-@torch.no_grad()
-def test_fresh_weights_look_at_the_tokens():
-    """How much the output changes with the caption, against that with the usual weights."""
-    x, t = torch.randn(2, 4, 3, 8, 8), torch.tensor([500.0, 500.0])
-    hidden = embedded()[:2]
-
-    def effect(model):
-        outputs = [
-            model(x, t, hidden[i : i + 1].expand(2, -1, -1), return_dict=False)[0] for i in (0, 1)
-        ]
-        return float((outputs[0] - outputs[1]).square().mean())
-
-    usual = effect(attend_to_padding(transformer()))
-    assert effect(ignore_padding_at_first(attend_to_padding(transformer()))) > 2 * usual
 
 
 @pytest.fixture(scope="module")

@@ -1,8 +1,10 @@
 import dataclasses
+import shutil
 
 import pytest
 import torch
-from diffusers import WanPipeline
+from diffusers import WanPipeline, WanTransformer3DModel
+from transformers import ByT5Tokenizer, UMT5Config, UMT5EncoderModel
 
 from conftest_diffusion import small_recipe
 from ssvae.data.seeds import generator_of
@@ -66,6 +68,37 @@ def test_an_export_loads_in_plain_diffusers(mapped, run, cache, tmp_path):
     assert torch.allclose(frames.transpose(1, 2) * 2 - 1, clips, atol=1e-4)
     again = generate(load_pipeline(tmp_path / "pipeline"), CAPTIONS, SIZE, steps=2, guidance=3.0)
     assert torch.allclose(again, clips, atol=1e-4)
+
+
+def test_a_run_of_an_earlier_version_generates_as_plain_diffusers(run, tmp_path):
+    """Wan's own transformer, which attends to the zeros behind a caption, and bytes."""
+    old = tmp_path / "old"
+    old.mkdir()
+    for name in ("pipeline.json", "map.safetensors"):
+        shutil.copy(last(run) / name, old)
+    torch.manual_seed(0)
+    shape = WanTransformer3DModel.load_config(last(run) / "transformer")
+    wan = WanTransformer3DModel.from_config(shape | {"_class_name": "WanTransformer3DModel"})
+    wan.save_pretrained(old / "transformer")
+    width = shape["text_dim"]
+    UMT5EncoderModel(
+        UMT5Config(vocab_size=384, d_model=width, d_kv=8, d_ff=32, num_layers=1, num_heads=2)
+    ).save_pretrained(old / "text_encoder")
+    ByT5Tokenizer().save_pretrained(old / "tokenizer")
+    pipeline = assemble(old)
+    assert type(pipeline.transformer) is WanTransformer3DModel
+    clips = generate(pipeline, CAPTIONS, SIZE, steps=2, guidance=3.0)
+    frames = pipeline(
+        CAPTIONS,
+        height=32,
+        width=32,
+        num_frames=9,
+        num_inference_steps=2,
+        guidance_scale=3.0,
+        generator=[generator_of(0, i) for i in range(2)],
+        output_type="pt",
+    ).frames
+    assert torch.allclose(frames.transpose(1, 2) * 2 - 1, clips, atol=1e-4)
 
 
 def test_the_statistics_go_into_the_vae(run, cache):

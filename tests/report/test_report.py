@@ -63,7 +63,11 @@ def test_page(analyses, tmp_path):
     assert frames[0][7, 40].min() > 250
     svg = to_svg(spectra_figure(analyses))
     content = dict(
-        lead="<script>", names=["a & b"], rows=analysis_rows([analyses["c"]]), strips=[strip]
+        lead="<script>",
+        allowed="",
+        names=["a & b"],
+        rows=analysis_rows([analyses["c"]]),
+        strips=[strip],
     )
     others = ("parameters", "clips_seen", "steps", "batch_size", "analysed", "protocol")
     page = html.render(

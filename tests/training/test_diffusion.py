@@ -55,6 +55,34 @@ def test_a_resumed_run_is_the_unbroken_one(run, cache, tmp_path):
         assert (last / name).read_bytes() == (unbroken / name).read_bytes()
 
 
+@pytest.mark.parametrize("optimizer", ["muon", "adamw"])
+def test_either_optimizer_resumes_bit_for_bit_into_its_cooldown(optimizer, cache, tmp_path):
+    recipe = small_recipe(cache, optimizer=optimizer, steps=5, cooldown_steps=3)
+    train(recipe, tmp_path / "whole", cpu())
+    train(small_recipe(cache, optimizer=optimizer, steps=2), tmp_path / "parts", cpu())
+    train(recipe, tmp_path / "parts", cpu())
+    assert rows(tmp_path / "parts") == rows(tmp_path / "whole")
+    rates = [row["learning_rate"] for row in rows(tmp_path / "whole")]
+    assert rates == pytest.approx([0.0005, 0.001, 0.00075, 0.0005, 0.00025])
+    with pytest.raises(ValueError, match="falls from step 2 on: keep steps"):
+        train(dataclasses.replace(recipe, steps=9), tmp_path / "parts", cpu())
+
+
+def test_muon_takes_the_matrices_of_the_blocks_alone(cache):
+    trainer = DiffusionTrainer(small_recipe(cache), cpu())
+    adamw, muon = (each.param_groups[0]["params"] for each in trainer.optimizers)
+    names = {id(p): name for name, p in trainer.objective.named_parameters()}
+    assert len(adamw) + len(muon) == len(names)
+    for p in muon:
+        assert names[id(p)].startswith("transformer.blocks.")
+        assert p.ndim == 2
+    assert not any(
+        p.ndim == 2 and "blocks" in names[id(p)] and "text" not in names[id(p)] for p in adamw
+    )
+    (only,) = DiffusionTrainer(small_recipe(cache, optimizer="adamw"), cpu()).optimizers
+    assert len(only.param_groups[0]["params"]) == len(names)
+
+
 def test_an_epoch_shows_every_clip_once(cache):
     recipe = small_recipe(cache)
     trainer, latents = DiffusionTrainer(recipe, cpu()), LatentCache(cache)
@@ -135,6 +163,8 @@ def test_loss_that_is_not_finite_skips_the_step(cache):
     ("changes", "message"),
     [
         (dict(steps=0), "steps must be positive"),
+        (dict(optimizer="sgd"), "optimizer must be one of muon, adamw"),
+        (dict(cooldown_steps=4), r"cooldown_steps must be less than steps \(4\)"),
         (dict(latents="nowhere"), "no finished cache of latents in nowhere"),
         (dict(map="nowhere"), "there is no map at nowhere"),
         (dict(model=TransformerConfig(patch_size=(1, 3, 3))), "does not divide the latents"),

@@ -62,3 +62,14 @@ def test_divided_weights_train_save_and_resume_as_whole_ones(tmp_path):
 def test_what_is_not_finite_on_one_process_is_skipped_on_both(tmp_path):
     output = launch("nan_script.py", tmp_path)
     assert "all agree" in output
+
+
+def test_a_diffusion_run_of_two_processes_resumes_bit_for_bit(cache, tmp_path):
+    """With Muon, and into the fall of its rate."""
+    launch("diffusion_script.py", cache, tmp_path / "whole", 4, 2)
+    launch("diffusion_script.py", cache, tmp_path / "parts", 2, 0)
+    launch("diffusion_script.py", cache, tmp_path / "parts", 4, 2)
+    whole, parts = (tmp_path / name for name in ("whole", "parts"))
+    assert (parts / "metrics.jsonl").read_text() == (whole / "metrics.jsonl").read_text()
+    weights = "checkpoints/step-00000004/model.safetensors"
+    assert (parts / weights).read_bytes() == (whole / weights).read_bytes()

@@ -4,95 +4,116 @@ import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from ssvae.bench.stages import Evaluation
-from ssvae.recipes import dit_small, dit_tiny, tiny, tiny_baseline
+from ssvae.bench.judge import Evaluation
+from ssvae.recipes import NO_LCR, NO_LMR, dit_small, dit_tiny, tiny
 from ssvae.training.diffusion import DiffusionRecipe
-from ssvae.training.vae_recipe import LCRConfig, LMRConfig, VAERecipe
+from ssvae.training.vae_recipe import LMRConfig, VAERecipe
 
 BASELINE = "baseline"
 
 
 @dataclass(frozen=True)
 class Scale:
-    """All that the benchmark is made of; the same for every variant but for the regularisers.
+    """All that a benchmark is made of; the same for every variant but for the regularisers.
 
-    A VAE is trained in three stages, so that ceilings agree (the best that a diffusion model can
-    reach on it): a start without regularisers that all variants share, then the variant's own, then
-    the decoder alone, as in the paper's second stage.
+    Each VAE is trained from scratch, the regularisers on from the start. Then its decoder alone goes
+    on, the latents as they are, until true clips that it reconstructs score ``ceiling``: what a
+    diffusion model on it can reach at best, which must be the same for all.
     """
 
-    start: VAERecipe
-    """The stage that the variants share, without LCR and LMR."""
     vae: VAERecipe
-    """The variants' own stage, with both regularisers; variants leave out one or both."""
+    """The VAE with both regularisers; variants leave out one or both."""
     decoder: VAERecipe
-    """The last stage, without LCR and LMR, the encoder frozen."""
+    """The decoder's stage, without LCR and LMR, at a constant rate; its steps are the rounds'."""
+    decoder_round: int
+    """Steps between two looks at the ceiling."""
+    decoder_rounds: int
+    """The most rounds."""
+    ceiling: float
+    """Reward of reconstructed true clips at which the decoder's stage ends."""
     clips: int
-    """Clips in the cache of latents."""
+    """Clips whose latents the diffusion model learns."""
     diffusion: DiffusionRecipe
+    """The diffusion model, at a constant rate; its steps are the evaluations'."""
     evaluations: tuple[int, ...]
-    """Steps of the diffusion model at which it is scored."""
+    """Lengths of diffusion training that are scored."""
+    cooldown: float
+    """Share of each length in which the rate falls to zero."""
     evaluation: Evaluation
-    vae_for_each_seed: bool
-    """Train every VAE anew for each seed, or one VAE a variant for all seeds."""
+    """How clips are scored."""
 
     @property
     def size(self) -> tuple[int, int, int]:
         """Frames, height and width of the clips."""
-        return self.start.clip.frames, self.start.clip.height, self.start.clip.width
+        return self.vae.clip.frames, self.vae.clip.height, self.vae.clip.width
 
-    def variants(self, seed: int, start: str) -> dict[str, VAERecipe]:
-        """The four variants' own stages, the baseline first."""
-        no_lcr, no_lmr = tiny_baseline().lcr, tiny_baseline().lmr
-        lcr, lmr = self.vae.lcr, self.vae.lmr
-        kinds: dict[str, tuple[LCRConfig, LMRConfig]] = {
-            BASELINE: (no_lcr, no_lmr),
-            "lcr": (lcr, no_lmr),
-            "lmr": (no_lcr, lmr),
-            "both": (lcr, lmr),
+    def variants(self, seed: int) -> dict[str, VAERecipe]:
+        """The four VAEs of a seed, the baseline first."""
+        kinds = {
+            BASELINE: dict(lcr=NO_LCR, lmr=NO_LMR),
+            "lcr": dict(lmr=NO_LMR),
+            "lmr": dict(lcr=NO_LCR),
+            "both": dict(),
         }
         return {
-            name: dataclasses.replace(self.vae, lcr=a, lmr=b, seed=seed, init=start)
-            for name, (a, b) in kinds.items()
+            name: dataclasses.replace(self.vae, seed=seed, **changes)
+            for name, changes in kinds.items()
         }
 
 
-def _decoder(recipe: VAERecipe, **changes) -> VAERecipe:
-    """The decoder's stage; ``init`` is filled in with the variant's run."""
-    return dataclasses.replace(recipe, freeze_encoder=True, init="", **changes)
+def _decoder(vae: VAERecipe, rate: float) -> VAERecipe:
+    """The decoder's stage of a VAE; ``init`` is filled in with the VAE's run."""
+    return dataclasses.replace(
+        vae,
+        lcr=NO_LCR,
+        lmr=NO_LMR,
+        freeze_encoder=True,
+        init="",
+        learning_rate=rate,
+        final_learning_rate=rate,
+        ema_decay=0.98,
+    )
 
 
 def mini() -> Scale:
-    """Clips 9 x 32 x 32, VAEs of 1.3 M and diffusion models of 1.4 M parameters: about an hour on
-    two cores.
+    """Clips 9 x 32 x 32, VAEs of 1.3 M and diffusion models of 1.2 M parameters: about an hour a seed
+    on two cores, in bfloat16.
+
+    Settings were tried on seed 100, which is not to be reported. LCR has the tiny recipe's weight and
+    threshold. LMR masks more often than published: so it keeps nearer to the spectra that the paper
+    wants, though it reaches them neither way.
     """
-    base = tiny_baseline()
+    vae = dataclasses.replace(tiny(), lmr=LMRConfig(probabilities=(0.4, 0.2, 0.2, 0.2)))
     return Scale(
-        start=dataclasses.replace(base, steps=2500),
-        vae=dataclasses.replace(tiny(), steps=400, learning_rate=3e-4),
-        decoder=_decoder(base, steps=400, learning_rate=3e-4),
-        clips=8192,
+        vae=vae,
+        decoder=_decoder(vae, 5e-4),
+        decoder_round=100,
+        decoder_rounds=20,
+        ceiling=0.875,
+        clips=4096,
         diffusion=dit_tiny(),
-        evaluations=(250, 500, 1000, 1500, 2000),
+        evaluations=(300, 700, 1200, 1800),
+        cooldown=0.1,
         evaluation=Evaluation(),
-        vae_for_each_seed=False,
     )
 
 
 def small() -> Scale:
-    """The same clips, VAEs trained ten times longer for each seed, diffusion models of 33 M
-    parameters: hours on one GPU.
+    """The same clips, VAEs trained ten times longer, diffusion models of 34 M parameters: hours on
+    one GPU.
     """
-    base = tiny_baseline()
+    vae = dataclasses.replace(mini().vae, steps=12_000, batch_size=32)
     return Scale(
-        start=dataclasses.replace(base, steps=10_000, batch_size=32),
-        vae=dataclasses.replace(tiny(), steps=5_000, batch_size=32),
-        decoder=_decoder(base, steps=5_000, batch_size=32),
+        vae=vae,
+        decoder=_decoder(vae, 2e-4),
+        decoder_round=1000,
+        decoder_rounds=10,
+        ceiling=0.95,
         clips=65_536,
         diffusion=dit_small(),
-        evaluations=(500, 1000, 2000, 3000, 4000, 6000, 8000, 10_000),
-        evaluation=Evaluation(samples=2048, steps=30),
-        vae_for_each_seed=True,
+        evaluations=(500, 1000, 2000, 4000, 7000, 10_000),
+        cooldown=0.2,
+        evaluation=Evaluation(samples=2048, steps=16),
     )
 
 

@@ -2,106 +2,147 @@
 
 import dataclasses
 import json
+import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from accelerate import Accelerator
 from safetensors.torch import save_file
 
-from ssvae.data import World, open_source
+from ssvae.bench.judge import Judge, judge_of
+from ssvae.bench.scales import Scale
+from ssvae.data import open_source
 from ssvae.data.files import write_text
 from ssvae.diffusion.latents import CacheConfig, LatentCache, cache_latents, finish_cache
-from ssvae.diffusion.mapped import MappedAutoencoder
-from ssvae.diffusion.pipeline import assemble, generate
-from ssvae.diffusion.shaping import LatentMap
-from ssvae.evaluation.probe import load_probe
-from ssvae.evaluation.reward import Scores, TrueClips, score_clips, true_clips
-from ssvae.models.backbones import Backbone
-from ssvae.spectra import analyze, psnr
-from ssvae.training import train
+from ssvae.diffusion.mapped import MappedAutoencoder, load_map, save_map
+from ssvae.diffusion.shaping import MapConfig
+from ssvae.models.backbones import Backbone, load_backbone
+from ssvae.training import make_accelerator, train
+from ssvae.training.checkpoint import branch, checkpoints, find_vae
 from ssvae.training.diffusion import DiffusionRecipe
+from ssvae.training.vae_recipe import VAERecipe
 
 SHOWN = 8  # clips of each run that are kept to be looked at
-CAPTIONS_SEED = 8_000_001  # the world whose captions are asked for; nothing is trained on it
+CACHE_SEED = 2_000_003  # the world of the cached clips: not that of any VAE's training
 
 
 @dataclass(frozen=True)
-class Evaluation:
-    """How generated clips are scored."""
+class Options:
+    """Where a benchmark works, and on what."""
 
-    samples: int = 256
-    """Clips generated each time, one for each of as many captions."""
-    steps: int = 16
-    """Steps of the sampler."""
-    guidance: float = 2.0
-    """Classifier-free guidance; 1 is none."""
-    seed: int = 0
-    """Seed of the noise."""
+    out: Path
+    """Folder of the results."""
+    work: Path
+    """Folder of the runs, which may be large."""
+    seeds: tuple[int, ...]
+    device: str = "auto"
+    dtype: str = "float32"
+    probe: Path | None = None
+    """Another probe than the package's."""
+    jobs: int = 1
+    """Stages that run at once."""
+
+    def accelerator(self) -> Accelerator:
+        """The device and the number format."""
+        return make_accelerator(self.device, self.dtype)
+
+    def judge(self, scale: Scale) -> Judge:
+        """The judge on this device."""
+        device = str(self.accelerator().device)
+        return judge_of(scale.evaluation, scale.size, self.probe, device)
 
 
-class Judge:
-    """The probe, what true clips are like, and the captions: the same for every model."""
+@dataclass(frozen=True)
+class Prepared:
+    """Latents to learn: a VAE, their cache, a map of them if any, and what the VAE can do."""
 
-    def __init__(
-        self,
-        evaluation: Evaluation,
-        size: tuple[int, int, int],
-        probe: Path | None,
-        device: torch.device | str,
-    ):
-        self.evaluation, self.size = evaluation, size
-        self.probe = load_probe(probe, device)
-        self.true: TrueClips = true_clips(self.probe, *size)
-        world = World(*size, seed=CAPTIONS_SEED)
-        self.captions = world.attributes(range(evaluation.samples)).captions()
+    vae: str
+    latents: Path
+    measure: dict[str, Any]
+    map: Path | None = None
 
-    def score(self, clips: torch.Tensor) -> Scores:
-        """Scores of a clip for each caption."""
-        return score_clips(self.probe, clips, self.captions, self.true)
 
-    def ceiling(self, backbone: Backbone) -> Scores:
-        """Scores of reconstructions of true clips: no diffusion model on this VAE can pass them."""
-        return self.score(torch.cat(_reconstructed(backbone, self._videos())))
+def train_vae(label: str, recipe: VAERecipe, scale: Scale, options: Options) -> Prepared:
+    """A VAE from scratch, then its decoder alone until its ceiling is the scale's; its latents.
 
-    def _videos(self) -> list[torch.Tensor]:
-        """The true clips of the captions, in batches."""
-        n, world = self.evaluation.samples, World(*self.size, CAPTIONS_SEED)
-        return [world.batch(range(i, min(i + 32, n))).video for i in range(0, n, 32)]
+    The decoder's stage goes on in rounds, for what it reaches is known only when it is measured.
+    What it took stands in the measure as ``decoder_steps``.
+    """
+    accelerator, judge = options.accelerator(), options.judge(scale)
+    runs = options.work / "vae"
+    train(recipe, runs / label, accelerator)
+    decoder = dataclasses.replace(scale.decoder, seed=recipe.seed, init=str(runs / label))
+    run, size, steps = runs / f"{label}-decoder", scale.decoder_round, 0
+    begun = checkpoints(run)[-1][0] // size if checkpoints(run) else 0
+    for number in range(max(begun, 1), scale.decoder_rounds + 1):
+        steps = number * size
+        train(dataclasses.replace(decoder, steps=steps), run, accelerator)
+        accelerator.free_memory()
+        backbone = load_backbone(str(find_vae(run)), accelerator.device)
+        if judge.ceiling(backbone).reward >= scale.ceiling:
+            break
+    return encode_vae(label, str(find_vae(run).resolve()), scale, options, steps)
 
-    def measure(self, backbone: Backbone, latent_map: LatentMap | None = None) -> dict[str, Any]:
-        """What a VAE can do: the scores of its reconstructions of true clips (the ceiling that a
-        diffusion model on it cannot pass), their PSNR, and the analysis of its latents.
 
-        Noise for the robustness is added where the diffusion model leaves it, to mapped latents.
-        """
-        videos = self._videos()
-        made = _reconstructed(backbone, videos)
-        decibels = torch.cat([psnr(a, b) for a, b in zip(made, videos, strict=True)])
-        analysis = analyze(backbone.vae, videos).summary()
-        if latent_map is not None:
-            mapped = MappedAutoencoder.of(backbone, latent_map)
-            analysis["robustness"] = analyze(mapped, videos).summary()["robustness"]
-        return {
-            "ceiling": asdict(self.score(torch.cat(made))),
-            "psnr": float(decibels.mean()),
-            "psnr_error": float(decibels.std() / len(decibels) ** 0.5),
-            "analysis": analysis,
-        }
+def encode_vae(
+    label: str, vae: str, scale: Scale, options: Options, decoder_steps: int = 0
+) -> Prepared:
+    """The latents of a VAE that is there, and its measure."""
+    accelerator, folder = options.accelerator(), options.work / "latents" / label
+    config = CacheConfig(vae, clips=scale.clips, seed=CACHE_SEED).of_size(scale.size)
+    backbone = load_backbone(vae, accelerator.device)
+    plain = write_cache(backbone, folder, config, accelerator).fit()
+    path = folder.with_suffix(".json")
+    if not path.exists():
+        measure = options.judge(scale).measure(backbone, plain) | {"decoder_steps": decoder_steps}
+        write_text(path, json.dumps(measure))
+    return Prepared(vae, folder, json.loads(path.read_text()))
 
-    def sample(self, checkpoint: Path, backbone: Backbone) -> torch.Tensor:
-        """A clip for each caption by the model of a checkpoint (its running mean)."""
-        pipeline = assemble(checkpoint, backbone, backbone.vae.device)
-        e = self.evaluation
-        return generate(
-            pipeline, self.captions, self.size, e.steps, e.guidance, e.seed, batch_size=64
+
+def map_latents(
+    label: str, source: str, vae: str | None, config: MapConfig, scale: Scale, options: Options
+) -> Prepared:
+    """The latents of ``source`` under a map, measured through it: spectra, and the same ceiling.
+
+    ``vae`` is the VAE of ``source``; where None, the one that was trained for it.
+    """
+    accelerator, folder = options.accelerator(), options.work / "latents" / source
+    where = vae or LatentCache(folder).config.vae
+    map_path = folder.with_name(f"{label}.safetensors")
+    if not map_path.exists():
+        save_map(LatentCache(folder).fit(config), map_path)
+    path = map_path.with_suffix(".json")
+    if not path.exists():
+        fitted, cache = load_map(map_path), LatentCache(folder)
+        # The largest error of undoing the map, in standard deviations of the latents.
+        error = max(
+            float((fitted.inverse(fitted(z)) - z).abs().max() / z.std()) for z in cache.batches()
         )
+        mapped = MappedAutoencoder.of(load_backbone(where, accelerator.device), fitted).backbone()
+        measure = options.judge(scale).measure(mapped) | {"round_trip": error}
+        write_text(path, json.dumps(measure))
+    return Prepared(where, folder, json.loads(path.read_text()), map_path)
 
 
-def _reconstructed(backbone: Backbone, videos: Sequence[torch.Tensor]) -> list[torch.Tensor]:
-    return [backbone.decode(backbone.encode(v).mean).float().cpu() for v in videos]
+def learn(
+    run: Path, source: str, map_label: str | None, seed: int, scale: Scale, options: Options
+) -> list[dict[str, Any]]:
+    """Train and score a diffusion model on the latents of ``source``, or go on: its rows."""
+    latents, accelerator = options.work / "latents", options.accelerator()
+    cache = LatentCache(latents / source)
+    recipe = dataclasses.replace(
+        scale.diffusion,
+        latents=str(cache.path),
+        map=None if map_label is None else str(latents / f"{map_label}.safetensors"),
+        seed=seed,
+    )
+    backbone = load_backbone(cache.config.vae, accelerator.device)
+    judge = options.judge(scale)
+    return learning_curve(
+        recipe, run, scale.evaluations, scale.cooldown, judge, backbone, accelerator
+    )
 
 
 def write_cache(
@@ -134,28 +175,39 @@ def learning_curve(
     recipe: DiffusionRecipe,
     run: Path,
     evaluations: Sequence[int],
+    cooldown: float,
     judge: Judge,
     backbone: Backbone,
     accelerator: Accelerator,
     on_step: Callable[[int, dict[str, float]], Any] | None = None,
 ) -> list[dict[str, Any]]:
-    """Train to each of these steps in turn and score there: a row of scores for each.
+    """Score what runs of each of these lengths give: a row of scores for each.
 
-    ``recipe`` must not depend on its number of steps (a constant learning rate), so that each
-    point is what a run of that length would give. The rows are in the run's ``scores.jsonl``.
+    The rate of ``recipe`` is constant. At the end of each length its share ``cooldown`` is a branch
+    in which the rate falls to zero, so that each point is, bit for bit, a run of that length with
+    that decay, at the price of the branches alone. The rows are in the run's ``scores.jsonl``.
     """
     path = run / "scores.jsonl"
     rows = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
     for steps in evaluations:
         if any(row["step"] == steps for row in rows):
             continue
-        part = dataclasses.replace(recipe, steps=steps)
-        checkpoint = train(part, run, accelerator, on_step)
+        falling = round(cooldown * steps)
+        trunk = steps - falling
+        checkpoint = train(dataclasses.replace(recipe, steps=trunk), run, accelerator, on_step)
+        if falling:
+            end = run / "branches" / str(steps)
+            branch(run, trunk, end)
+            decayed = dataclasses.replace(recipe, steps=steps, cooldown_steps=falling)
+            checkpoint = train(decayed, end, accelerator)
         accelerator.free_memory()  # of the trainer that is done
-        clips = judge.sample(checkpoint, backbone)
+        with accelerator.autocast():
+            clips = judge.sample(checkpoint, backbone)
         scores = judge.score(clips)
         if steps == max(evaluations):
             save_file({"clips": clips[:SHOWN].contiguous()}, run / "samples.safetensors")
+        elif falling:
+            shutil.rmtree(checkpoint)  # it is scored, and 30 MB
         rows.append({"step": steps, **asdict(scores)})
         write_text(path, "".join(json.dumps(row) + "\n" for row in rows))
     return rows

@@ -1,18 +1,34 @@
-"""From learning curves to figures with intervals: pure functions of what the runs gave."""
+"""From learning curves to figures with intervals and verdicts: pure functions of what runs gave."""
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
 
-from ssvae.evaluation.convergence import Interval, bootstrap, speedup
+from ssvae.evaluation.convergence import Speedup, detectable, holm, p_value, speedup, student
+from ssvae.evaluation.intervals import Interval
 from ssvae.evaluation.probe import KINDS
 from ssvae.evaluation.reward import COARSE, FINE
 
 Rows = Sequence[Mapping[str, Any]]
-SHARES = (0.5, 0.75, 0.9, 1.0)
-"""Targets of the speed-up, as shares of the way from chance to where the baseline ends."""
+SHARES = (0.5, 0.75, 0.9)
+"""Targets of the speed-up, as shares of the way from chance to where the baseline ends on average."""
+CLAIMED = 0.9
+"""The target whose speed-up a verdict is about."""
+SEEDS_FOR_A_CLAIM = 5
+LEVEL = 0.05
+SAME_CEILING = 0.02
+PLATEAU = 0.02
+"""A curve is at its plateau where its last two evaluations differ by no more than this share."""
+SPECTRA = ("low_share", "high_share", "slope", "effective_rank", "local_correlation")
+WANTED = {
+    "lcr": {"local_correlation": 1, "low_share": 1},
+    "lmr": {"effective_rank": -1},
+    "both": {"local_correlation": 1, "low_share": 1, "effective_rank": -1},
+}
+"""Where the paper says that each variant moves the spectra: up or down."""
 
 
 def chance(kinds: Sequence[str]) -> float:
@@ -30,6 +46,8 @@ class Curves:
     baseline: str
     seeds: Sequence[int]
     rows: Mapping[str, Sequence[Rows]]
+    controls: Sequence[str] = field(default_factory=tuple)
+    """Variants whose answer is known; they are no claims."""
 
     @property
     def steps(self) -> list[int]:
@@ -42,105 +60,186 @@ class Curves:
 
     def final(self, variant: str, quantity: str) -> Interval:
         """Where a variant ends, over seeds."""
-        runs = {"it": self.of(variant, quantity)}
-        return bootstrap(runs, lambda means: float(means["it"][-1]))
+        return student(self.of(variant, quantity)[:, -1])
 
     def over_steps(self, variant: str, quantity: str) -> list[Interval]:
         """A quantity at each evaluation, over seeds."""
-        runs = {"it": self.of(variant, quantity)}
-        return [
-            bootstrap(runs, lambda means, i=i: float(means["it"][i]))
-            for i in range(len(self.steps))
-        ]
+        return [student(column) for column in self.of(variant, quantity).T]
 
-    def gain(self, variant: str, quantity: str = "reward") -> Interval:
-        """Where a variant ends over where the baseline ends, less 1."""
-        return self._against(variant, quantity, lambda b, v: float(v[-1] / b[-1] - 1))
+    def gains(self, variant: str, quantity: str = "reward") -> np.ndarray:
+        """Where a variant ends less where the baseline ends, for each seed."""
+        return self.of(variant, quantity)[:, -1] - self.of(self.baseline, quantity)[:, -1]
 
-    def speedup(self, variant: str, quantity: str = "reward", share: float = 1.0) -> Interval:
-        """Steps that the baseline needs over those that the variant needs for the same score."""
-        steps, start = self.steps, STARTS[quantity]
-        return self._against(
-            variant, quantity, lambda b, v: speedup(steps, b.tolist(), v.tolist(), share, start)
-        )
+    def speedup(
+        self, variant: str, quantity: str = "reward", share: float = CLAIMED
+    ) -> Speedup | None:
+        """The speed-up to a share of the way from chance to where the baseline ends on average."""
+        baseline, start = self.of(self.baseline, quantity), STARTS[quantity]
+        target = start + share * (float(baseline[:, -1].mean()) - start)
+        return speedup(self.steps, baseline, self.of(variant, quantity), target, start)
 
-    def _against(
-        self,
-        variant: str,
-        quantity: str,
-        statistic: Callable[[np.ndarray, np.ndarray], float | None],
-    ) -> Interval:
-        runs = {
-            "baseline": self.of(self.baseline, quantity),
-            "variant": self.of(variant, quantity),
-        }
-        return bootstrap(runs, lambda means: statistic(means["baseline"], means["variant"]))
+    def at_plateau(self, variant: str, quantity: str = "reward") -> bool:
+        """Whether the last two evaluations, means over seeds, agree within :data:`PLATEAU`."""
+        means = self.of(variant, quantity).mean(0)
+        return bool(len(means) > 1 and abs(means[-1] / means[-2] - 1) <= PLATEAU)
+
+
+@dataclass(frozen=True)
+class Claim:
+    """What a variant is tested for, and how it came out."""
+
+    variant: str
+    quantity: str
+    """``speedup`` (to :data:`CLAIMED`) or ``reward``."""
+    positive: bool
+    """Whether the variant is ahead."""
+    p: float
+    """Student's, two-sided, of the paired differences."""
+    corrected: float
+    """After Holm, over the claims of the table."""
+
+
+def claims(curves: Curves, variants: Sequence[str]) -> list[Claim]:
+    """The claims about these variants: faster or slower, ending higher or lower, corrected together.
+
+    Of a censored speed-up only the end that holds can be claimed: a bound that lies on the other
+    side of 1 is no evidence, and its p is 1.
+    """
+    found = []
+    for variant in variants:
+        fast = curves.speedup(variant)
+        if fast is not None:
+            mean, (baseline_missed, other_missed) = float(np.mean(fast.logs)), fast.censored
+            open_end = (baseline_missed and mean < 0) or (other_missed and mean > 0)
+            p = 1.0 if open_end or (baseline_missed and other_missed) else p_value(fast.logs)
+            found.append((variant, "speedup", bool(mean > 0), p))
+        gains = curves.gains(variant)
+        found.append((variant, "reward", float(gains.mean()) > 0, p_value(gains)))
+    corrected = holm([p for *_, p in found])
+    return [Claim(*row, corrected=c) for row, c in zip(found, corrected, strict=True)]
+
+
+WORDS = {
+    ("speedup", True): "faster",
+    ("speedup", False): "slower",
+    ("reward", True): "ends higher",
+    ("reward", False): "ends lower",
+}
+
+
+def verdict(its: Sequence[Claim], seeds: int, ceiling_gap: float) -> str:
+    """What the claims about one variant allow to say: "not shown" unless they show it."""
+    if abs(ceiling_gap) > SAME_CEILING:
+        return f"not comparable: ceilings differ by {abs(ceiling_gap):.3f}"
+    if seeds < SEEDS_FOR_A_CLAIM:
+        return f"not shown: a claim takes {SEEDS_FOR_A_CLAIM} seeds"
+    shown = [WORDS[c.quantity, c.positive] for c in its if c.corrected < LEVEL]
+    return ", ".join(shown) or "not shown"
 
 
 def over_seeds_or_clips(values: Sequence[float], errors: Sequence[float]) -> Interval:
     """A mean over VAEs with an interval over them; for one VAE, an interval over clips."""
     if len(values) > 1:
-        return bootstrap({"it": np.array(values)}, lambda means: float(means["it"]))
+        return student(values)
     (value,), (error,) = values, errors
     return Interval(value, value - 1.96 * error, value + 1.96 * error)
 
 
-def verdict(speedup_at_end: Interval, gain: Interval) -> str:
-    """What the intervals allow to say; nothing is called faster that ends worse."""
-    if gain.high is None or gain.low is None:
-        return "one seed: no interval"
-    if gain.high < 0:
-        return "ends worse"
-    if speedup_at_end.low is not None and speedup_at_end.low > 1 and (gain.value or 0) >= 0:
-        return "faster"
-    return "ends better" if gain.low > 0 else "no difference shown"
+def movements(
+    measures: Mapping[str, Sequence[Mapping[str, Any]]], variant: str, baseline: str
+) -> dict[str, dict[str, Any]]:
+    """How far a variant moves the spectra that it is meant to move, and whether as the paper says.
+
+    It does where the interval of the paired differences excludes 0 on that side; of one VAE, where
+    the difference has that sign.
+    """
+    found = {}
+    for quantity, sign in WANTED.get(variant, {}).items():
+        pairs = zip(measures[variant], measures[baseline], strict=True)
+        change = student([a["analysis"][quantity] - b["analysis"][quantity] for a, b in pairs])
+        end = change.low if sign > 0 else change.high
+        decisive = change.value if end is None else end
+        found[quantity] = asdict(change) | {"as_the_paper_says": bool((decisive or 0) * sign > 0)}
+    return found
+
+
+def sensitivity(curves: Curves) -> dict[str, Any]:
+    """The smallest effects that this run would have shown four times out of five, before Holm.
+
+    From the scatter of paired differences, pooled over the variants that learn at all alike: all but
+    the controls that are known to hurt.
+    """
+    seeds, rewards, logs = len(curves.seeds), [], []
+    for variant in curves.rows:
+        if variant == curves.baseline or (variant in curves.controls and variant != "null"):
+            continue
+        rewards.append(curves.gains(variant).var(ddof=1) if seeds > 1 else math.nan)
+        fast = curves.speedup(variant)
+        if fast is not None and not any(fast.censored) and seeds > 1:
+            logs.append(np.var(fast.logs, ddof=1))
+    reward = detectable(float(np.mean(rewards)) ** 0.5, seeds) if rewards else None
+    log = detectable(float(np.mean(logs)) ** 0.5, seeds) if logs else None
+    return {"speedup": None if log is None else math.exp(log), "reward": reward}
 
 
 def summarise(
     curves: Curves, measures: Mapping[str, Sequence[Mapping[str, Any]]], vae_seeds: Sequence[int]
 ) -> dict[str, Any]:
     """Everything that is reported of each variant."""
-    seeds = list(curves.seeds)
+    seeds, others = list(curves.seeds), [v for v in curves.rows if v != curves.baseline]
+    candidates = [v for v in others if v not in curves.controls]
+    tested = claims(curves, candidates) + claims(curves, [v for v in others if v not in candidates])
 
-    def entry(interval: Interval, its_seeds: list[int] = seeds) -> dict[str, Any]:
-        return asdict(interval) | {"seeds": its_seeds}
+    def entry(interval: Interval, its_seeds: Sequence[int] = seeds) -> dict[str, Any]:
+        return asdict(interval) | {"seeds": list(its_seeds)}
+
+    def faster(variant: str, quantity: str, share: float) -> dict[str, Any]:
+        fast = curves.speedup(variant, quantity, share)
+        if fast is None:
+            return entry(Interval(None, None, None)) | {"never_reached": [0, 0]}
+        return entry(fast.interval) | {"never_reached": list(fast.censored)}
+
+    def ceiling(name: str) -> float:
+        return float(np.mean([m["ceiling"]["reward"] for m in measures[name]]))
 
     variants = {}
     for name in curves.rows:
         its = measures[name]
-        at_end, gain = curves.speedup(name), curves.gain(name)
         ceilings = [m["ceiling"] for m in its]
         vae_level = {
             "ceiling": ([c["reward"] for c in ceilings], [c["reward_error"] for c in ceilings]),
             "psnr": ([m["psnr"] for m in its], [m["psnr_error"] for m in its]),
         }
+        gap = ceiling(name) - ceiling(curves.baseline)
+        own = [claim for claim in tested if claim.variant == name]
         finals = ("reward", "coarse", "fine", "frechet", "diversity")
         variants[name] = (
-            {"speedup": entry(at_end), "reward_gain": entry(gain)}
-            | {q: entry(curves.final(name, q)) for q in finals}
+            {q: entry(curves.final(name, q)) for q in finals}
+            | {q: entry(over_seeds_or_clips(*values), vae_seeds) for q, values in vae_level.items()}
             | {
-                q: entry(over_seeds_or_clips(*values), list(vae_seeds))
-                for q, values in vae_level.items()
-            }
-            | {
-                "verdict": "the baseline" if name == curves.baseline else verdict(at_end, gain),
-                "speedups": {
-                    q: {f"{s:g}": entry(curves.speedup(name, q, s)) for s in SHARES} for q in STARTS
-                },
+                "control": name in curves.controls,
+                "verdict": "the baseline"
+                if name == curves.baseline
+                else verdict(own, len(seeds), gap),
+                "claims": [asdict(claim) for claim in own],
+                "gain": entry(student(curves.gains(name))),
+                "speedups": {q: {f"{s:g}": faster(name, q, s) for s in SHARES} for q in STARTS},
+                "at_plateau": curves.at_plateau(name),
+                "ceiling_gap": gap,
+                "decoder_steps": float(np.mean([m.get("decoder_steps", 0) for m in its])),
                 "ceiling_of_attributes": {
                     kind: float(np.mean([c["rewards"][kind] for c in ceilings])) for kind in KINDS
+                },
+                "attributes": {
+                    kind: float(np.mean([rows[-1]["rewards"][kind] for rows in curves.rows[name]]))
+                    for kind in KINDS
                 },
                 "psnr_under_noise": {
                     sigma: float(np.mean([m["analysis"]["robustness"][sigma] for m in its]))
                     for sigma in its[0]["analysis"]["robustness"]
                 },
-                "spectra": {
-                    q: float(np.mean([m["analysis"][q] for m in its]))
-                    for q in (
-                        *("low_share", "high_share", "slope", "effective_rank"),
-                        "local_correlation",
-                    )
-                },
+                "spectra": {q: float(np.mean([m["analysis"][q] for m in its])) for q in SPECTRA},
+                "movements": movements(measures, name, curves.baseline),
             }
         )
     return {
@@ -148,4 +247,5 @@ def summarise(
         "steps": curves.steps,
         "seeds": seeds,
         "variants": variants,
+        "sensitivity": sensitivity(curves),
     }

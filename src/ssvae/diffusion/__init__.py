@@ -1,10 +1,16 @@
-"""Latent video diffusion: latents and their maps, flow matching, text, pipelines.
-
-What needs transformers (:mod:`conditioning`, :mod:`pipeline`) is imported where it is used.
-"""
+"""Latent video diffusion: latents and their maps, the transformer, flow matching, text, pipelines."""
 
 from ssvae.diffusion.latents import LatentCache, cache_latents
 from ssvae.diffusion.mapped import MappedAutoencoder
 from ssvae.diffusion.shaping import LatentMap
+from ssvae.diffusion.transformer import PooledWanTransformer3DModel
+from ssvae.diffusion.words import HashedWordTokenizer
 
-__all__ = ["LatentCache", "LatentMap", "MappedAutoencoder", "cache_latents"]
+__all__ = [
+    "HashedWordTokenizer",
+    "LatentCache",
+    "LatentMap",
+    "MappedAutoencoder",
+    "PooledWanTransformer3DModel",
+    "cache_latents",
+]

@@ -1,14 +1,10 @@
-"""Text for the video transformer: encoders, embeddings, and padding as the pipeline pads.
+"""Text for the video transformer: tokenizers, encoders, and embeddings that are computed once.
 
-``WanPipeline`` fills the embeddings of each caption with zeros up to 512 tokens, and Wan's
-transformer attends to them. Those zeros are all alike, so one key that counts for all of them gives
-the same attention at the price of one (:class:`PaddedTextProcessor`): captions train at their own
-length and the pipeline, at its defaults, samples from the same model.
+Embeddings are zero behind each caption's tokens, as ``WanPipeline`` fills them.
 """
 
 import hashlib
-import logging
-import math
+import json
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -16,20 +12,17 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers import WanTransformer3DModel
-from diffusers.models.transformers.transformer_wan import WanAttnProcessor
 from diffusers.pipelines.wan.pipeline_wan import prompt_clean
 from safetensors.torch import load_file, save_file
 from transformers import (
     AutoConfig,
     AutoModelForTextEncoding,
     AutoTokenizer,
-    ByT5Tokenizer,
     UMT5Config,
     UMT5EncoderModel,
 )
 
-logger = logging.getLogger(__name__)
+from ssvae.diffusion.words import HashedWordTokenizer
 
 PIPELINE_LENGTH = 512
 """Tokens that ``WanPipeline`` pads captions to, unless told otherwise."""
@@ -41,11 +34,13 @@ class TextConfig:
 
     encoder: str | None = None
     """A transformers text encoder by name or path (google/umt5-xxl), kept frozen; where None, a
-    small byte-level T5 is trained along."""
+    small T5 on hashed words is trained along."""
+    buckets: int = 4096
+    """Places that words are hashed into, for the encoder that is trained along."""
     width: int = 64
-    """Width of the encoder that is trained along."""
-    layers: int = 2
-    """Its layers."""
+    """Its width."""
+    layers: int = 1
+    """Its layers; 0 embeds words by themselves, without their order."""
     heads: int = 4
     """Its attention heads."""
 
@@ -53,9 +48,11 @@ class TextConfig:
         """All that is wrong with it; empty where nothing is."""
         wrong = [
             f"text.{name} must be at least 1, got {getattr(self, name)}"
-            for name in ("width", "layers", "heads")
+            for name in ("buckets", "width", "heads")
             if getattr(self, name) < 1
         ]
+        if self.layers < 0:
+            wrong.append(f"text.layers must be at least 0, got {self.layers}")
         if not wrong and self.width % self.heads:
             wrong.append(
                 f"text.width must be a multiple of text.heads, got {self.width} and {self.heads}"
@@ -63,11 +60,12 @@ class TextConfig:
         return wrong
 
 
-def byte_level_encoder(config: TextConfig) -> tuple[Any, UMT5EncoderModel]:
-    """A tokenizer of bytes, which needs no vocabulary, and a small T5 encoder with fresh weights."""
+def word_level_encoder(config: TextConfig) -> tuple[HashedWordTokenizer, UMT5EncoderModel]:
+    """A tokenizer of words, which needs no vocabulary, and a small T5 encoder with fresh weights."""
+    tokenizer = HashedWordTokenizer(config.buckets)
     encoder = UMT5EncoderModel(
         UMT5Config(
-            vocab_size=384,  # 256 bytes, 3 special tokens, ByT5's sentinels
+            vocab_size=tokenizer.vocab_size,
             d_model=config.width,
             d_kv=config.width // config.heads,
             d_ff=2 * config.width,
@@ -77,7 +75,14 @@ def byte_level_encoder(config: TextConfig) -> tuple[Any, UMT5EncoderModel]:
             feed_forward_proj="gated-gelu",
         )
     )
-    return ByT5Tokenizer(), encoder
+    return tokenizer, encoder
+
+
+def load_tokenizer(folder: Path) -> Any:
+    """A tokenizer that was saved in ``folder``: ours of words, or one of transformers'."""
+    kind = json.loads((folder / "tokenizer_config.json").read_text()).get("tokenizer_class")
+    ours = kind == HashedWordTokenizer.__name__
+    return (HashedWordTokenizer if ours else AutoTokenizer).from_pretrained(folder)
 
 
 def pretrained_encoder(
@@ -115,72 +120,16 @@ def tokenize(tokenizer: Any, captions: Sequence[str]) -> tuple[torch.Tensor, tor
 
 
 def embed(encoder: Any, ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-    """Embeddings (B, L + 1, D), zero behind each caption's tokens, the last one always zero."""
+    """Embeddings (B, L, D), zero behind each caption's tokens."""
     device = next(encoder.parameters()).device
     ids, mask = ids.to(device), mask.to(device)
-    return _with_padding(encoder(ids, mask).last_hidden_state * mask[..., None])
-
-
-def _with_padding(hidden: torch.Tensor) -> torch.Tensor:
-    """One zero more (B, L + 1, D), unless the captions fill the pipeline's length."""
-    return torch.nn.functional.pad(hidden, (0, 0, 0, int(hidden.shape[1] < PIPELINE_LENGTH)))
-
-
-class PaddedTextProcessor(WanAttnProcessor):
-    """Cross-attention in which the last key stands for all the zeros up to the pipeline's length.
-
-    n equal keys of score s weigh n exp(s) = exp(s + log n). Embeddings that have the pipeline's
-    length already are attended to plainly.
-    """
-
-    def __call__(
-        self,
-        attn: Any,
-        hidden_states: torch.Tensor,
-        encoder_hidden_states: torch.Tensor | None = None,
-        attention_mask: torch.Tensor | None = None,
-        rotary_emb: Any = None,
-    ) -> torch.Tensor:
-        """Attend as :class:`WanAttnProcessor` does."""
-        assert encoder_hidden_states is not None
-        length = encoder_hidden_states.shape[1]
-        if length < PIPELINE_LENGTH:
-            attention_mask = hidden_states.new_zeros(1, 1, 1, length)
-            attention_mask[..., -1] = math.log(PIPELINE_LENGTH - length + 1)
-        return super().__call__(
-            attn, hidden_states, encoder_hidden_states, attention_mask, rotary_emb
-        )
-
-
-def attend_to_padding(transformer: WanTransformer3DModel) -> WanTransformer3DModel:
-    """Let a transformer take embeddings of any length as :func:`embed` gives them."""
-    for block in transformer.blocks:
-        block.attn2.set_processor(PaddedTextProcessor())  # type: ignore[union-attr,operator]
-    return transformer
-
-
-@torch.no_grad()
-def ignore_padding_at_first(transformer: WanTransformer3DModel) -> WanTransformer3DModel:
-    """Fresh weights under which the zeros behind a caption get less attention.
-
-    They are many more than its tokens and drown them: with the usual weights nine tenths of the
-    attention go to padding, and hundreds of steps to unlearning it. All of a zero's key are biases,
-    small ones, which normalisation blows up to full length; so a little more bias, in a random
-    direction, and queries that lean the other way, weigh on zeros more than on tokens.
-    """
-    for block in transformer.blocks:
-        attention: Any = block.attn2
-        key, query = attention.to_k, attention.to_q
-        direction = torch.randint(0, 2, key.bias.shape) * 2.0 - 1.0
-        key.bias.copy_(0.01 * direction)
-        query.bias.copy_(-0.5 * direction)
-    return transformer
+    return encoder(ids, mask).last_hidden_state * mask[..., None]
 
 
 class CaptionEmbeddings:
     """Embeddings of many captions by a frozen encoder, computed once and kept in a file.
 
-    ``embeddings(captions)`` gives (B, L + 1, D) as :func:`embed` does. A caption that the file
+    ``embeddings(captions)`` gives (B, L, D) as :func:`embed` does. A caption that the file
     does not know is a ValueError, for the encoder is gone by then.
     """
 
@@ -225,7 +174,7 @@ class CaptionEmbeddings:
         return self._load()["embeddings"].shape[1]
 
     def embeddings(self, captions: Sequence[str]) -> torch.Tensor:
-        """Embeddings of these captions (B, L + 1, D), float32."""
+        """Embeddings of these captions (B, L, D), float32."""
         tensors = self._load()
         rows = []
         for caption in captions:
@@ -235,7 +184,7 @@ class CaptionEmbeddings:
             i = self._rows[clean]
             start = int(tensors["ends"][i - 1]) if i else 0
             rows.append(tensors["embeddings"][start : int(tensors["ends"][i])].float())
-        return _with_padding(torch.nn.utils.rnn.pad_sequence(rows, batch_first=True))
+        return torch.nn.utils.rnn.pad_sequence(rows, batch_first=True)
 
     def _load(self) -> dict[str, torch.Tensor]:
         if self._tensors is None:

@@ -291,6 +291,7 @@ class LatentCache:
         self.statistics = ChannelResult(mean, covariance, self._ends[-1] * T * H * W)
         self.failed: list[int] = index["failed"]
         self._open: dict[int, Any] = {}
+        self._tensors: dict[int, torch.Tensor] = {}
         self._captions: list[str] | None = None
 
     def __len__(self) -> int:
@@ -302,8 +303,8 @@ class LatentCache:
         for index in indices:
             which = bisect_right(self._ends, index)
             offset = index - (self._ends[which - 1] if which else 0)
-            rows.append(self._shard(which).get_slice("latents")[offset : offset + 1])
-        return torch.cat(rows).float()
+            rows.append(self._mapped(which)[offset])
+        return torch.stack(rows).float()
 
     def batches(self, size: int = 256) -> Iterator[torch.Tensor]:
         """All latents in order, in batches."""
@@ -327,6 +328,12 @@ class LatentCache:
     def fit(self, config: MapConfig = MapConfig()) -> LatentMap:
         """A map for these latents; by default each channel standardised."""
         return fit_map(self.statistics, self.shape[1:], config, self.batches())
+
+    def _mapped(self, which: int) -> torch.Tensor:
+        """The latents of a shard, read from the file where they are touched."""
+        if which not in self._tensors:
+            self._tensors[which] = self._shard(which).get_tensor("latents")
+        return self._tensors[which]
 
     def _shard(self, which: int) -> Any:
         if which not in self._open:

@@ -7,17 +7,19 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers import FlowMatchEulerDiscreteScheduler, WanPipeline, WanTransformer3DModel
-from transformers import AutoModelForTextEncoding, AutoTokenizer
+from diffusers import UniPCMultistepScheduler, WanPipeline, WanTransformer3DModel
+from transformers import AutoModelForTextEncoding
 
 from ssvae.data.seeds import generator_of
 from ssvae.diffusion.conditioning import (
-    attend_to_padding,
+    PIPELINE_LENGTH,
     embed,
+    load_tokenizer,
     pretrained_encoder,
     tokenize,
 )
 from ssvae.diffusion.mapped import load_map, with_statistics
+from ssvae.diffusion.transformer import PooledWanTransformer3DModel
 from ssvae.models.backbones import Backbone, load_backbone
 
 CONFIG = "pipeline.json"
@@ -74,25 +76,40 @@ def assemble(
                 f"the VAE that made the latents is not at {config.vae} any more ({error}): say "
                 "where it is with --vae"
             ) from error
-    transformer = WanTransformer3DModel.from_pretrained(
+    kind = transformer_class(checkpoint / "transformer")
+    transformer = kind.from_pretrained(
         checkpoint / "transformer", torch_dtype=dtype, use_safetensors=True
     )
     if config.text_encoder is None:
         text_encoder = AutoModelForTextEncoding.from_pretrained(
             checkpoint / "text_encoder", dtype=dtype
         ).eval()
-        tokenizer = AutoTokenizer.from_pretrained(checkpoint / "tokenizer")
+        tokenizer = load_tokenizer(checkpoint / "tokenizer")
     else:
         tokenizer, text_encoder = pretrained_encoder(config.text_encoder, device, dtype)
     pipeline = WanPipeline(
         tokenizer=tokenizer,
         text_encoder=text_encoder,
-        transformer=attend_to_padding(transformer).eval(),
+        transformer=transformer.eval(),
         vae=with_statistics(backbone, load_map(checkpoint / "map.safetensors")),  # type: ignore[arg-type]
-        scheduler=FlowMatchEulerDiscreteScheduler(shift=config.shift),
+        scheduler=scheduler_for(config.shift),  # type: ignore[arg-type]  as Wan itself runs
     )
     pipeline.set_progress_bar_config(disable=True)
     return pipeline.to(device)
+
+
+def transformer_class(folder: Path) -> type[WanTransformer3DModel]:
+    """Ours, or Wan's own in checkpoints of ssvae 0.1's first versions."""
+    name = json.loads((folder / "config.json").read_text())["_class_name"]
+    ours = PooledWanTransformer3DModel
+    return ours if name == ours.__name__ else WanTransformer3DModel
+
+
+def scheduler_for(shift: float) -> UniPCMultistepScheduler:
+    """A second-order solver (UniPC, arXiv 2302.04867) over the times of flow matching."""
+    return UniPCMultistepScheduler(
+        prediction_type="flow_prediction", use_flow_sigmas=True, flow_shift=shift
+    )
 
 
 def save_pipeline(pipeline: WanPipeline, config: PipelineConfig, out: str | Path) -> None:
@@ -109,7 +126,6 @@ def load_pipeline(
         pipeline = WanPipeline.from_pretrained(folder, torch_dtype=dtype, use_safetensors=True)
     except Exception as error:
         raise ValueError(f"the pipeline in {folder} does not load: {error}") from error
-    attend_to_padding(pipeline.transformer)
     pipeline.set_progress_bar_config(disable=True)
     return pipeline.to(device)
 
@@ -140,6 +156,10 @@ def generate(
         some = list(captions[start : start + batch_size])
         # One row more, empty: both halves of the guidance are padded alike.
         embedded = embed(encoder, *tokenize(tokenizer, [*some, ""]))
+        if not isinstance(pipeline.transformer, PooledWanTransformer3DModel):
+            # Wan's own attends to the zeros too, and was trained with all of them.
+            missing = PIPELINE_LENGTH - embedded.shape[1]
+            embedded = torch.nn.functional.pad(embedded, (0, 0, 0, missing))
         generators = [generator_of(seed, start + i) for i in range(len(some))]
 
         def advance(

@@ -1,6 +1,6 @@
 """Scores: of reconstructions, of generated clips, and of how fast a model converges."""
 
-from ssvae.evaluation.convergence import bootstrap, speedup, steps_to_target
+from ssvae.evaluation.convergence import holm, speedup, steps_to_target, student
 from ssvae.evaluation.features import FeatureNetwork, load_network
 from ssvae.evaluation.frechet import feature_statistics, frechet_distance
 from ssvae.evaluation.intervals import Interval, frechet_interval, mean_interval
@@ -36,7 +36,6 @@ __all__ = [
     "Measured",
     "Probe",
     "Scores",
-    "bootstrap",
     "check_comparable",
     "differences",
     "evaluate_generation",
@@ -45,6 +44,7 @@ __all__ = [
     "feature_statistics",
     "frechet_distance",
     "frechet_interval",
+    "holm",
     "load_evaluation",
     "load_network",
     "load_probe",
@@ -57,6 +57,7 @@ __all__ = [
     "score_clips",
     "speedup",
     "steps_to_target",
+    "student",
     "train_probe",
     "true_clips",
 ]

@@ -80,7 +80,9 @@ class Adversary:
     def update(self, max_grad_norm: float, wanted: bool, share: float) -> None:
         """The step, where it is ``wanted`` and every loss since the last was finite everywhere."""
         wanted, self._finite = wanted and self._finite, True
-        norm = apply(self.accelerator, self._wrapped, self.optimizer, max_grad_norm, wanted, share)
+        norm = apply(
+            self.accelerator, self._wrapped, [self.optimizer], max_grad_norm, wanted, share
+        )
         if not torch.isfinite(norm):
             logger.warning("the discriminators skip a step: their loss is not finite")
 

@@ -55,6 +55,18 @@ def save(run: Path, step: int, write: Callable[[Path], None]) -> Path:
     return final
 
 
+def branch(run: Path, step: int, out: Path) -> None:
+    """Begin a run in ``out`` at a checkpoint of another, unless it has begun."""
+    if checkpoints(out):
+        return
+    partial = out.with_name(f"{_PARTIAL}{out.name}")
+    shutil.rmtree(partial, ignore_errors=True)
+    shutil.copytree(folder_of(run, step), folder_of(partial, step))
+    shutil.copy2(run / "config.json", partial)
+    shutil.rmtree(out, ignore_errors=True)
+    os.replace(partial, out)
+
+
 def find_vae(path: str | Path) -> Path:
     """The folder of the autoencoder in a run, a checkpoint or a model folder."""
     path = Path(path)

@@ -7,7 +7,6 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
-from diffusers import WanTransformer3DModel
 from diffusers.training_utils import EMAModel
 from safetensors.torch import load_model, save_model
 from torch import nn
@@ -16,33 +15,33 @@ from ssvae.data.seeds import generator_of
 from ssvae.diffusion.conditioning import (
     CaptionEmbeddings,
     TextConfig,
-    attend_to_padding,
-    byte_level_encoder,
     embed,
-    ignore_padding_at_first,
     tokenize,
     width_of,
+    word_level_encoder,
 )
 from ssvae.diffusion.flow import BINS, draw_times, loss_by_time, noisy, shift_for
 from ssvae.diffusion.latents import LatentCache
 from ssvae.diffusion.mapped import load_map, save_map
 from ssvae.diffusion.pipeline import PipelineConfig
-from ssvae.training.step import averaged, update, warmup_cosine
+from ssvae.diffusion.transformer import PooledWanTransformer3DModel
+from ssvae.training.optimizers import OPTIMIZERS, transformer_optimizers
+from ssvae.training.step import averaged, update, warmup_cooldown
 
 
 @dataclass(frozen=True)
 class TransformerConfig:
-    """The shape of a ``WanTransformer3DModel``; channels follow from the latents."""
+    """The shape of a :class:`PooledWanTransformer3DModel`; channels follow from the latents."""
 
     layers: int = 4
     """Transformer blocks."""
-    heads: int = 4
+    heads: int = 2
     """Attention heads."""
-    head_dim: int = 32
+    head_dim: int = 64
     """Width of a head; the model's is heads times this."""
     ffn_dim: int = 512
     """Width inside the feed-forward layers."""
-    patch_size: tuple[int, int, int] = (1, 2, 2)
+    patch_size: tuple[int, int, int] = (1, 1, 1)
     """Latent frames, rows and columns that make a token."""
     freq_dim: int = 256
     """Sines and cosines that tell the time."""
@@ -77,16 +76,18 @@ class DiffusionRecipe:
     """Seed of the initial weights, the order of the data and all noise."""
     batch_size: int = 64
     """Clips a step on each process."""
-    learning_rate: float = 1e-3
+    optimizer: str = "muon"
+    """muon (for the blocks' matrices, and AdamW for the rest) or adamw (for all)."""
+    learning_rate: float = 2e-3
     """Peak learning rate of AdamW."""
-    final_learning_rate: float = 0.0
-    """Learning rate at the start of the warm-up and at the end of the cosine."""
+    muon_learning_rate: float = 1e-2
+    """Peak learning rate of Muon."""
     warmup_steps: int = 100
-    """Steps of linear warm-up."""
-    decay_steps: int | None = None
-    """Step at which the cosine ends; None keeps the rate constant."""
+    """Steps of linear warm-up, after which the rate is constant."""
+    cooldown_steps: int = 0
+    """Steps at the end in which the rate falls to zero in a line."""
     weight_decay: float = 0.01
-    """Of AdamW."""
+    """Of both optimisers."""
     max_grad_norm: float = 1.0
     """Gradients are scaled down to this length."""
     time_mean: float = 0.0
@@ -97,7 +98,7 @@ class DiffusionRecipe:
     """Shift of times towards noise; None takes sqrt(tokens / 1024), at least 1."""
     caption_dropout: float = 0.1
     """Share of captions that are left empty, for classifier-free guidance."""
-    ema_decay: float = 0.995
+    ema_decay: float = 0.98
     """Decay of the running mean of the weights, which is what samples."""
     checkpoint_every: int = 500
     """Steps between checkpoints; one is also written at the end."""
@@ -106,17 +107,25 @@ class DiffusionRecipe:
         """All that is wrong with the settings; empty where nothing is."""
         wrong = self.model.problems() + self.text.problems()
         for name in (
-            *("steps", "batch_size", "checkpoint_every", "learning_rate", "max_grad_norm"),
-            "time_std",
+            *("steps", "batch_size", "checkpoint_every", "learning_rate", "muon_learning_rate"),
+            *("max_grad_norm", "time_std"),
         ):
             if getattr(self, name) <= 0:
                 wrong.append(f"{name} must be positive, got {getattr(self, name)}")
-        for name in ("warmup_steps", "final_learning_rate", "weight_decay", "seed"):
+        for name in ("warmup_steps", "cooldown_steps", "weight_decay", "seed"):
             if getattr(self, name) < 0:
                 wrong.append(f"{name} must be at least 0, got {getattr(self, name)}")
         for name in ("caption_dropout", "ema_decay"):
             if not 0 <= getattr(self, name) < 1:
                 wrong.append(f"{name} must be in [0, 1), got {getattr(self, name)}")
+        if self.cooldown_steps >= self.steps > 0:
+            wrong.append(
+                f"cooldown_steps must be less than steps ({self.steps}), got {self.cooldown_steps}"
+            )
+        if self.optimizer not in OPTIMIZERS:
+            wrong.append(
+                f"optimizer must be one of {', '.join(OPTIMIZERS)}, got {self.optimizer!r}"
+            )
         if self.shift is not None and self.shift <= 0:
             wrong.append(f"shift must be positive, got {self.shift}")
         if self.map is not None and not Path(self.map).is_file():
@@ -145,10 +154,10 @@ class DiffusionRecipe:
         """The shift, that of the token count where none is set."""
         return self.shift if self.shift is not None else shift_for(self.tokens(latent_shape))
 
-    def build(self, channels: int, text_width: int) -> WanTransformer3DModel:
+    def build(self, channels: int, text_width: int) -> PooledWanTransformer3DModel:
         """The transformer with fresh weights."""
         m = self.model
-        transformer = WanTransformer3DModel(
+        return PooledWanTransformer3DModel(
             patch_size=m.patch_size,
             num_attention_heads=m.heads,
             attention_head_dim=m.head_dim,
@@ -160,7 +169,6 @@ class DiffusionRecipe:
             num_layers=m.layers,
             cross_attn_norm=True,
         )
-        return ignore_padding_at_first(attend_to_padding(transformer))
 
     def parameters(self) -> int:
         """Number of parameters that are trained."""
@@ -169,7 +177,7 @@ class DiffusionRecipe:
         with torch.device("meta"):
             parts: list[nn.Module] = [self.build(channels, width)]
             if own:
-                parts.append(byte_level_encoder(self.text)[1])
+                parts.append(word_level_encoder(self.text)[1])
         return sum(p.numel() for part in parts for p in part.parameters())
 
     def trainer(self, accelerator: Accelerator) -> "DiffusionTrainer":
@@ -189,7 +197,7 @@ class FlowObjective(nn.Module):
     """The transformer, a text encoder if it is trained along, and the loss of flow matching."""
 
     def __init__(
-        self, transformer: WanTransformer3DModel, text_encoder: nn.Module | None, shift: float
+        self, transformer: PooledWanTransformer3DModel, text_encoder: nn.Module | None, shift: float
     ):
         super().__init__()
         self.transformer, self.text_encoder, self.shift = transformer, text_encoder, shift
@@ -233,7 +241,7 @@ class DiffusionTrainer:
         self._tokens: dict[str, tuple[torch.Tensor, torch.Tensor]] = {}
         encoder, self._embeddings = None, None
         if recipe.text.encoder is None:
-            self.tokenizer, encoder = byte_level_encoder(recipe.text)
+            self.tokenizer, encoder = word_level_encoder(recipe.text)
             width = recipe.text.width
         else:
             self._embeddings = CaptionEmbeddings(
@@ -249,14 +257,15 @@ class DiffusionTrainer:
         self.parameters = list(self.objective.parameters())
         self.ema = EMAModel(self.parameters, decay=recipe.ema_decay, foreach=True)
         self.ema.to(device)
-        optimizer = torch.optim.AdamW(
+        optimizers = transformer_optimizers(
+            transformer.blocks,
             self.parameters,
-            recipe.learning_rate,
-            betas=(0.9, 0.99),
+            recipe.optimizer,
+            muon_learning_rate=recipe.muon_learning_rate,
+            learning_rate=recipe.learning_rate,
             weight_decay=recipe.weight_decay,
-            fused=True,
         )
-        self._wrapped, self.optimizer = accelerator.prepare(self.objective, optimizer)
+        self._wrapped, *self.optimizers = accelerator.prepare(self.objective, *optimizers)
 
     def batches(self, first_step: int, last_step: int) -> Iterator[LatentBatch]:
         """A batch for each of these steps; every clip once an epoch, in a new order each."""
@@ -272,9 +281,9 @@ class DiffusionTrainer:
     def step(self, step: int, batch: LatentBatch) -> dict[str, float]:
         """One update, its terms averaged over processes; see :func:`ssvae.training.step.update`."""
         recipe, accelerator = self.recipe, self.accelerator
-        rate = self._learning_rate_at(step)
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
+        share = warmup_cooldown(step, recipe.warmup_steps, recipe.steps, recipe.cooldown_steps)
+        for group in (group for each in self.optimizers for group in each.param_groups):
+            group["lr"] = share * group["peak_lr"]
         # All randomness of a step follows from (seed, process, step), so none is ever saved.
         process, device = accelerator.process_index, accelerator.device
         generator = generator_of(recipe.seed, process, step, device=device)
@@ -287,14 +296,18 @@ class DiffusionTrainer:
             batch.latents, self._text(captions), (recipe.time_mean, recipe.time_std), generator
         )
         loss = losses.mean()
-        grad_norm = update(accelerator, self._wrapped, self.optimizer, loss, recipe.max_grad_norm)
+        grad_norm = update(accelerator, self._wrapped, self.optimizers, loss, recipe.max_grad_norm)
         if torch.isfinite(grad_norm):
             self.ema.step(self.parameters)
         terms = averaged(accelerator, dict(loss=loss, grad_norm=grad_norm))
         sums = accelerator.reduce(loss_by_time(losses.detach(), times), "sum")
         by_time = (sums[0] / sums[1]).tolist()  # type: ignore[index]
         names = [f"loss_t{(i + 0.5) / BINS:.1f}" for i in range(BINS)]
-        return terms | dict(zip(names, by_time, strict=True)) | {"learning_rate": rate}
+        return (
+            terms
+            | dict(zip(names, by_time, strict=True))
+            | {"learning_rate": share * recipe.learning_rate}
+        )
 
     def validate(self, step: int, out: Path) -> dict[str, float]:
         """None: its clips are scored by ``ssvae bench``, after the run."""
@@ -323,26 +336,20 @@ class DiffusionTrainer:
         ).save(folder)
         save_model(self.objective, str(folder / "model.safetensors"))
         torch.save(self.ema.state_dict(), folder / "ema.pt")
-        torch.save(self.optimizer.state_dict(), folder / "optimizer.pt")
+        states = [optimizer.state_dict() for optimizer in self.optimizers]
+        torch.save(states, folder / "optimizer.pt")
 
     def load(self, folder: Path) -> None:
         """Take up the state that :meth:`save` wrote."""
         load_model(self.objective, folder / "model.safetensors")
-        ema, optimizer = (
+        ema, states = (
             torch.load(folder / name, map_location="cpu", weights_only=True)
             for name in ("ema.pt", "optimizer.pt")
         )
         self.ema.load_state_dict(ema)
         self.ema.to(self.accelerator.device)
-        self.optimizer.load_state_dict(optimizer)
-
-    def _learning_rate_at(self, step: int) -> float:
-        recipe = self.recipe
-        end = recipe.decay_steps
-        if end is None and step > recipe.warmup_steps:
-            return recipe.learning_rate
-        rates = recipe.learning_rate, recipe.final_learning_rate
-        return warmup_cosine(step, *rates, recipe.warmup_steps, end or recipe.steps)
+        for optimizer, state in zip(self.optimizers, states, strict=True):
+            optimizer.load_state_dict(state)
 
     def _text(self, captions: list[str]) -> tuple[torch.Tensor, ...]:
         """What the objective takes: embeddings, or token ids with their mask."""

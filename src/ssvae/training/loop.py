@@ -25,7 +25,7 @@ logger = logging.getLogger(__name__)
 
 PATIENCE = 10  # steps in a row whose loss may be not finite
 # Settings that may change when a run goes on: they do not change what is learned.
-FREE = re.compile(r"steps|workers|max_broken|checkpoint_every|validation\..*")
+FREE = re.compile(r"steps|cooldown_steps|workers|max_broken|checkpoint_every|validation\..*")
 
 OnStep = Callable[[int, dict[str, float]], Any]
 
@@ -238,6 +238,16 @@ def _check_config(out: Path, recipe: Recipe, done: int) -> None:
     if recipe.steps < done:
         raise ValueError(
             f"the run in {out} is at step {done} already, got steps {recipe.steps}: ask for more"
+        )
+    ends = {
+        (settings["steps"], settings["steps"] - settings.get("cooldown_steps", 0))
+        for settings in (before, now)
+    }
+    if len(ends) > 1 and done > (first := min(start for _, start in ends)):
+        raise ValueError(
+            f"the run in {out} is at step {done}, and under the settings it began with or those it is "
+            f"given now its rate falls from step {first} on: keep steps and cooldown_steps, or begin "
+            "another run"
         )
 
 

@@ -1,6 +1,7 @@
 """What every trainer's step has in common: the update, the terms, the learning rate."""
 
 import math
+from collections.abc import Sequence
 
 import torch
 from accelerate import Accelerator
@@ -16,10 +17,19 @@ def warmup_cosine(step: int, peak: float, final: float, warmup_steps: int, end: 
     return final + span * 0.5 * (1 + math.cos(math.pi * min(done, 1)))
 
 
+def warmup_cooldown(step: int, warmup_steps: int, end: int, cooldown_steps: int) -> float:
+    """Share of the peak rate: a linear rise, then constant, then a linear fall to zero.
+
+    The fall takes the last ``cooldown_steps`` steps before ``end``; ``step`` counts from 1.
+    """
+    rise = step / warmup_steps if step <= warmup_steps else 1.0
+    return min(rise, (end + 1 - step) / (cooldown_steps + 1), 1.0)
+
+
 def update(
     accelerator: Accelerator,
     model: nn.Module,
-    optimizer: torch.optim.Optimizer,
+    optimizers: Sequence[torch.optim.Optimizer],
     loss: torch.Tensor,
     max_grad_norm: float,
 ) -> torch.Tensor:
@@ -30,13 +40,13 @@ def update(
     finite = everywhere(accelerator, torch.isfinite(loss))
     if finite:
         accelerator.backward(loss)
-    return apply(accelerator, model, optimizer, max_grad_norm, finite)
+    return apply(accelerator, model, optimizers, max_grad_norm, finite)
 
 
 def apply(
     accelerator: Accelerator,
     model: nn.Module,
-    optimizer: torch.optim.Optimizer,
+    optimizers: Sequence[torch.optim.Optimizer],
     max_grad_norm: float,
     wanted: bool,
     share: float = 1.0,
@@ -55,8 +65,10 @@ def apply(
         assert norm is not None
         grad_norm = norm
         if torch.isfinite(grad_norm):
-            optimizer.step()
-    optimizer.zero_grad()
+            for optimizer in optimizers:
+                optimizer.step()
+    for optimizer in optimizers:
+        optimizer.zero_grad()
     return grad_norm
 
 

@@ -118,7 +118,7 @@ class VAETrainer:
             rows.append(averaged(accelerator, dict(loss=loss, **terms, **weights)))
         share = 1 / len(batch)
         norm = apply(
-            accelerator, self._wrapped, self.optimizer, recipe.max_grad_norm, finite, share
+            accelerator, self._wrapped, [self.optimizer], recipe.max_grad_norm, finite, share
         )
         if adversary is not None:
             adversary.update(recipe.max_grad_norm, bool(torch.isfinite(norm)), share)

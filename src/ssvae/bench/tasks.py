@@ -1,0 +1,95 @@
+"""Many stages, some at once in processes of their own, each after those that it needs."""
+
+import logging
+import multiprocessing
+import os
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ssvae.console import configure_logging, progress
+
+
+@dataclass(frozen=True)
+class Task:
+    """A stage: a function of this package and its arguments, which goes on where it was stopped."""
+
+    name: str
+    work: Callable[..., Any]
+    arguments: tuple[Any, ...]
+    needs: tuple[str, ...] = ()
+    """Names of the tasks that must be done before."""
+    runs: tuple[Path, ...] = ()
+    """Its training runs, whose logs tell how far it is."""
+    steps: int = 0
+    """Steps that it takes, about."""
+
+    def steps_done(self) -> int:
+        """Steps that its runs have logged."""
+        logs = [run / "metrics.jsonl" for run in self.runs]
+        done = sum(log.read_bytes().count(b"\n") for log in logs if log.exists())
+        return min(done, self.steps)
+
+
+def run_tasks(title: str, tasks: Sequence[Task], jobs: int) -> dict[str, Any]:
+    """What each task gives, by name; ``jobs`` at once, in their order where their needs allow."""
+    total = sum(task.steps for task in tasks)
+    with progress(title, total) as advance:
+
+        def show(results: dict[str, Any]) -> None:
+            steps = sum(t.steps if t.name in results else t.steps_done() for t in tasks)
+            advance(steps, f"{len(results)} of {len(tasks)} stages done")
+
+        if jobs == 1:
+            results: dict[str, Any] = {}
+            for task in tasks:  # each stands behind those that it needs
+                results[task.name] = task.work(*task.arguments)
+                show(results)
+            return results
+        return _in_processes(tasks, jobs, show)
+
+
+def _in_processes(
+    tasks: Sequence[Task], jobs: int, show: Callable[[dict[str, Any]], None]
+) -> dict[str, Any]:
+    # Threads that share the cores of one small model wait for each other; processes do not.
+    threads = max(1, torch.get_num_threads() // jobs)
+    context = multiprocessing.get_context("spawn")
+    results: dict[str, Any] = {}
+    waiting, running = list(tasks), dict[Future[Any], str]()
+    with ProcessPoolExecutor(jobs, context, _start, (threads,)) as pool:
+        try:
+            while waiting or running:
+                ready = [task for task in waiting if set(task.needs) <= set(results)]
+                for task in ready[: jobs - len(running)]:
+                    waiting.remove(task)
+                    running[pool.submit(task.work, *task.arguments)] = task.name
+                for future in wait(running, timeout=5, return_when=FIRST_COMPLETED).done:
+                    results[running.pop(future)] = future.result()
+                show(results)
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            for worker in multiprocessing.active_children():
+                worker.terminate()
+            raise
+    return results
+
+
+def _start(threads: int) -> None:
+    torch.set_num_threads(threads)
+    configure_logging(debug=False)
+    logging.getLogger("ssvae").setLevel("WARNING")  # each resumes at every evaluation
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    """A worker whose parent was killed must not write beside the next one."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)

@@ -1,0 +1,28 @@
+"""A diffusion run of two processes, to some step; see test_processes.py."""
+
+import sys
+from pathlib import Path
+
+from ssvae.console import leave
+from ssvae.diffusion.conditioning import TextConfig
+from ssvae.training import make_accelerator, train
+from ssvae.training.diffusion import DiffusionRecipe, TransformerConfig
+
+
+def main(cache: str, out: str, steps: str, cooldown: str) -> None:
+    recipe = DiffusionRecipe(
+        steps=int(steps),
+        cooldown_steps=int(cooldown),
+        latents=cache,
+        model=TransformerConfig(layers=1, heads=2, head_dim=16, ffn_dim=32, freq_dim=32),
+        text=TextConfig(width=16, layers=1, heads=2),
+        batch_size=2,
+        warmup_steps=2,
+        checkpoint_every=2,
+    )
+    train(recipe, Path(out), make_accelerator("cpu"))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
+    leave()
