@@ -14,7 +14,7 @@ Recipe = choice_of(RECIPES)
 def demo(
     out: Path = Path("demo"),
     steps: int | None = None,
-    diffusion_steps: int = 600,
+    diffusion_steps: int = 500,
     seed: int = 0,
     videos: tuple[Path, ...] = (),
     common: CommonOptions = Common(),
