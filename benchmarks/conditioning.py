@@ -26,7 +26,7 @@ def row(name: str, scores: dict) -> list[str]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("vae")
     parser.add_argument("--out", type=Path, default=Path("runs/conditioning"))
     parser.add_argument("--batch", type=int, default=32)
