@@ -146,8 +146,9 @@ def _notes(summary: Mapping[str, Any]) -> list[str]:
         "intervals are Student's over seeds (of ceiling and PSNR over clips where one VAE serves all "
         "seeds), of the mean logarithm for speed-ups. Gain: reward less the baseline's. Speed-up: "
         f"steps that {baseline} needs for a score over those that the variant needs; targets are "
-        "shares of the way from chance to where it ends on average; – is an end or a value that runs "
-        f"which never reached the target leave open. A verdict is about speed-up to {CLAIMED:.0%} and "
+        "shares of the way from chance to where it ends on average; where runs never reached one, "
+        "the end of the interval that holds all the same is told, or – where none does. "
+        f"A verdict is about speed-up to {CLAIMED:.0%} and "
         f"final reward, at 5 % after Holm's correction, from {SEEDS_FOR_A_CLAIM} seeds on. Controls "
         "are in italics."
     ]

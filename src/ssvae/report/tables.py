@@ -31,10 +31,14 @@ def percent(share: float) -> str:
 def interval(
     entry: Mapping[str, Any], digits: int = 2, show: Callable[[float], str] | None = None
 ) -> str:
-    """A value with its interval, such as "1.20 (1.05 to 1.31)"; a dash where there is none."""
+    """A value with its interval, such as "1.20 (1.05 to 1.31)"; a dash where there is none.
+
+    Of a value that is only bounded, the end that holds: "at most 0.83".
+    """
     text = show or (lambda value: number(value, digits))
     if entry["value"] is None:
-        return "–"
+        bounds = [("at least", entry["low"]), ("at most", entry["high"])]
+        return " ".join(f"{word} {text(end)}" for word, end in bounds if end is not None) or "–"
     if entry["low"] is None and entry["high"] is None:
         return text(entry["value"])
     ends = [text(end) if end is not None else "–" for end in (entry["low"], entry["high"])]
