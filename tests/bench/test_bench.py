@@ -9,7 +9,7 @@ import pytest
 from ssvae.bench.diffusability import run_diffusability
 from ssvae.bench.interventions import MAPS, run_interventions
 from ssvae.bench.scales import SCALES, Scale, mini
-from ssvae.bench.stages import Options
+from ssvae.bench.stages import Options, train_vae
 from ssvae.data.video import probe
 from ssvae.training import make_accelerator, train
 
@@ -112,6 +112,18 @@ def test_goes_on_where_it_stopped_with_the_same_figures_in_processes_too(done):
     again = run_diffusability(micro(), options(folder, jobs=2), {})
     assert again["variants"] == summary["variants"]
     assert (work / "diffusion" / "both-1").exists()
+
+
+def test_a_decoder_that_was_stopped_inside_a_round_goes_on(tmp_path):
+    scale = replace(micro(), decoder_round=3, decoder_rounds=2)
+    where, recipe = options(tmp_path), micro().variants(0)["lcr"]
+    vae, decoder = (where.work / "vae" / name for name in ("it", "it-decoder"))
+    train(recipe, vae, make_accelerator("cpu"))
+    begun = replace(scale.decoder, seed=0, init=str(vae), steps=4)  # a step into the second round
+    train(begun, decoder, make_accelerator("cpu"))
+    prepared = train_vae("it", recipe, scale, where)
+    assert prepared.measure["decoder_steps"] == 6
+    assert "step-00000006" in prepared.vae
 
 
 def test_a_point_is_what_a_run_of_its_length_would_give(done, tmp_path):

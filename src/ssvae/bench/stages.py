@@ -75,8 +75,8 @@ def train_vae(label: str, recipe: VAERecipe, scale: Scale, options: Options) -> 
     train(recipe, runs / label, accelerator)
     decoder = dataclasses.replace(scale.decoder, seed=recipe.seed, init=str(runs / label))
     run, size, steps = runs / f"{label}-decoder", scale.decoder_round, 0
-    begun = checkpoints(run)[-1][0] // size if checkpoints(run) else 0
-    for number in range(max(begun, 1), scale.decoder_rounds + 1):
+    begun = checkpoints(run)[-1][0] if checkpoints(run) else 1
+    for number in range(-(-begun // size), scale.decoder_rounds + 1):  # the round that it is in
         steps = number * size
         train(dataclasses.replace(decoder, steps=steps), run, accelerator)
         accelerator.free_memory()
