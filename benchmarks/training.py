@@ -71,8 +71,8 @@ def published(trainer: VAETrainer, clips: torch.Tensor) -> None:
         loss = loss + norm(nll, of_decoder) / (norm(generator, of_decoder) + 1e-4) * generator
     loss.backward()
     torch.nn.utils.clip_grad_norm_(objective.parameters(), 1.0)
-    trainer.optimizer.step()
-    trainer.optimizer.zero_grad()
+    trainer.optimizers[0].step()
+    trainer.optimizers[0].zero_grad()
 
     _, made = reconstruct()  # the discriminators' batch, which there is before they start too
     if judge is not None and trainer.adversary is not None:

@@ -11,8 +11,8 @@ from typing import Any
 import torch
 from safetensors.torch import load_file
 
-from ssvae.bench.diffusability import learning
 from ssvae.bench.judge import Evaluation
+from ssvae.bench.records import recording
 from ssvae.bench.scales import Scale, mini
 from ssvae.bench.stages import CACHE_SEED, Options, Prepared, train_vae
 from ssvae.bench.summary import SAME_CEILING
@@ -82,12 +82,12 @@ def run_demo(
         taken = recipe.steps + 2 * scale.decoder_round
         tasks.append(Task(f"latents {label}", train_vae, arguments, runs=runs, steps=taken))
     learners = [
-        learning(f"{label}-{diffusion_steps}", label, None, seed, scale, options)
+        recording(f"{label}-{diffusion_steps}", label, None, seed, scale, options)
         for label in labels.values()
     ]
     done = run_tasks("two VAEs, two diffusion models", tasks + learners, jobs)
     prepared = {name: done[f"latents {label}"] for name, label in labels.items()}
-    learned = {name: done[task.name] for name, task in zip(labels, learners, strict=True)}
+    learned = {name: done[task.name].rows for name, task in zip(labels, learners, strict=True)}
     samples = {
         name: load_file(task.runs[0] / "samples.safetensors")["clips"][:SHOWN]
         for name, task in zip(labels, learners, strict=True)

@@ -27,18 +27,20 @@ NO_LCR, NO_LMR = LCRConfig(weight=0.0), LMRConfig(ratios=(0.0,), probabilities=(
 def tiny() -> VAERecipe:
     """1.3 M parameters on the procedural world, 32 x 32 x 9: minutes on two cores.
 
-    A laptop's run is some 125 times shorter than the published one, so the learning rate and the
-    weight of LCR (0.1 instead of 0.002) are larger and the batch is smaller. Masking is as
-    published at 256 p.
+    A laptop's run is some 250 times shorter than the published one, so learning rates and the
+    weight of LCR (0.1 instead of 0.002) are larger, the batch is smaller, and the optimiser is Muon,
+    which here does in 600 steps of 4 clips what Adam does not in 1200 of 8. Masking is as published
+    at 256 p.
     """
     return VAERecipe(
-        steps=1200,
+        steps=600,
         model=PRESETS["tiny"],
         clip=ClipConfig(frames=9, height=32, width=32),
         lcr=LCRConfig(weight=0.1),
-        batch_size=8,
-        learning_rate=5e-4,
-        final_learning_rate=5e-6,
+        batch_size=4,
+        optimizer="muon",
+        learning_rate=1e-3,
+        final_learning_rate=1e-5,
         warmup_steps=50,
     )
 

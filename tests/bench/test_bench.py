@@ -71,9 +71,9 @@ def test_results(done):
     assert list(summary["variants"]) == names
     assert summary["variants"]["both"]["reward"]["seeds"] == [0, 1]
     assert summary["variants"]["both"]["decoder_steps"] == 2  # of a VAE that never gets there
-    curves = json.loads((out / "curves.json").read_text())
-    assert [row["step"] for row in curves["rows"]["both"][1]] == [2, 4]
-    assert curves["losses"]["lcr"][0]["loss"] == pytest.approx(2, abs=0.7)
+    curve = json.loads((out / "curves" / "both-1.json").read_text())
+    assert [row["step"] for row in curve["rows"]] == [2, 4]
+    assert curve["losses"]["loss"] == pytest.approx(2, abs=0.7)
     assert (out / "figure.svg").read_text().startswith("<?xml")
     assert (out / "figure.png").stat().st_size > 10_000
     assert (out / "table.md").read_text().count("\n| ") == 7
@@ -109,9 +109,26 @@ def test_goes_on_where_it_stopped_with_the_same_figures_in_processes_too(done):
     work = folder / "work"
     shutil.rmtree(work / "diffusion" / "both-1")  # as if killed before its last run,
     (work / "latents" / "lcr-1.json").unlink()  # and while a VAE was measured
+    shutil.rmtree(folder / "out" / "curves")
     again = run_diffusability(micro(), options(folder, jobs=2), {})
     assert again["variants"] == summary["variants"]
     assert (work / "diffusion" / "both-1").exists()
+
+
+def test_curves_that_were_learned_elsewhere_join(done, tmp_path):
+    folder, summary = done
+    here = options(tmp_path)
+    shutil.copytree(folder / "out", here.out)
+    (here.out / "curves" / "whitened-frequencies-1.json").unlink()
+    again = run_diffusability(micro(), here, {})
+    assert again["variants"] == summary["variants"]
+    # The missing curve and what it needs, and nothing else.
+    assert [run.name for run in (here.work / "diffusion").iterdir()] == ["whitened-frequencies-1"]
+    vaes = sorted(run.name for run in (here.work / "vae").iterdir())
+    assert vaes == ["baseline-1", "baseline-1-decoder"]
+    assert (here.out / "samples.mp4").exists()
+    with pytest.raises(ValueError, match="out began with another plan .scale differ"):
+        run_diffusability(replace(micro(), clips=17), replace(here, work=tmp_path / "w"), {})
 
 
 def test_a_decoder_that_was_stopped_inside_a_round_goes_on(tmp_path):

@@ -8,6 +8,7 @@ import os
 import sys
 from pathlib import Path
 
+import pytest
 from accelerate.state import AcceleratorState
 from accelerate.utils import DistributedType, FullyShardedDataParallelPlugin
 
@@ -28,8 +29,12 @@ if __name__ == "__main__":
         state["distributed_type"], state["fsdp_plugin"] = DistributedType.FSDP, plugin
         assert accelerator.is_fsdp2
     recipe = tiny()
+    if os.environ.get("FSDP"):
+        with pytest.raises(ValueError, match="give --optimizer adam"):
+            recipe.trainer(accelerator)
     recipe = dataclasses.replace(
         recipe,
+        optimizer="adam",
         steps=int(sys.argv[2]),
         model=dataclasses.replace(recipe.model, z_dim=4, base_channels=8),
         batch_size=2,

@@ -297,11 +297,12 @@ def test_bfloat16(perceptual):
     AcceleratorState._reset_state(reset_partial_state=True)  # its precision is for a process
     try:
         accelerator = make_accelerator("cpu", "bfloat16")
-        trainer = VAETrainer(full(perceptual), accelerator)
-        steps = [trainer.step(s, b) for s, b in enumerate(trainer.batches(1, 3), 1)]
+        gan = GANConfig(start=1, channels=4, halvings=3, lecam_weight=0.1, r1_weight=0.1)
+        trainer = VAETrainer(full(perceptual, gan=gan), accelerator)
+        steps = [trainer.step(s, b) for s, b in enumerate(trainer.batches(1, 2), 1)]
         assert all(abs(v) < 1e6 for row in steps for v in row.values())
         assert all(row["lcr_weight"] > 0 for row in steps)
-        assert steps[2]["generator_weight"] > 0
+        assert steps[1]["generator_weight"] > 0
         assert {p.dtype for p in trainer.objective.parameters()} == {torch.float32}
     finally:
         AcceleratorState._reset_state(reset_partial_state=True)

@@ -1,18 +1,18 @@
 """The diffusability benchmark: the same diffusion model on latents that differ in the VAE alone."""
 
 import dataclasses
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ssvae.bench.records import keep_plan, read_records, recording, still_needed
 from ssvae.bench.results import write_results
 from ssvae.bench.scales import BASELINE, Scale
-from ssvae.bench.stages import Options, encode_vae, learn, map_latents, train_vae
+from ssvae.bench.stages import Options, encode_vae, map_latents, train_vae
 from ssvae.bench.summary import Curves, summarise
 from ssvae.bench.tasks import Task, run_tasks
-from ssvae.data.files import write_text
 from ssvae.diffusion.shaping import MapConfig
 from ssvae.training.checkpoint import resolve_vae
+from ssvae.training.vae_recipe import VAERecipe
 
 NULL, HURT = "null", "whitened-frequencies"
 """The controls: the baseline again, and the baseline's latents under a map that is known to hurt."""
@@ -23,139 +23,75 @@ NULL_SEEDS = 1000
 def run_diffusability(scale: Scale, options: Options, vaes: Mapping[str, str]) -> dict[str, Any]:
     """Run the whole benchmark, or go on where it was stopped, and write its results.
 
-    ``vaes`` (names to folders or hub ids) replaces the four variants that are trained else; the
-    one called baseline, or the first, is what the others are compared with. Given VAEs serve all
-    seeds, so that the noise of their own training is not in the intervals.
+    Curves that stand in the results are not learned again, wherever they were. ``vaes`` (names to folders
+    or hub ids) replaces the four variants that are trained else; the one called baseline, or the
+    first, is what the others are compared with. Given VAEs serve all seeds, so that the noise of their
+    own training is not in the intervals.
     """
     vaes = {name: resolve_vae(path) for name, path in vaes.items()}
-    check_plan(options, scale, {"vaes": vaes})
     names = list(vaes or scale.variants(0))
-    baseline = BASELINE if BASELINE in names else names[0]
     taken = {NULL, HURT} & set(names)
     if taken:
         raise ValueError(
             f"the controls are called {' and '.join(sorted(taken))}: choose other names"
         )
+    keep_plan(options, scale, {"vaes": vaes})
+    baseline = BASELINE if BASELINE in names else names[0]
     tasks = [
-        task
-        for seed in options.seeds  # a whole seed before the next, so that any stop leaves whole seeds
-        for task in (
-            _given_vaes(vaes, baseline, seed, scale, options)
-            if vaes
-            else _trained_vaes(baseline, seed, scale, options)
-        )
+        task  # a whole seed before the next, so that any stop leaves whole seeds
+        for seed in options.seeds
+        for task in _tasks(baseline, seed, scale, options, vaes)
     ]
     unique = list({task.name: task for task in tasks}.values())
-    done = run_tasks("diffusability", unique, options.jobs)
+    records = read_records(options.out)
+    records |= run_tasks("diffusability", still_needed(unique, records), options.jobs)
     everything = [*names, NULL, HURT]
-    rows = {name: [done[f"learn {name}-{seed}"] for seed in options.seeds] for name in everything}
-    vae_seeds = options.seeds[:1] if vaes else options.seeds
-    sources = {name: name for name in names} | {HURT: HURT, NULL: baseline if vaes else NULL}
-    measures = {
-        name: [done[f"latents {sources[name]}-{seed}"].measure for seed in vae_seeds]
-        for name in everything
-    }
+    of = {name: [records[f"learn {name}-{seed}"] for seed in options.seeds] for name in everything}
+    rows = {name: [record.rows for record in its] for name, its in of.items()}
     curves = Curves(baseline, options.seeds, rows, (NULL, HURT))
+    vae_seeds = options.seeds[:1] if vaes else options.seeds
+    measures = {name: [r.measure for r in its[: len(vae_seeds)]] for name, its in of.items()}
     summary = summarise(curves, measures, vae_seeds)
     protocol = {"vaes": dict(vaes) or "trained", "dtype": options.dtype}
     return write_results(summary, curves, measures, scale, protocol, options)
 
 
-def _trained_vaes(baseline: str, seed: int, scale: Scale, options: Options) -> list[Task]:
-    """A seed's stages: VAEs of its own, then the controls, then a diffusion model on each."""
-    recipes = scale.variants(seed)
-    recipes[NULL] = dataclasses.replace(recipes[baseline], seed=seed + NULL_SEEDS)
-    tasks = []
-    for name, recipe in recipes.items():
-        label = f"{name}-{seed}"
-        runs = tuple(options.work / "vae" / run for run in (label, f"{label}-decoder"))
-        tasks.append(
-            Task(
-                f"latents {label}",
-                train_vae,
-                (label, recipe, scale, options),
-                runs=runs,
-                steps=recipe.steps + scale.decoder_round * scale.decoder_rounds // 2,
-            )
-        )
-    tasks.append(_whitened(f"{baseline}-{seed}", f"{HURT}-{seed}", scale, options))
-    return tasks + [
-        learning(
-            f"{name}-{seed}",
-            f"{baseline if name == HURT else name}-{seed}",
-            f"{name}-{seed}" if name == HURT else None,
-            seed + NULL_SEEDS * (name == NULL),
-            scale,
-            options,
-        )
-        for name in [*recipes, HURT]
-    ]
+def _latents(name: str, baseline: str, seed: int, given: bool) -> str:
+    """What the latents of a variant are called: those of given VAEs serve all seeds."""
+    if given:
+        return baseline if name == NULL else name
+    return f"{name}-{seed}"
 
 
-def _given_vaes(
-    vaes: Mapping[str, str], baseline: str, seed: int, scale: Scale, options: Options
+def _tasks(
+    baseline: str, seed: int, scale: Scale, options: Options, vaes: Mapping[str, str]
 ) -> list[Task]:
-    """A seed's stages where VAEs are given: their latents are those of the first seed."""
-    first = options.seeds[0]
-    tasks = [
-        Task(f"latents {name}-{first}", encode_vae, (f"{name}-{first}", vae, scale, options))
-        for name, vae in vaes.items()
-    ]
-    tasks.append(_whitened(f"{baseline}-{first}", f"{HURT}-{first}", scale, options))
-    sources = {name: name for name in vaes} | {NULL: baseline, HURT: baseline}
-    return tasks + [
-        learning(
-            f"{name}-{seed}",
-            f"{source}-{first}",
-            f"{HURT}-{first}" if name == HURT else None,
-            seed + NULL_SEEDS * (name == NULL),
-            scale,
-            options,
-        )
-        for name, source in sources.items()
-    ]
-
-
-def _whitened(source: str, label: str, scale: Scale, options: Options) -> Task:
+    """A seed's stages: VAEs, then the controls, then a diffusion model on each."""
+    tasks = []
+    if vaes:
+        variants = [*vaes, NULL]
+        for name, vae in vaes.items():
+            tasks.append(Task(f"latents {name}", encode_vae, (name, vae, scale, options)))
+    else:
+        recipes = scale.variants(seed)
+        recipes[NULL] = dataclasses.replace(recipes[baseline], seed=seed + NULL_SEEDS)
+        variants = list(recipes)
+        for name, recipe in recipes.items():
+            tasks.append(_training(f"{name}-{seed}", recipe, scale, options))
+    label, source = (_latents(name, baseline, seed, bool(vaes)) for name in (HURT, baseline))
     arguments = label, source, None, MapConfig(power=0.0), scale, options
-    return Task(f"latents {label}", map_latents, arguments, needs=(f"latents {source}",))
+    tasks.append(Task(f"latents {label}", map_latents, arguments, needs=(f"latents {source}",)))
+    for name in variants:
+        latents = _latents(name, baseline, seed, bool(vaes))
+        own = seed + NULL_SEEDS * (name == NULL)
+        tasks.append(recording(f"{name}-{seed}", latents, None, own, scale, options))
+    return [*tasks, recording(f"{HURT}-{seed}", source, label, seed, scale, options)]
 
 
-def learning(
-    label: str, source: str, map_label: str | None, seed: int, scale: Scale, options: Options
-) -> Task:
-    """The task of a learning curve on the latents of ``source``, under a map if any."""
-    run = options.work / "diffusion" / label
-    branches = [run / "branches" / str(steps) for steps in scale.evaluations]
-    last = max(scale.evaluations)
-    falling = sum(round(scale.cooldown * steps) for steps in scale.evaluations)
-    return Task(
-        f"learn {label}",
-        learn,
-        (run, source, map_label, seed, scale, options),
-        needs=(f"latents {map_label or source}",),
-        runs=(run, *branches),
-        steps=last - round(scale.cooldown * last) + falling,
-    )
-
-
-def check_plan(options: Options, scale: Scale, extra: Mapping[str, Any]) -> None:
-    """A benchmark goes on under the plan it began with; seeds may be added."""
-    settings = {"scale": dataclasses.asdict(scale), "dtype": options.dtype, "probe": options.probe}
-    plan = json.loads(json.dumps({**settings, **extra}, default=str))
-    path = options.work / "plan.json"
-    if path.exists():
-        before = json.loads(path.read_text())
-        if before != plan:
-            keys = sorted(before | plan)
-            changed = [k for k in keys if before.get(k) != plan.get(k)]
-            raise ValueError(
-                f"the benchmark in {options.work} began with another plan ({', '.join(changed)} "
-                "differ): choose another --work folder, or remove that one"
-            )
-        return
-    options.work.mkdir(parents=True, exist_ok=True)
-    write_text(path, json.dumps(plan, indent=2) + "\n")
+def _training(label: str, recipe: VAERecipe, scale: Scale, options: Options) -> Task:
+    runs = tuple(options.work / "vae" / run for run in (label, f"{label}-decoder"))
+    steps = recipe.steps + scale.decoder_round * scale.decoder_rounds // 2
+    return Task(f"latents {label}", train_vae, (label, recipe, scale, options), (), runs, steps)
 
 
 def names_of(vaes: Sequence[str]) -> dict[str, str]:

@@ -7,7 +7,7 @@ be said, the ceiling is the same to rounding.
 import dataclasses
 from typing import Any
 
-from ssvae.bench.diffusability import check_plan, learning
+from ssvae.bench.records import keep_plan, read_records, recording, still_needed
 from ssvae.bench.results import write_results
 from ssvae.bench.scales import BASELINE, Scale
 from ssvae.bench.stages import Options, encode_vae, map_latents, train_vae
@@ -36,7 +36,24 @@ def run_interventions(scale: Scale, options: Options, vae: str | None) -> dict[s
     ``vae`` is a folder or a hub id; where None the baseline of the scale is trained.
     """
     vae = resolve_vae(vae) if vae else None
-    check_plan(options, scale, {"vae": vae, "maps": sorted(MAPS)})
+    keep_plan(options, scale, {"vae": vae, "maps": sorted(MAPS)})
+    records = read_records(options.out)
+    tasks = still_needed(_tasks(scale, options, vae), records)
+    records |= run_tasks("interventions", tasks, options.jobs)
+    of = {label: [records[f"learn {label}-{seed}"] for seed in options.seeds] for label in MAPS}
+    measures = {label: [its[0].measure] for label, its in of.items()}
+    rows = {label: [record.rows for record in its] for label, its in of.items()}
+    curves = Curves(BASELINE, options.seeds, rows)
+    summary = summarise(curves, measures, [0])
+    for label, config in MAPS.items():
+        summary["variants"][label]["map"] = dataclasses.asdict(config)
+        summary["variants"][label]["round_trip"] = measures[label][0]["round_trip"]
+    protocol = {"vae": vae or "trained", "dtype": options.dtype}
+    return write_results(summary, curves, measures, scale, protocol, options)
+
+
+def _tasks(scale: Scale, options: Options, vae: str | None) -> list[Task]:
+    """The VAE's latents, the maps of them, and a diffusion model on each for every seed."""
     name = f"latents {SOURCE}"
     if vae is None:
         recipe = scale.variants(0)[BASELINE]
@@ -48,15 +65,6 @@ def run_interventions(scale: Scale, options: Options, vae: str | None) -> dict[s
         tasks.append(Task(f"latents {label}", map_latents, arguments, needs=(name,)))
     for seed in options.seeds:
         tasks += [
-            learning(f"{label}-{seed}", SOURCE, label, seed, scale, options) for label in MAPS
+            recording(f"{label}-{seed}", SOURCE, label, seed, scale, options) for label in MAPS
         ]
-    done = run_tasks("interventions", tasks, options.jobs)
-    rows = {m: [done[f"learn {m}-{seed}"] for seed in options.seeds] for m in MAPS}
-    measures = {m: [done[f"latents {m}"].measure] for m in MAPS}
-    curves = Curves(BASELINE, options.seeds, rows)
-    summary = summarise(curves, measures, [0])
-    for label, config in MAPS.items():
-        summary["variants"][label]["map"] = dataclasses.asdict(config)
-        summary["variants"][label]["round_trip"] = measures[label][0]["round_trip"]
-    protocol = {"vae": vae or "trained", "dtype": options.dtype}
-    return write_results(summary, curves, measures, scale, protocol, options)
+    return tasks

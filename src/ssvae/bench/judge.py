@@ -26,7 +26,7 @@ class Evaluation:
 
     samples: int = 256
     """Clips generated each time, one for each of as many captions."""
-    steps: int = 8
+    steps: int = 6
     """Steps of the sampler."""
     guidance: float = 2.0
     """Classifier-free guidance; 1 is none."""

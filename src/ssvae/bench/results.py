@@ -3,14 +3,13 @@
 import dataclasses
 import json
 from collections.abc import Mapping, Sequence
-from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from safetensors.torch import load_file
 
+from ssvae.bench.records import portable
 from ssvae.bench.scales import Scale
 from ssvae.bench.stages import SHOWN, Options
 from ssvae.bench.summary import CLAIMED, SEEDS_FOR_A_CLAIM, Curves
@@ -30,64 +29,24 @@ def write_results(
     measures: Measures,
     scale: Scale,
     protocol: Mapping[str, Any],
-    places: Options,
+    options: Options,
 ) -> dict[str, Any]:
-    """Write everything into the folder of the results; the summary."""
-    out = places.out
+    """Write everything into the folder of the results, beside the records of the seeds; the summary."""
+    out = options.out
     (out / "configs").mkdir(parents=True, exist_ok=True)
     evaluation = dataclasses.asdict(scale.evaluation)
-    summary = summary | {"protocol": {"evaluation": evaluation, **protocol, **_provenance()}}
+    summary = summary | {"protocol": {"evaluation": evaluation, **protocol}}
     text = json.dumps(summary, indent=2) + "\n"
-    write_text(out / "summary.json", _portable(text, places.work))
-    losses = {
-        name: [
-            losses_by_time(places.work / "diffusion" / f"{name}-{seed}") for seed in curves.seeds
-        ]
-        for name in curves.rows
-    }
-    (out / "curves.json").write_text(
-        json.dumps({"seeds": list(curves.seeds), "rows": curves.rows, "losses": losses}, indent=1)
-        + "\n"
-    )
+    write_text(out / "summary.json", portable(text, options.work))
     figure = figure_of(curves, measures)
     (out / "figure.svg").write_text(to_svg(figure))
     save_figure(figure, out / "figure.png")
-    (out / "table.md").write_text(_portable(table(summary), places.work))
-    for config in sorted(places.work.glob("*/*/config.json")):
+    (out / "table.md").write_text(portable(table(summary), options.work))
+    for config in sorted(options.work.glob("*/*/config.json")):
         target = out / "configs" / f"{config.parent.parent.name}-{config.parent.name}.json"
-        target.write_text(_portable(config.read_text(), places.work))
-    _write_samples(curves, places.judge(scale).captions, places)
+        target.write_text(portable(config.read_text(), options.work))
+    _write_samples(curves, scale, options)
     return summary
-
-
-def _portable(text: str, work: Path) -> str:
-    """Paths count from the folder of the runs, or from where the command ran, wherever these are."""
-    for folder in (work.resolve(), work, Path.cwd()):
-        text = text.replace(f"{folder}/", "")
-    return text
-
-
-def losses_by_time(run: Path) -> dict[str, float]:
-    """The loss at each noise level, the mean over the last quarter of the steps at constant rate."""
-    metrics = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-    found: dict[str, list[float]] = {}
-    for row in metrics:
-        if row["step"] > 0.75 * metrics[-1]["step"]:
-            for key, value in row.items():
-                if key.startswith("loss") and value is not None:
-                    found.setdefault(key, []).append(value)
-    return {key: sum(values) / len(values) for key, values in sorted(found.items())}
-
-
-def _provenance() -> dict[str, str]:
-    cuda = torch.cuda.is_available()
-    return {
-        "ssvae": version("ssvae"),
-        "torch": torch.__version__,
-        "device": torch.cuda.get_device_name()
-        if cuda
-        else f"CPU, {torch.get_num_threads()} threads",
-    }
 
 
 def figure_of(curves: Curves, measures: Measures):
@@ -172,16 +131,21 @@ def _notes(summary: Mapping[str, Any]) -> list[str]:
     return [*notes, f"Protocol: {json.dumps(summary['protocol'])}"]
 
 
-def _write_samples(curves: Curves, captions: Sequence[str], places: Options) -> None:
-    """The same captions and noise through every variant: a video and their captions."""
-    seed, named = curves.seeds[0], []
-    for name in curves.rows:
-        path = places.work / "diffusion" / f"{name}-{seed}" / "samples.safetensors"
-        named.append(grid(load_file(path)["clips"][:SHOWN], SHOWN, 3))
+def _write_samples(curves: Curves, scale: Scale, options: Options) -> None:
+    """The same captions and noise through every variant, by models of the first seed: a video.
+
+    Where that seed ran elsewhere, its video is what stands in the results.
+    """
+    runs = [options.work / "diffusion" / f"{name}-{curves.seeds[0]}" for name in curves.rows]
+    if not all((run / "samples.safetensors").exists() for run in runs):
+        return
+    clips = [load_file(run / "samples.safetensors")["clips"][:SHOWN] for run in runs]
+    named = [grid(of_variant, SHOWN, 3) for of_variant in clips]
     gap = torch.ones_like(named[0][:, :, :6])
     joined = torch.cat([part for clip in named for part in (gap, clip)][1:], 2)
     height, width = (n - n % 2 for n in joined.shape[2:])
-    write_video(places.out / "samples.mp4", joined[..., :height, :width], 6)
+    write_video(options.out / "samples.mp4", joined[..., :height, :width], 6)
     text = ["Rows, top to bottom: " + ", ".join(curves.rows) + ". Columns, left to right:", ""]
-    text += [f"{i + 1}. {caption}" for i, caption in enumerate(captions[:SHOWN])]
-    (places.out / "samples.md").write_text("\n".join(text) + "\n")
+    captions = options.judge(scale).captions[:SHOWN]
+    text += [f"{i + 1}. {caption}" for i, caption in enumerate(captions)]
+    (options.out / "samples.md").write_text("\n".join(text) + "\n")

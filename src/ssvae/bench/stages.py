@@ -67,19 +67,21 @@ class Prepared:
 def train_vae(label: str, recipe: VAERecipe, scale: Scale, options: Options) -> Prepared:
     """A VAE from scratch, then its decoder alone until its ceiling is the scale's; its latents.
 
-    The decoder's stage goes on in rounds, for what it reaches is known only when it is measured.
-    What it took stands in the measure as ``decoder_steps``.
+    The decoder's stage goes on in rounds, for what it reaches is known only when it is measured; a VAE
+    that is there already has none. What it took stands in the measure as ``decoder_steps``.
     """
     accelerator, judge = options.accelerator(), options.judge(scale)
-    runs = options.work / "vae"
-    train(recipe, runs / label, accelerator)
-    decoder = dataclasses.replace(scale.decoder, seed=recipe.seed, init=str(runs / label))
-    run, size, steps = runs / f"{label}-decoder", scale.decoder_round, 0
-    begun = checkpoints(run)[-1][0] if checkpoints(run) else 1
-    for number in range(-(-begun // size), scale.decoder_rounds + 1):  # the round that it is in
-        steps = number * size
-        train(dataclasses.replace(decoder, steps=steps), run, accelerator)
-        accelerator.free_memory()
+    trained = run = options.work / "vae" / label
+    train(recipe, trained, accelerator)
+    longer = trained.with_name(f"{label}-decoder")
+    decoder = dataclasses.replace(scale.decoder, seed=recipe.seed, init=str(trained))
+    size, begun = scale.decoder_round, checkpoints(longer)[-1][0] if checkpoints(longer) else 0
+    steps = 0
+    for number in range(-(-begun // size), scale.decoder_rounds + 1):  # from where it is
+        if number:
+            steps, run = number * size, longer
+            train(dataclasses.replace(decoder, steps=steps), run, accelerator)
+            accelerator.free_memory()
         backbone = load_backbone(str(find_vae(run)), accelerator.device)
         if judge.ceiling(backbone).reward >= scale.ceiling:
             break
@@ -98,7 +100,7 @@ def encode_vae(
     if not path.exists():
         measure = options.judge(scale).measure(backbone, plain) | {"decoder_steps": decoder_steps}
         write_text(path, json.dumps(measure))
-    return Prepared(vae, folder, json.loads(path.read_text()))
+    return Prepared(vae, folder, measured(label, options))
 
 
 def map_latents(
@@ -123,7 +125,7 @@ def map_latents(
         mapped = MappedAutoencoder.of(load_backbone(where, accelerator.device), fitted).backbone()
         measure = options.judge(scale).measure(mapped) | {"round_trip": error}
         write_text(path, json.dumps(measure))
-    return Prepared(where, folder, json.loads(path.read_text()), map_path)
+    return Prepared(where, folder, measured(label, options), map_path)
 
 
 def learn(
@@ -143,6 +145,11 @@ def learn(
     return learning_curve(
         recipe, run, scale.evaluations, scale.cooldown, judge, backbone, accelerator
     )
+
+
+def measured(label: str, options: Options) -> dict[str, Any]:
+    """What was measured of the VAE, or of the map, whose latents are called ``label``."""
+    return json.loads((options.work / "latents" / f"{label}.json").read_text())
 
 
 def write_cache(

@@ -17,8 +17,8 @@ from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.nn.parallel import DistributedDataParallel
 
 
-def prepare(accelerator: Accelerator, model: nn.Module, optimizer: torch.optim.Optimizer) -> Any:
-    """Model and optimiser as the processes at hand want them."""
+def prepare(accelerator: Accelerator, model: nn.Module, *optimizers: torch.optim.Optimizer) -> Any:
+    """Model and optimisers as the processes at hand want them."""
     if accelerator.distributed_type == DistributedType.FSDP:
         if not accelerator.is_fsdp2:
             raise ValueError(
@@ -27,7 +27,7 @@ def prepare(accelerator: Accelerator, model: nn.Module, optimizer: torch.optim.O
             )
         for parameter in model.parameters():
             parameter.data = parameter.data.contiguous()  # it shards no channels-last weights
-    return accelerator.prepare(model, optimizer)
+    return accelerator.prepare(model, *optimizers)
 
 
 def replicate(accelerator: Accelerator, model: nn.Module, optimizer: torch.optim.Optimizer) -> Any:

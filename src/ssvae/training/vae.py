@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate import Accelerator
+from accelerate import Accelerator, DistributedType
 from diffusers.training_utils import EMAModel
 from diffusers.utils import SAFETENSORS_WEIGHTS_NAME
 from safetensors.torch import load_file, save_file
@@ -20,6 +20,7 @@ from ssvae.data.seeds import generator_of
 from ssvae.data.sources import open_source
 from ssvae.training.adversary import Adversary
 from ssvae.training.objective import Objective
+from ssvae.training.optimizers import autoencoder_optimizers, set_rates
 from ssvae.training.sharding import (
     all_like,
     divide_states,
@@ -40,6 +41,8 @@ class VAETrainer:
     """An autoencoder in training: the model, its adversary, their optimisers, and a step."""
 
     def __init__(self, recipe: TrainingRecipe, accelerator: Accelerator):
+        if recipe.optimizer == "muon" and accelerator.distributed_type == DistributedType.FSDP:
+            raise ValueError("Muon takes weights that are whole: give --optimizer adam with FSDP")
         self.recipe, self.accelerator = recipe, accelerator
         self.share = accelerator.process_index, accelerator.num_processes
         self._reduce = self._mean if accelerator.num_processes > 1 else None
@@ -51,8 +54,14 @@ class VAETrainer:
             logger.info("%s has no variance: KL is left out", self.backbone.name)
         self.objective = Objective(self.backbone, recipe).train().to(accelerator.device)
         trained = [p for p in self.objective.parameters() if p.requires_grad]
-        optimizer = torch.optim.Adam(trained, recipe.learning_rate, fused=True)
-        self._wrapped, self.optimizer = prepare(accelerator, self.objective, optimizer)
+        optimizers = autoencoder_optimizers(
+            self.backbone.vae,
+            trained,
+            recipe.optimizer,
+            muon_learning_rate=recipe.muon_learning_rate,
+            learning_rate=recipe.learning_rate,
+        )
+        self._wrapped, *self.optimizers = prepare(accelerator, self.objective, *optimizers)
         self.adversary = None
         if recipe.gan.start is not None:
             self.adversary = Adversary(recipe.gan, accelerator, self._reduce)
@@ -93,8 +102,7 @@ class VAETrainer:
         """
         recipe, accelerator = self.recipe, self.accelerator
         rate = recipe.learning_rate_at(step)
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
+        set_rates(self.optimizers, rate / recipe.learning_rate)
         adversary = self.adversary if step > (recipe.gan.start or 0) else None
         rows, finite = [], True
         for number, part in enumerate(batch):
@@ -118,7 +126,7 @@ class VAETrainer:
             rows.append(averaged(accelerator, dict(loss=loss, **terms, **weights)))
         share = 1 / len(batch)
         norm = apply(
-            accelerator, self._wrapped, [self.optimizer], recipe.max_grad_norm, finite, share
+            accelerator, self._wrapped, self.optimizers, recipe.max_grad_norm, finite, share
         )
         if adversary is not None:
             adversary.update(recipe.max_grad_norm, bool(torch.isfinite(norm)), share)
@@ -152,8 +160,10 @@ class VAETrainer:
             state = dict(vae={k: v.clone() for k, v in whole(vae.state_dict()).items()})
         state |= dict(
             masking=whole(self.objective.masking.token),
-            optimizer=whole(self.optimizer.state_dict()),
+            optimizer=whole(self.optimizers[0].state_dict()),
         )
+        for muon in self.optimizers[1:]:
+            state["muon"] = whole(muon.state_dict())
         if self.ema is not None:
             state |= dict(weights=whole(vae.state_dict()), ema=whole(self.ema.state_dict()))
         if self.objective.log_variance is not None:
@@ -165,7 +175,7 @@ class VAETrainer:
         self.backbone.vae.save_config(folder / "vae")
         _write(state["vae"], folder / "vae" / SAFETENSORS_WEIGHTS_NAME)
         self.objective.masking.save(folder / "masking.safetensors", state["masking"])
-        for name in ("optimizer", "ema", "log_variance"):
+        for name in ("optimizer", "muon", "ema", "log_variance"):
             if name in state:
                 torch.save(state[name], folder / f"{name}.pt")
         if "weights" in state:
@@ -190,8 +200,9 @@ class VAETrainer:
             self.ema.shadow_params = all_like(self.ema.shadow_params, self._averaged_weights())
         if self.objective.log_variance is not None:
             fill(self.objective, {"log_variance": read("log_variance.pt")}, strict=False)
-        self.optimizer.load_state_dict(read("optimizer.pt"))
-        divide_states(self.optimizer)
+        for name, optimizer in zip(("optimizer.pt", "muon.pt"), self.optimizers, strict=False):
+            optimizer.load_state_dict(read(name))
+            divide_states(optimizer)
         if self.adversary is not None:
             self.adversary.load(folder)
 

@@ -4,7 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from accelerate import Accelerator
@@ -146,8 +146,12 @@ class TrainingRecipe(ABC):
     """Clips a batch on each process."""
     accumulate: int = 1
     """Batches a step, on each process."""
+    optimizer: Literal["adam", "muon"] = "adam"
+    """Adam for all, or Muon for the layers' weights and Adam for the rest."""
     learning_rate: float = 5e-5
     """Peak learning rate of Adam."""
+    muon_learning_rate: float = 0.02
+    """Peak learning rate of Muon; it rises and falls as Adam's does."""
     final_learning_rate: float = 2e-6
     """Learning rate at the start of the warm-up and at the end of the cosine."""
     warmup_steps: int = 1000
@@ -174,7 +178,8 @@ class TrainingRecipe(ABC):
         wrong = []
         for name in (
             *("steps", "batch_size", "accumulate", "checkpoint_every", "learning_rate"),
-            *("max_grad_norm", "images.batch_size", "validation.clips", "gan.learning_rate"),
+            *("muon_learning_rate", "max_grad_norm"),
+            *("images.batch_size", "validation.clips", "gan.learning_rate"),
             *("gan.channels", "gan.halvings"),
         ):
             if self._value(name) <= 0:
@@ -189,6 +194,8 @@ class TrainingRecipe(ABC):
         for name in ("images.share", "ema_decay"):
             if not 0 <= self._value(name) < 1:
                 wrong.append(f"{name} must be in [0, 1), got {self._value(name)}")
+        if self.optimizer not in ("adam", "muon"):
+            wrong.append(f"optimizer must be adam or muon, got {self.optimizer!r}")
         if not 0 <= self.max_broken <= 1:
             wrong.append(f"max_broken must be in [0, 1], got {self.max_broken}")
         if self.gan.start is not None and self.gan.start < 0:

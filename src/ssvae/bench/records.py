@@ -1,0 +1,132 @@
+"""What each learning curve gave, kept with the results: those of other days and machines join them."""
+
+import dataclasses
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ssvae.bench.scales import Scale
+from ssvae.bench.stages import Options, learn, measured
+from ssvae.bench.summary import Rows
+from ssvae.bench.tasks import Task
+from ssvae.data.files import write_text
+
+
+@dataclass(frozen=True)
+class Record:
+    """All that the results take from a diffusion model and the VAE below it."""
+
+    rows: Rows
+    """Scores at each evaluation."""
+    measure: Mapping[str, Any]
+    """What the VAE can do, and the analysis of its latents."""
+    losses: Mapping[str, float]
+    """Loss by noise level."""
+    made_with: Mapping[str, str]
+    """Versions and device."""
+
+
+def recorded(
+    label: str, source: str, map_label: str | None, seed: int, scale: Scale, options: Options
+) -> Record:
+    """Learn the latents of ``source``, under a map if any, in the run ``label``; or go on.
+
+    What it gave is written to the results, where it is found again without the run.
+    """
+    run = options.work / "diffusion" / label
+    rows = learn(run, source, map_label, seed, scale, options)
+    measure = measured(map_label or source, options)
+    record = Record(rows, measure, losses_by_time(run), made_with(options.device))
+    folder = options.out / "curves"
+    folder.mkdir(parents=True, exist_ok=True)
+    write_text(folder / f"{label}.json", json.dumps(asdict(record), indent=1) + "\n")
+    return record
+
+
+def read_records(out: Path) -> dict[str, Record]:
+    """All that are there, by the names of the tasks that gave them."""
+    paths = (out / "curves").glob("*.json")
+    return {_name(path.stem): Record(**json.loads(path.read_text())) for path in paths}
+
+
+def recording(
+    label: str, source: str, map_label: str | None, seed: int, scale: Scale, options: Options
+) -> Task:
+    """The task of :func:`recorded`, which needs the latents that it learns."""
+    run = options.work / "diffusion" / label
+    return Task(
+        _name(label),
+        recorded,
+        (label, source, map_label, seed, scale, options),
+        needs=(f"latents {map_label or source}",),
+        runs=(run, *(run / "branches" / str(steps) for steps in scale.evaluations)),
+        steps=scale.learning_steps,
+    )
+
+
+def still_needed(tasks: Sequence[Task], there: Iterable[str]) -> list[Task]:
+    """The tasks that record what is not ``there``, and those that they need, in order."""
+    wanted = {task.name for task in tasks if task.work is recorded} - set(there)
+    for task in reversed(tasks):  # each stands behind those that it needs
+        if task.name in wanted:
+            wanted |= set(task.needs)
+    return [task for task in tasks if task.name in wanted]
+
+
+def _name(label: str) -> str:
+    return f"learn {label}"
+
+
+def keep_plan(options: Options, scale: Scale, extra: Mapping[str, Any]) -> None:
+    """Runs and results go on under the plan they began with; seeds may be added."""
+    settings = {"scale": dataclasses.asdict(scale), "dtype": options.dtype, "probe": options.probe}
+    text = json.dumps({**settings, **extra}, default=str, indent=2) + "\n"
+    for folder in (options.work, options.out):
+        plan, path = json.loads(portable(text, options.work)), folder / "plan.json"
+        if path.exists():
+            before = json.loads(path.read_text())
+            changed = [k for k in sorted(before | plan) if before.get(k) != plan.get(k)]
+            if changed:
+                raise ValueError(
+                    f"the benchmark in {folder} began with another plan ({', '.join(changed)} "
+                    "differ): choose other folders (--work, --out), or remove this one"
+                )
+    for folder in (options.work, options.out):
+        folder.mkdir(parents=True, exist_ok=True)
+        write_text(folder / "plan.json", portable(text, options.work))
+
+
+def losses_by_time(run: Path) -> dict[str, float]:
+    """The loss at each noise level, the mean over the last quarter of the steps at constant rate."""
+    metrics = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    found: dict[str, list[float]] = {}
+    for row in metrics:
+        if row["step"] > 0.75 * metrics[-1]["step"]:
+            for key, value in row.items():
+                if key.startswith("loss") and value is not None:
+                    found.setdefault(key, []).append(value)
+    return {key: sum(values) / len(values) for key, values in sorted(found.items())}
+
+
+def made_with(device: str) -> dict[str, str]:
+    """Versions, and the kind of processor."""
+    cuda = torch.cuda.is_available() and device != "cpu"
+    return {
+        "ssvae": version("ssvae"),
+        "torch": torch.__version__,
+        "device": torch.cuda.get_device_name()
+        if cuda
+        else f"CPU, {torch.backends.cpu.get_cpu_capability()}",
+    }
+
+
+def portable(text: str, work: Path) -> str:
+    """Paths count from the folder of the runs, or from where the command ran, wherever these are."""
+    for folder in (work.resolve(), work, Path.cwd()):
+        text = text.replace(f"{folder}/", "")
+    return text
