@@ -127,6 +127,9 @@ def test_curves_that_were_learned_elsewhere_join(done, tmp_path):
     vaes = sorted(run.name for run in (here.work / "vae").iterdir())
     assert vaes == ["baseline-1", "baseline-1-decoder"]
     assert (here.out / "samples.mp4").exists()
+    (here.out / "curves" / "lcr-0.json").write_text('{"rows": []}')
+    with pytest.raises(ValueError, match="lcr-0.json is no curve of a benchmark"):
+        run_diffusability(micro(), here, {})
     with pytest.raises(ValueError, match="out began with another plan .scale differ"):
         run_diffusability(replace(micro(), clips=17), replace(here, work=tmp_path / "w"), {})
 

@@ -50,8 +50,13 @@ def recorded(
 
 def read_records(out: Path) -> dict[str, Record]:
     """All that are there, by the names of the tasks that gave them."""
-    paths = (out / "curves").glob("*.json")
-    return {_name(path.stem): Record(**json.loads(path.read_text())) for path in paths}
+    found = {}
+    for path in (out / "curves").glob("*.json"):
+        try:
+            found[_name(path.stem)] = Record(**json.loads(path.read_text()))
+        except (ValueError, TypeError) as error:
+            raise ValueError(f"{path} is no curve of a benchmark ({error}): remove it") from error
+    return found
 
 
 def recording(
