@@ -1,7 +1,6 @@
 """The command line through its real entry point, as a process of its own."""
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -11,13 +10,13 @@ from pathlib import Path
 import pytest
 import torch
 
+from commands import SCRIPT, installed, status_and_output
 from conftest import write
 from ssvae.data.video import probe
 from ssvae.diffusion.mapped import load_map
 from ssvae.models import AutoencoderKLSSVAE
 
 OFFICIAL = Path(__file__).parent / "parity" / "official_small.ckpt"
-SSVAE = str(Path(sys.executable).with_name("ssvae"))
 TINY = [
     "--batch-size",
     "2",
@@ -32,61 +31,30 @@ TINY = [
 ]
 
 
-def ssvae(*words, status: int = 0) -> str:
+@pytest.fixture(scope="module")
+def ssvae(tmp_path_factory):
     """Run a command; its output, standard error behind it."""
-    done = subprocess.run(
-        [SSVAE, *map(str, words)],
-        capture_output=True,
-        text=True,
-        env={**os.environ, "COLUMNS": "200"},
-    )
-    output = done.stdout + done.stderr
-    assert done.returncode == status, output
-    assert "Traceback" not in output
-    return output
+    folder = tmp_path_factory.mktemp("here")
 
+    def run(*words, status: int = 0) -> str:
+        ended, output = status_and_output(*words, folder=folder)
+        assert ended == status, output
+        assert "Traceback" not in output
+        return output
 
-EACH = """
-import contextlib, io, json, sys
-from ssvae.cli import main
-from ssvae.console import console, error_console
-
-for words in json.load(sys.stdin):
-    sys.argv, output, status = ["ssvae", *words], io.StringIO(), 0
-    with contextlib.redirect_stdout(output), contextlib.redirect_stderr(output):
-        console.file = error_console.file = output
-        try:
-            main()
-        except SystemExit as end:
-            status = end.code
-    print(json.dumps([status, output.getvalue()]))
-"""
-
-
-def in_one_process(commands, folder: Path) -> list[tuple[int, str]]:
-    """Status and output of each command, one after the other: starting takes seconds."""
-    done = subprocess.run(
-        [sys.executable, "-c", EACH],
-        input=json.dumps([list(map(str, words)) for words in commands]),
-        capture_output=True,
-        text=True,
-        env={**os.environ, "COLUMNS": "200"},
-        cwd=folder,
-    )
-    assert done.returncode == 0, done.stderr
-    return [tuple(json.loads(line)) for line in done.stdout.splitlines()]
+    return run
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory) -> Path:
     out = tmp_path_factory.mktemp("cli") / "run"
-    output = ssvae("train", "tiny", "--out", out, "--steps", 3, *TINY, "--device", "cpu")
+    output = installed("train", "tiny", "--out", out, "--steps", 3, *TINY, "--device", "cpu")
     assert "finished at step 3" in output
     return out
 
 
-def test_version_help_and_recipes():
-    assert ssvae("--version").startswith("ssvae 0.")
+def test_version_help_and_recipes(ssvae):
+    assert installed("--version").startswith("ssvae 0.")
     commands = "demo train shards encode decode reconstruct convert stats analyze cache-latents train-diffusion generate export shape"
     listed = ssvae("--help")
     assert all(name in listed for name in [*commands.split(), "train-probe", "bench", "evaluate"])
@@ -99,14 +67,14 @@ def test_version_help_and_recipes():
     assert all(name in told for name in ("tiny-baseline", "dit-small"))
 
 
-def test_dry_run(tmp_path):
+def test_dry_run(ssvae, tmp_path):
     output = ssvae("train", "tiny", "--out", tmp_path / "run", "--lcr.weight", 0.5, "--dry-run")
     assert '"weight": 0.5' in output
     assert "1.32 M parameters" in output
     assert not (tmp_path / "run").exists()
 
 
-def test_train_reconstruct_analyze(run, tmp_path):
+def test_train_reconstruct_analyze(ssvae, run, tmp_path):
     source = write(tmp_path / "in.mp4", 20, 35, 50)
     output = ssvae("reconstruct", source, tmp_path / "out.mp4", "--model", run)
     assert "20 frames written" in output
@@ -141,7 +109,7 @@ def test_train_reconstruct_analyze(run, tmp_path):
     assert (tmp_path / "a-figures" / "frequency.svg").exists()
 
 
-def test_analyze_by_two_processes(run, tmp_path):
+def test_analyze_by_two_processes(ssvae, run, tmp_path):
     for i in range(3):
         write(tmp_path / f"{i}.mp4", 10 + i, 32, 32)
     (tmp_path / "3.mp4").write_bytes(b"junk")
@@ -162,7 +130,7 @@ def test_analyze_by_two_processes(run, tmp_path):
     assert two["reconstruction"]["frame_ssim"] == pytest.approx(measured, rel=1e-4)
 
 
-def test_a_model_that_breaks_leaves_the_others(run, tmp_path):
+def test_a_model_that_breaks_leaves_the_others(ssvae, run, tmp_path):
     broken = AutoencoderKLSSVAE.from_pretrained(run / "checkpoints" / "step-00000003" / "vae")
     broken.encoder.conv_in.weight.data.fill_(float("nan"))
     broken.save_pretrained(tmp_path / "broken")
@@ -175,7 +143,7 @@ def test_a_model_that_breaks_leaves_the_others(run, tmp_path):
     assert "official_small.ckpt" in page
 
 
-def test_convert_encode_decode(tmp_path):
+def test_convert_encode_decode(ssvae, tmp_path):
     model, latents = tmp_path / "model", tmp_path / "z.safetensors"
     output = ssvae("convert", OFFICIAL, model)
     assert "left out 1 tensors of loss.*" in output
@@ -214,7 +182,7 @@ DIT = [
 PROMPT = "a red disc moving left over coarse waves"
 
 
-def test_from_latents_to_clips(run, tmp_path):
+def test_from_latents_to_clips(ssvae, run, tmp_path):
     cache, diffusion = tmp_path / "cache", tmp_path / "diffusion"
     encode = ("cache-latents", "--vae", run, "--out", cache, "--clips", 12, "--size", 16, 16)
     assert "12 clips in" in ssvae(*encode)
@@ -251,13 +219,13 @@ def test_from_latents_to_clips(run, tmp_path):
     assert (again / "01-02.mp4").read_bytes() == (out / "01-02.mp4").read_bytes()
 
 
-def test_train_probe(tmp_path):
+def test_train_probe(ssvae, tmp_path):
     output = ssvae("train-probe", "--out", tmp_path / "probe.safetensors", "--steps", 2)
     assert "on true held-out clips it names shape" in output
     assert (tmp_path / "probe.safetensors").exists()
 
 
-def test_shards_and_training_on_them(tmp_path):
+def test_shards_and_training_on_them(ssvae, tmp_path):
     (tmp_path / "media").mkdir()
     write(tmp_path / "media" / "a.mkv", 12, 36, 48)
     write(tmp_path / "media" / "b.mp4", 12, 36, 48)
@@ -278,7 +246,7 @@ def test_shards_and_training_on_them(tmp_path):
 
 
 def test_a_run_that_is_asked_to_stop_saves(tmp_path):
-    command = [SSVAE, "train", "tiny", "--out", tmp_path / "run", "--steps", "100000", *TINY]
+    command = [SCRIPT, "train", "tiny", "--out", tmp_path / "run", "--steps", "100000", *TINY]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
     for _ in range(600):
         metrics = tmp_path / "run" / "metrics.jsonl"
@@ -293,8 +261,8 @@ def test_a_run_that_is_asked_to_stop_saves(tmp_path):
     assert len(metrics.read_text().splitlines()) == int(saved.name[5:])
 
 
-def test_a_killed_run_goes_on(tmp_path):
-    command = [SSVAE, "train", "tiny", "--out", tmp_path / "run", "--steps", "100000"]
+def test_a_killed_run_goes_on(ssvae, tmp_path):
+    command = [SCRIPT, "train", "tiny", "--out", tmp_path / "run", "--steps", "100000"]
     command += [*TINY, "--checkpoint-every", "5"]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
     for _ in range(600):
@@ -310,7 +278,7 @@ def test_a_killed_run_goes_on(tmp_path):
     assert steps == list(range(1, reached + 3))
 
 
-def test_demo(tmp_path):
+def test_demo(ssvae, tmp_path):
     clip = write(tmp_path / "clip.mp4", 12, 48, 64)
     words = ("demo", "--out", tmp_path / "demo", "--steps", 2, "--diffusion-steps", 8)
     words += ("--videos", clip, "--device", "cpu")
@@ -397,22 +365,18 @@ MISTAKES = [
 
 
 @pytest.fixture(scope="module")
-def said(tmp_path_factory) -> list[tuple[int, str]]:
-    """Status and output of each mistaken command."""
+def empty(tmp_path_factory):
+    """A folder in which mistaken commands must leave nothing."""
     folder = tmp_path_factory.mktemp("mistakes")
-    found = in_one_process([words for words, _ in MISTAKES], folder)
-    assert not list(folder.iterdir())  # nothing is begun
-    return found
+    yield folder
+    assert not list(folder.iterdir())
 
 
-@pytest.mark.parametrize("which", range(len(MISTAKES)), ids=[m[:40] for _, m in MISTAKES])
-def test_errors_take_a_line_and_status_2(said, which):
-    (status, output), (_, message) = said[which], MISTAKES[which]
+@pytest.mark.parametrize(
+    ("words", "message"), MISTAKES, ids=[message[:40] for _, message in MISTAKES]
+)
+def test_errors_take_a_line_and_status_2(words, message, empty):
+    status, output = status_and_output(*words, folder=empty)
     assert status == 2, output
     assert message in output
     assert "Traceback" not in output
-
-
-def test_an_error_of_the_command_itself(tmp_path):
-    words = ("reconstruct", tmp_path / "none.mp4", tmp_path / "out.mp4", "--model", "x")
-    assert "no such file" in ssvae(*words, status=2)

@@ -122,6 +122,7 @@ def demo_scale(steps: int | None, diffusion_steps: int) -> Scale:
         decoder_round=few,
         decoder_rounds=scale.decoder_rounds if few == scale.decoder_round else 1,
         clips=min(scale.clips, 16 * steps),
+        evaluation=Evaluation(samples=min(SAMPLES, 4 * steps)),
     )
 
 

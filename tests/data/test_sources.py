@@ -54,6 +54,23 @@ def test_every_file_once_an_epoch(folder):
     assert set(epochs) == {("a", "b"), ("b", "a")}, "in another order"
 
 
+def test_a_draw_does_not_go_through_all_lengths():
+    class Counted(list):
+        times = 0
+
+        def __iter__(self):
+            self.times += 1
+            return super().__iter__()
+
+    shelf = Files("many", [FileItem(None, str(i)) for i in range(10)])  # type: ignore[arg-type]
+    shelf.lengths = Counted(shelf.lengths)
+    source = Collection(shelf, Clip(1, 8, 8), seed=3)
+    source.locate(0)
+    before = shelf.lengths.times
+    assert sorted(source.locate(i)[0] for i in range(10)) == list(range(10))
+    assert shelf.lengths.times == before
+
+
 def test_processes_share_an_epoch_and_no_draw():
     shelf = Files("many", [FileItem(None, str(i)) for i in range(10)])  # type: ignore[arg-type]
     source = Collection(shelf, Clip(1, 8, 8), seed=3)

@@ -2,6 +2,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from ssvae.regularizers import LatentMasking
 
@@ -65,6 +66,26 @@ def test_ratios_are_drawn_as_often_as_asked():
     shares = [masked(masking, z, seed).float().mean().item() for seed in range(500)]
     assert set(shares) == {0.0, 1.0}
     assert sum(shares) / 500 == pytest.approx(0.4, abs=0.07)
+
+
+def test_nothing_is_copied_to_the_device_again():
+    class Made(TorchDispatchMode):
+        """Tensors made of Python's numbers."""
+
+        count = 0
+
+        def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+            self.count += func is torch.ops.aten.lift_fresh.default
+            return func(*args, **(kwargs or {}))
+
+    masking = LatentMasking(3, (0.0, 0.625), (0.375, 0.625))
+    z = torch.randn(2, 3, 3, 4, 4)
+    counts = []
+    for _ in range(2):
+        with Made() as made:
+            masking(z)
+        counts.append(made.count)
+    assert counts == [2, 0]
 
 
 def test_token_stays_in_the_graph_at_ratio_0():

@@ -74,7 +74,9 @@ class Collection:
 
     def __init__(self, shelf: Shelf, clip: Clip, seed: int = 0, max_broken: float = 0.5):
         self.shelf, self.clip, self.seed, self.max_broken = shelf, clip, seed, max_broken
-        self.ends = np.cumsum(shelf.lengths)
+        self._lengths = np.asarray(shelf.lengths)
+        self.ends = np.cumsum(self._lengths)
+        self._shard_order = lru_cache(maxsize=16)(self._draw_shard_order)
         self.reads, self.broken = 0, Counter[str]()
         self._named: set[tuple[int, int | None] | None] = set()
         self._lock = threading.Lock()
@@ -104,7 +106,7 @@ class Collection:
     def locate(self, index: int) -> tuple[int, int]:
         """The shard, and the item in it, that an index draws."""
         epoch, position = divmod(index, len(self))
-        order, ends = _shard_order(self.seed, epoch, tuple(self.shelf.lengths))
+        order, ends = self._shard_order(epoch)
         rank = int(np.searchsorted(ends, position, side="right"))
         shard = int(order[rank])
         length = self.shelf.lengths[shard]
@@ -112,6 +114,11 @@ class Collection:
             return shard, 0
         within = position - int(ends[rank]) + length
         return shard, int(_item_order(self.seed, epoch, shard, length)[within])
+
+    def _draw_shard_order(self, epoch: int) -> tuple[np.ndarray, np.ndarray]:
+        """The order of shards in an epoch, and where each ends."""
+        order = np.random.default_rng((self.seed, epoch)).permutation(len(self._lengths))
+        return order, np.cumsum(self._lengths[order])
 
     def _read(self, index: int) -> tuple[torch.Tensor, str]:
         where, *elsewhere = uniform(self.seed, [index], ATTEMPTS)[0].tolist()
@@ -168,13 +175,6 @@ class Collection:
                 f"({self.reasons()}), more than the share of {self.max_broken:g} that is borne: "
                 "mend or leave out the files that the log names, or raise max_broken"
             )
-
-
-@lru_cache(maxsize=16)
-def _shard_order(seed: int, epoch: int, lengths: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
-    """The order of shards in an epoch, and where each ends."""
-    order = np.random.default_rng((seed, epoch)).permutation(len(lengths))
-    return order, np.cumsum(np.asarray(lengths)[order])
 
 
 @lru_cache(maxsize=64)

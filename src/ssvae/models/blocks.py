@@ -68,7 +68,8 @@ def conv3d(
 class RMSNorm(nn.Module):
     """Scale each position's channel vector to length sqrt(C), then by a learned gamma.
 
-    In half precision the lengths are computed in float32, where no square overflows.
+    In half precision the lengths are computed in float32, where no square overflows; what comes out is
+    of the input's precision, under autocast too.
     """
 
     def __init__(self, channels: int, dims: int = 3):
@@ -83,7 +84,7 @@ class RMSNorm(nn.Module):
         ``silu_out`` takes the result with SiLU after it, without a copy between; not for autograd.
         """
         if silu_out is None:
-            return (x * self._factor(x)).to(x.dtype) * self.gamma
+            return (x * self._factor(x)).to(x.dtype) * self.gamma.to(x.dtype)
         torch.mul(x, self._factor(x), out=silu_out).mul_(self.gamma)
         return F.silu(silu_out, inplace=True)
 
@@ -271,6 +272,8 @@ class FrameAttention(nn.Module):
         B, C, T, H, W = x_BCTHW.shape
         frames = x_BCTHW.transpose(1, 2).reshape(B * T, C, H, W)
         qkv = self.to_qkv(self.norm(frames)).flatten(2).transpose(1, 2)
-        q, k, v = qkv.chunk(3, dim=-1)
-        out = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).reshape(B * T, C, H, W)
+        # Fused kernels want an axis of heads, of which there is one, and channels side by side.
+        q, k, v = qkv.contiguous()[:, None].chunk(3, dim=-1)
+        out = F.scaled_dot_product_attention(q, k, v)[:, 0]
+        out = out.transpose(1, 2).reshape(B * T, C, H, W)
         return x_BCTHW + self.proj(out).reshape(B, T, C, H, W).transpose(1, 2), cache

@@ -6,6 +6,7 @@ It pushes variance into few channel modes and makes the decoder robust (arXiv 25
 import json
 import math
 from collections.abc import Sequence
+from functools import lru_cache
 from itertools import accumulate
 from pathlib import Path
 
@@ -100,9 +101,8 @@ class LatentMasking(nn.Module):
         blocks = math.prod(rows)
 
         # Counts stay tensors: reading the drawn ratio would make the host wait for the device.
-        edges = torch.tensor(list(accumulate(self.probabilities))[:-1], device=device)
+        edges, counts = _tables(self.probabilities, self.ratios, blocks, device)
         draw = torch.searchsorted(edges, torch.rand(1, generator=generator, device=device))
-        counts = torch.tensor([round(ratio * blocks) for ratio in self.ratios], device=device)
         drawn = torch.rand(B * processes, blocks, generator=generator, device=device)
         ranks = drawn[process * B : (process + 1) * B].argsort(1).argsort(1)
         mask = (ranks < counts[draw]).view(B, 1, *rows).to(z_BCTHW.device)
@@ -137,3 +137,15 @@ class LatentMasking(nn.Module):
     def extra_repr(self) -> str:
         """The settings, for printing."""
         return f"ratios={self.ratios}, probabilities={self.probabilities}, block={self.block}"
+
+
+@lru_cache(maxsize=64)
+def _tables(
+    probabilities: tuple[float, ...], ratios: tuple[float, ...], blocks: int, device: torch.device
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Where one ratio's draw ends and the next begins, and the blocks that each masks.
+
+    Kept on the device, for a copy in every step would make the host wait.
+    """
+    edges = torch.tensor(list(accumulate(probabilities))[:-1], device=device)
+    return edges, torch.tensor([round(ratio * blocks) for ratio in ratios], device=device)

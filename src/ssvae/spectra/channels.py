@@ -81,7 +81,7 @@ class ChannelSpectrum:
         """Add latents (B, C, ...), of any number of positions."""
         if z.ndim < 3:
             raise ValueError(f"latents must be (batch, channels, ...), got {tuple(z.shape)}")
-        rows = z.detach().to("cpu", torch.float64).movedim(1, -1).flatten(0, -2)
+        rows = z.detach().cpu().double().movedim(1, -1).flatten(0, -2)
         mean = rows.mean(0)
         centred = rows - mean
         self._add(len(rows), mean, centred.T @ centred)

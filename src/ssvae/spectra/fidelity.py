@@ -18,13 +18,18 @@ def _unit(clips: torch.Tensor) -> torch.Tensor:
     return (clips.float().clamp(-1, 1) + 1) / 2
 
 
+def in_double(x: torch.Tensor) -> torch.Tensor:
+    """In float64, on the CPU where the device has none (Apple's)."""
+    return (x.cpu() if x.device.type == "mps" else x).double()
+
+
 def _decibels(squares: torch.Tensor) -> torch.Tensor:
     return -10 * squares.clamp(min=CEILING).log10()
 
 
 def _squared_error(reconstruction: torch.Tensor, clips: torch.Tensor) -> torch.Tensor:
     """Mean squared error of each frame over [0, 1], in float64: (B, T)."""
-    return (_unit(reconstruction) - _unit(clips)).square().double().mean((1, 3, 4))
+    return in_double((_unit(reconstruction) - _unit(clips)).square()).mean((1, 3, 4))
 
 
 def psnr(reconstruction: torch.Tensor, clips: torch.Tensor) -> torch.Tensor:
@@ -79,8 +84,8 @@ def quality(
     return Quality(
         _decibels(squares.mean(1)),
         _decibels(squares),
-        ssim_of_frames(made, true).double() if side >= SMALLEST["ssim"] else None,
-        of_frames(lpips, made, true).double()
+        in_double(ssim_of_frames(made, true)) if side >= SMALLEST["ssim"] else None,
+        in_double(of_frames(lpips, made, true))
         if lpips is not None and side >= SMALLEST["lpips"]
         else None,
     )
@@ -144,8 +149,8 @@ class Fidelity:
             if true.shape[dim] > 1:
                 others = [d for d in range(5) if d not in (0, dim)]
                 a, b = (x.diff(dim=dim) for x in (made, true))
-                sums[f"{axis} error"] = (a - b).abs().double().mean(others).sum(0)
-                sums[f"{axis} activity"] = b.abs().double().mean(others).sum(0)
+                sums[f"{axis} error"] = in_double((a - b).abs()).mean(others).sum(0)
+                sums[f"{axis} activity"] = in_double(b.abs()).mean(others).sum(0)
         self._add({name: v.cpu() for name, v in sums.items()}, len(clips))
         return self
 

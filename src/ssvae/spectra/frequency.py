@@ -159,7 +159,7 @@ class FrequencySpectrum:
 
     def update(self, z: torch.Tensor) -> "FrequencySpectrum":
         """Add latents (B, C, T, H, W), or (B, C, H, W) for images."""
-        z = z.detach().to("cpu", torch.float64)
+        z = z.detach().cpu().double()
         z = z.unsqueeze(2) if z.ndim == 4 else z
         if z.ndim != 5:
             raise ValueError(

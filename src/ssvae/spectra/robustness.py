@@ -44,7 +44,7 @@ class Robustness:
             known = plain is not None and sigma == 0
             decoded = plain if known else decode(z + sigma * noise)
             assert decoded is not None
-            self._total[j] += psnr(decoded, clips).double().sum().item()
+            self._total[j] += psnr(decoded, clips).cpu().double().sum().item()
         self._clips += len(z)
         return self
 

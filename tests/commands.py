@@ -1,0 +1,45 @@
+"""Commands, each in a process of its own that does not have to import torch again.
+
+Processes are forked from one that has imported the package and done nothing else; what they run is
+the function that the installed script calls.
+"""
+
+import multiprocessing
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+SCRIPT = str(Path(sys.executable).with_name("ssvae"))
+os.environ["COLUMNS"] = "200"  # of all that is started here
+CONTEXT = multiprocessing.get_context("forkserver")
+CONTEXT.set_forkserver_preload(["ssvae.cli", "ssvae.demo"])
+
+
+def _run(words: list[str], output: str, folder: str) -> None:
+    with open(output, "w") as file:
+        for descriptor in (1, 2):
+            os.dup2(file.fileno(), descriptor)
+    os.chdir(folder)
+    sys.argv = ["ssvae", *words]
+    from ssvae.cli import main
+
+    main()
+
+
+def status_and_output(*words, folder: Path) -> tuple[int, str]:
+    """A command in a folder: its status, and what it says."""
+    count = len(list(folder.parent.glob(f"{folder.name}-said-*")))
+    said = folder.with_name(f"{folder.name}-said-{count}")
+    process = CONTEXT.Process(target=_run, args=(list(map(str, words)), str(said), str(folder)))
+    process.start()
+    process.join()
+    assert process.exitcode is not None
+    return process.exitcode, said.read_text()
+
+
+def installed(*words) -> str:
+    """What the installed script says."""
+    done = subprocess.run([SCRIPT, *map(str, words)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout + done.stderr
