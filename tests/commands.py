@@ -40,6 +40,16 @@ def status_and_output(*words, folder: Path) -> tuple[int, str]:
 
 def installed(*words) -> str:
     """What the installed script says."""
-    done = subprocess.run([SCRIPT, *map(str, words)], capture_output=True, text=True)
+    return _said([SCRIPT, *words])
+
+
+def by_two_processes(*words) -> str:
+    """What a command says that torchrun starts twice, on the CPU."""
+    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    return _said([sys.executable, *launcher, "-m", "ssvae", *words, "--device", "cpu"])
+
+
+def _said(command) -> str:
+    done = subprocess.run(list(map(str, command)), capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout + done.stderr

@@ -3,16 +3,15 @@
 import json
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
 import torch
 
-from commands import SCRIPT, installed, status_and_output
+from commands import SCRIPT, by_two_processes, installed, status_and_output
 from conftest import write
-from ssvae.data.video import probe
+from ssvae.data.video import probe, read_clip
 from ssvae.diffusion.mapped import load_map
 from ssvae.models import AutoencoderKLSSVAE
 
@@ -116,12 +115,7 @@ def test_analyze_by_two_processes(ssvae, run, tmp_path):
     words = ["analyze", run, "--videos", tmp_path, "--clips", 8, "--size", 16, 16, "--frames", 9]
     output = ssvae(*words, "--json", tmp_path / "one.json")
     assert "3.mp4 (unreadable)" in output
-    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-    words += ["--batch-size", 3, "--json", tmp_path / "two.json", "--device", "cpu"]
-    done = subprocess.run(
-        [*launch, "-m", "ssvae", *map(str, words)], capture_output=True, text=True
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
+    by_two_processes(*words, "--batch-size", 3, "--json", tmp_path / "two.json")
     one, two = (json.loads((tmp_path / f"{n}.json").read_text())["run"] for n in ("one", "two"))
     assert one["protocol"]["clips"] == two["protocol"]["clips"] == 6
     for key in ("low_share", "effective_rank", "local_correlation", "robustness", "curve"):
@@ -217,6 +211,14 @@ def test_from_latents_to_clips(ssvae, run, tmp_path):
         "generate", PROMPT, "anything", "--model", tmp_path / "pipeline", "--out", again, *options
     )
     assert (again / "01-02.mp4").read_bytes() == (out / "01-02.mp4").read_bytes()
+
+    shared = tmp_path / "shared"
+    asked = ("generate", PROMPT, "anything", "--model", diffusion, "--out", shared, *options)
+    assert "6 clips in" in by_two_processes(*asked)
+    for name in ("00-01.mp4", "01-02.mp4"):  # the first process's, and the second's
+        one, two = (read_clip(folder / name, 9, 0.0) for folder in (out, shared))
+        torch.testing.assert_close(two, one, rtol=0, atol=0.05)
+    assert (shared / "clips.csv").read_text() == (out / "clips.csv").read_text()
 
 
 def test_train_probe(ssvae, tmp_path):

@@ -10,9 +10,8 @@ from typing import Annotated
 import torch
 import tyro
 from accelerate import Accelerator
-from accelerate.utils import gather_object
 
-from ssvae.cli.common import Common, CommonOptions, check_outputs, together
+from ssvae.cli.common import Common, CommonOptions, check_outputs, gather_objects
 from ssvae.console import console, print_rows, progress
 from ssvae.data import FixedClips, open_fixed
 from ssvae.data.files import write_text
@@ -83,13 +82,15 @@ def analyze(
         for i, (name, vae) in enumerate(vaes.items()):
             subject = Subject.of(vae)
             try:
-                analyses[name], made[name] = work.analyse(
+                found = work.analyse(
                     subject, lambda done, base=i * own, name=name: advance(base + done, name)
                 )
+                if found is not None:
+                    analyses[name], made[name] = found
             except ValueError as error:
                 failed[name] = str(error)
     unread: dict[str, str] = {}
-    for broken in gather_object([source.broken]):
+    for broken in gather_objects(accelerator, lambda: source.broken):
         unread |= broken
     if not main:
         return
@@ -131,10 +132,10 @@ class _Work:
     fps: float | None
     lpips: LPIPS | None
 
-    def analyse(self, vae: Subject, on_clips) -> tuple[Analysis, Pairs]:
+    def analyse(self, vae: Subject, on_clips) -> tuple[Analysis, Pairs] | None:
         """A model's analysis, by all processes together, and some clips with what it made of them.
 
-        The result is of use on the main process alone.
+        The main process alone has it.
         """
         share = self.accelerator.process_index, self.accelerator.num_processes
         count = len(range(share[0], self.source.number, share[1]))
@@ -153,19 +154,25 @@ class _Work:
                 on_clips(done)
             return analyzer, first
 
-        (whole, _), *others = parts = together(self.accelerator, see)
+        parts = gather_objects(self.accelerator, see)
+        try:
+            if self.accelerator.is_main_process:
+                return self._joined(vae, parts), pairs
+        finally:
+            self.accelerator.wait_for_everyone()  # others would take the cores that are measured
+        return None
+
+    def _joined(self, vae: Subject, parts: list[tuple[Analyzer, torch.Tensor | None]]) -> Analysis:
+        """One analysis of what all processes saw, with the model's cost."""
+        (whole, _), *others = parts
         for other, _ in others:
             whole.merge(other)
         if whole.model is None:
             raise ValueError(
                 f"none of the {self.source.number} clips could be read: the log names the files"
             )
-        cost = None
-        if self.accelerator.is_main_process:
-            clip = next(first for _, first in parts if first is not None)
-            cost = measure_cost(vae, vae.placed(clip))
-        self.accelerator.wait_for_everyone()  # others would take the cores that are measured
-        return whole.result(cost), pairs
+        clip = next(first for _, first in parts if first is not None)
+        return whole.result(measure_cost(vae, vae.placed(clip)))
 
 
 def _named(models: tuple[str, ...]) -> dict[str, str]:

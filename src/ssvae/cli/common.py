@@ -57,8 +57,8 @@ def check_outputs(out: Path | None, json_out: Path | None) -> None:
             raise ValueError(f"cannot write {path}: there is no folder {path.parent}")
 
 
-def together(accelerator: Accelerator, work: Callable[[], T]) -> list[T]:
-    """What each process gets by this work, in their order, on all of them.
+def gather_objects(accelerator: Accelerator, work: Callable[[], T]) -> list[T]:
+    """What each process gets by this work: in their order on the main one, on others their own.
 
     A ValueError of one is raised by all, so that none waits for ever.
     """
@@ -67,13 +67,16 @@ def together(accelerator: Accelerator, work: Callable[[], T]) -> list[T]:
         result = work()
     except ValueError as wrong:
         error = str(wrong)
-    found = [(result, error)]
-    if accelerator.num_processes > 1:
-        found = gather_object(found)
-    for _, reason in found:
+    if accelerator.num_processes == 1:
+        if error:
+            raise ValueError(error)
+        return [result]  # type: ignore[list-item]
+    for reason in gather_object([error]):
         if reason:
             raise ValueError(reason)
-    return [each for each, _ in found]  # type: ignore[misc]
+    gathered = [None] * accelerator.num_processes if accelerator.is_main_process else None
+    torch.distributed.gather_object(result, gathered)
+    return [result] if gathered is None else gathered  # type: ignore[list-item, return-value]
 
 
 CommonOptions = Annotated[Common, tyro.conf.arg(name="")]

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import torch
 import tyro
 
-from ssvae.cli.common import Common, CommonOptions, choice_of, run_recipe
+from ssvae.cli.common import Common, CommonOptions, choice_of, gather_objects, run_recipe
 from ssvae.console import console, progress
 from ssvae.data import open_source, write_video
 from ssvae.diffusion.latents import CacheConfig, LatentCache, finish_cache
@@ -129,7 +129,8 @@ def generate(
         raise ValueError("give at least one prompt, none of them empty")
     if number < 1:
         raise ValueError(f"number must be at least 1, got {number}")
-    device = common.accelerator().device
+    accelerator = common.accelerator()
+    device, share = accelerator.device, (accelerator.process_index, accelerator.num_processes)
     folder = _checkpoint(model)
     config = load_config(folder)
     if (folder / "model_index.json").exists():
@@ -140,18 +141,32 @@ def generate(
         pipeline = assemble(folder, _vae(vae, device), device, common.torch_dtype)
     shape = frames or config.frames, *(size or (config.height, config.width))
     captions = [prompt for prompt in prompts for _ in range(number)]
-    with progress("generating", len(captions)) as advance:
-        clips = make_clips(
-            pipeline,
-            captions,
-            (shape[0], shape[1], shape[2]),
-            *(steps, guidance, seed),
-            on_clips=lambda done: advance(int(done), ""),
-        )
-    out.mkdir(parents=True, exist_ok=True)
-    rate = fps or config.fps or 8
-    for i, clip in enumerate(clips):
-        write_video(out / _film(i, number), clip, rate)
+    first, end = (len(captions) * n // share[1] for n in (share[0], share[0] + 1))
+
+    def make() -> torch.Tensor | None:
+        """This process's stretch of the clips, written."""
+        if first == end:
+            return None
+        with progress("generating", end - first, shown=accelerator.is_main_process) as advance:
+            made = make_clips(
+                pipeline,
+                captions[first:end],
+                (shape[0], shape[1], shape[2]),
+                steps=steps,
+                guidance=guidance,
+                seed=seed,
+                on_clips=lambda done: advance(int(done), ""),
+                first=first,
+            )
+        out.mkdir(parents=True, exist_ok=True)
+        for i, clip in enumerate(made, first):
+            write_video(out / _film(i, number), clip, fps or config.fps or 8)
+        return made
+
+    parts = gather_objects(accelerator, make)
+    if not accelerator.is_main_process:
+        return
+    clips = torch.cat([part for part in parts if part is not None])
     with open(out / "clips.csv", "w", newline="", encoding="utf-8") as file:
         rows = csv.writer(file)
         rows.writerow(["path", "caption"])

@@ -11,7 +11,7 @@ from rich import box
 from rich.markup import escape
 from rich.table import Table
 
-from ssvae.cli.common import Common, CommonOptions, check_outputs, together
+from ssvae.cli.common import Common, CommonOptions, check_outputs, gather_objects
 from ssvae.console import console, progress
 from ssvae.data import count_files, open_fixed, open_shelf
 from ssvae.data.collection import Shelf
@@ -114,7 +114,7 @@ def reconstruction(
     else:
         assert originals is not None
         assert reconstructions is not None
-        files = FilePairs(originals, reconstructions, frames, size, fps)
+        files = FilePairs(originals, reconstructions, frames, size, fps, device)
         pairs, total, left_out = files.read(*share), len(files), files.left_out
         told, read_from = f"{size[0]}x{size[1]}" if size else "as in the files", "from files"
 
@@ -122,11 +122,11 @@ def reconstruction(
         raise ValueError("rFVD needs at least 2 clips, got 1: leave out --network")
     with progress("measuring", -(-total // share[1]), shown=share[0] == 0) as advance:
         measured = _joined(
-            together(
+            gather_objects(
                 accelerator,
                 lambda: measure_pairs(pairs, lpips, features, lambda done: advance(done, "")),
             ),
-            together(accelerator, lambda: left_out),
+            gather_objects(accelerator, lambda: left_out),
         )
     if share[0]:
         return
@@ -180,13 +180,13 @@ def generation(
         source = open_fixed(name, number, frames, *size, fps, seed, device)
         own = -(-number // share[1])
         with progress(f"{what} clips", own, shown=share[0] == 0) as advance:
-            parts = together(
+            parts = gather_objects(
                 accelerator,
                 lambda source=source, advance=advance: measure_clips(
                     source, features, batch_size, *share, lambda done: advance(done, "")
                 ),
             )
-            broken = together(accelerator, lambda source=source: source.broken)
+            broken = gather_objects(accelerator, lambda source=source: source.broken)
             found.append(_joined(parts, broken))
     if share[0]:
         return

@@ -140,12 +140,14 @@ def generate(
     seed: int = 0,
     batch_size: int = 16,
     on_clips: Callable[[float], Any] | None = None,
+    first: int = 0,
 ) -> torch.Tensor:
     """A clip for each caption, (N, 3, T, H, W) in [-1, 1], on the CPU.
 
-    ``size`` is frames, height and width. The noise of clip i follows from ``seed`` and i alone, not from the batches, so two models with
-    latents of one shape start from the same. ``on_clips`` hears how many clips are done, parts of
-    them included. Raises a ValueError for clips that are not finite.
+    ``size`` is frames, height and width. The noise of clip i follows from ``seed`` and i alone, not
+    from the batches, so two models with latents of one shape start from the same; the clips count from
+    ``first``, for processes that share them. ``on_clips`` hears how many clips are done, parts of them
+    included. Raises a ValueError for clips that are not finite.
     """
     if steps < 1 or batch_size < 1:
         raise ValueError(f"steps and batch_size must be at least 1, got {steps}, {batch_size}")
@@ -160,7 +162,7 @@ def generate(
             # Wan's own attends to the zeros too, and was trained with all of them.
             missing = PIPELINE_LENGTH - embedded.shape[1]
             embedded = torch.nn.functional.pad(embedded, (0, 0, 0, missing))
-        generators = [generator_of(seed, start + i) for i in range(len(some))]
+        generators = [generator_of(seed, first + start + i) for i in range(len(some))]
 
         def advance(
             _: Any, step: int, __: Any, kwargs: Any, start: int = start, size: int = len(some)

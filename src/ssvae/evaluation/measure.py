@@ -73,6 +73,8 @@ class FilePairs:
     size: tuple[int, int] | None = None
     """Height and width to bring both to; as they are where None."""
     fps: float | None = None
+    device: torch.device | str = "cpu"
+    """Where they are measured."""
 
     def __post_init__(self) -> None:
         self.left_out: dict[str, str] = {}
@@ -101,7 +103,7 @@ class FilePairs:
                 sizes = [f"{c.shape[2]}x{c.shape[3]}" for c in (true, made)]
                 self.left_out[name] = f"sizes differ, {sizes[0]} and {sizes[1]}: give --size"
                 continue
-            yield Pair([name], true[None], made[None])
+            yield Pair([name], true[None].to(self.device), made[None].to(self.device))
 
 
 def _by_name(folder: Path) -> dict[str, Path]:
