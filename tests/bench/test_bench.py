@@ -8,6 +8,7 @@ import pytest
 
 from ssvae.bench.diffusability import run_diffusability
 from ssvae.bench.interventions import MAPS, run_interventions
+from ssvae.bench.records import keep_plan
 from ssvae.bench.scales import SCALES, Scale, mini
 from ssvae.bench.stages import Options, train_vae
 from ssvae.data.video import probe
@@ -130,7 +131,7 @@ def test_curves_that_were_learned_elsewhere_join(done, tmp_path):
     (here.out / "curves" / "lcr-0.json").write_text('{"rows": []}')
     with pytest.raises(ValueError, match="lcr-0.json is no curve of a benchmark"):
         run_diffusability(micro(), here, {})
-    with pytest.raises(ValueError, match="out began with another plan .scale differ"):
+    with pytest.raises(ValueError, match="out began with another plan .scale.clips differ"):
         run_diffusability(replace(micro(), clips=17), replace(here, work=tmp_path / "w"), {})
 
 
@@ -161,10 +162,17 @@ def test_a_point_is_what_a_run_of_its_length_would_give(done, tmp_path):
         assert (last / name).read_bytes() == (end / name).read_bytes()
 
 
-def test_another_plan_in_the_same_folder_is_refused(done):
+def test_another_plan_in_the_same_folder_is_refused(done, tmp_path):
     folder, _ = done
+    older = json.loads((folder / "work" / "plan.json").read_text())
+    del older["scale"]["vae"]["optimizer"]  # a setting that an older version did not have
+    here = options(tmp_path)
+    here.work.mkdir()
+    (here.work / "plan.json").write_text(json.dumps(older))
+    keep_plan(here, micro(), {"vaes": {}})
+    assert json.loads((here.work / "plan.json").read_text())["scale"]["vae"]["optimizer"] == "muon"
     other = replace(micro(), clips=17)
-    with pytest.raises(ValueError, match=r"began with another plan \(scale differ"):
+    with pytest.raises(ValueError, match=r"began with another plan \(scale.clips differ"):
         run_diffusability(other, options(folder), {})
     with pytest.raises(ValueError, match=r"began with another plan \(dtype differ"):
         run_diffusability(micro(), options(folder, dtype="bfloat16"), {})

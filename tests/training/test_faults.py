@@ -70,12 +70,12 @@ train(small(), {str(tmp_path / "run")!r}, cpu())
 
 def test_a_full_disk_is_told_and_nothing_is_lost(tmp_path):
     """Files may grow to 50 kB alone: the weights do not fit."""
-    train(small(steps=2), tmp_path / "run", cpu())
+    train(small(steps=2, decay_steps=4), tmp_path / "run", cpu())
     limited = f"""
 import resource, sys
 resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000))
 sys.argv = {[SSVAE, "train", "tiny", "--out", str(tmp_path / "run"), "--steps", "4"]!r} + {OPTIONS!r}
-sys.argv += ["--checkpoint-every", "2", "--warmup-steps", "2"]
+sys.argv += ["--checkpoint-every", "2", "--warmup-steps", "2", "--decay-steps", "4"]
 from ssvae.cli import main
 main()
 """
@@ -86,7 +86,7 @@ main()
     assert "goes on from step 2, which is whole" in said
     assert [s for s, _ in checkpoint.checkpoints(tmp_path / "run")] == [2]
     assert not list((tmp_path / "run" / "checkpoints").glob(".partial*"))
-    train(small(steps=4), tmp_path / "run", cpu())
+    train(small(steps=4, decay_steps=4), tmp_path / "run", cpu())
     train(small(steps=4), tmp_path / "whole", cpu())
     assert rows(tmp_path / "run") == rows(tmp_path / "whole")
 

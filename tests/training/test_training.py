@@ -2,6 +2,7 @@ import dataclasses
 import itertools
 import json
 import math
+import shutil
 from pathlib import Path
 
 import pytest
@@ -89,6 +90,7 @@ def test_a_finished_run_says_so_and_goes_on_for_more(run, tmp_path, caplog):
     train(small(steps=8), out, cpu())
     assert rows(out)[:6] == before
     assert [r["step"] for r in rows(out)] == list(range(1, 9))
+    assert [r["learning_rate"] for r in rows(out)[5:]] == [small().final_learning_rate] * 3
     with pytest.raises(ValueError, match="at step 8 already, got steps 7"):
         train(small(steps=7), out, cpu())
 
@@ -100,6 +102,21 @@ def test_other_settings_are_an_error(run, tmp_path):
     (tmp_path / "mine.txt").write_text("precious")
     with pytest.raises(ValueError, match="is no run: choose an empty folder"):
         train(small(), tmp_path, cpu())
+
+
+def test_what_decides_a_batch_is_a_setting_too(run, tmp_path):
+    def goes_on(**around) -> None:
+        shutil.copytree(run, tmp_path / "run", dirs_exist_ok=True)
+        path = tmp_path / "run" / "config.json"
+        path.write_text(json.dumps(json.loads(path.read_text()) | around))
+        train(small(), tmp_path / "run", cpu())
+
+    assert json.loads((run / "config.json").read_text())["processes"] == 1
+    with pytest.raises(ValueError, match="dtype was bfloat16 and is float32"):
+        goes_on(dtype="bfloat16")
+    with pytest.raises(ValueError, match="processes was 2 and is 1"):
+        goes_on(processes=2)
+    goes_on(processes=2, batch_size=1, images=dict(share=0.0, batch_size=8))  # as many clips a step
 
 
 def test_all_problems_at_once():

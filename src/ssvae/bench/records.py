@@ -88,22 +88,35 @@ def _name(label: str) -> str:
 
 
 def keep_plan(options: Options, scale: Scale, extra: Mapping[str, Any]) -> None:
-    """Runs and results go on under the plan they began with; seeds may be added."""
+    """Runs and results go on under the plan they began with; seeds may be added.
+
+    A plan of an older version knows nothing of newer settings, which were then as they are by default.
+    """
     settings = {"scale": dataclasses.asdict(scale), "dtype": options.dtype, "probe": options.probe}
     text = json.dumps({**settings, **extra}, default=str, indent=2) + "\n"
     for folder in (options.work, options.out):
         plan, path = json.loads(portable(text, options.work)), folder / "plan.json"
-        if path.exists():
-            before = json.loads(path.read_text())
-            changed = [k for k in sorted(before | plan) if before.get(k) != plan.get(k)]
-            if changed:
-                raise ValueError(
-                    f"the benchmark in {folder} began with another plan ({', '.join(changed)} "
-                    "differ): choose other folders (--work, --out), or remove this one"
-                )
+        changed = _changed(json.loads(path.read_text()), plan) if path.exists() else []
+        if changed:
+            raise ValueError(
+                f"the benchmark in {folder} began with another plan ({', '.join(changed)} "
+                "differ): choose other folders (--work, --out), or remove this one"
+            )
     for folder in (options.work, options.out):
         folder.mkdir(parents=True, exist_ok=True)
         write_text(folder / "plan.json", portable(text, options.work))
+
+
+def _changed(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """Names of the settings of ``before`` that are others now, those inside settings with dots."""
+    found = []
+    for name, value in before.items():
+        other = now.get(name)
+        if isinstance(value, dict) and isinstance(other, dict):
+            found += [f"{name}.{inner}" for inner in _changed(value, other)]
+        elif value != other:
+            found.append(name)
+    return found
 
 
 def losses_by_time(run: Path) -> dict[str, float]:

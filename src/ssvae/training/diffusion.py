@@ -178,6 +178,12 @@ class DiffusionRecipe:
                 parts.append(word_level_encoder(self.text)[1])
         return sum(p.numel() for part in parts for p in part.parameters())
 
+    def settled(
+        self, before: dict[str, Any] | None
+    ) -> "tuple[DiffusionRecipe, dict[str, Any] | None]":
+        """As they are: nothing is left open."""
+        return self, before
+
     def trainer(self, accelerator: Accelerator) -> "DiffusionTrainer":
         """What the loop drives."""
         return DiffusionTrainer(self, accelerator)

@@ -26,6 +26,8 @@ logger = logging.getLogger(__name__)
 PATIENCE = 10  # steps in a row whose loss may be not finite
 # Settings that may change when a run goes on: they do not change what is learned.
 FREE = re.compile(r"steps|cooldown_steps|workers|max_broken|checkpoint_every|validation\..*")
+"""Settings that may change while a run goes on."""
+BATCHES = "batch_size", "images.batch_size"
 
 OnStep = Callable[[int, dict[str, float]], Any]
 
@@ -75,6 +77,10 @@ class Recipe(Protocol):
 
     def problems(self) -> list[str]:
         """All that is wrong with the settings; empty where nothing is."""
+        ...
+
+    def settled(self, before: dict[str, Any] | None) -> "tuple[Recipe, dict[str, Any] | None]":
+        """The recipe, and the settings that its run began with if it did, with nothing left open."""
         ...
 
     def trainer(self, accelerator: Accelerator) -> Trainer:
@@ -129,7 +135,10 @@ def train(
     check_tracker(tracker)
     out, accelerator = Path(out), accelerator or make_accelerator()
     done, last = _last_checkpoint(out, accelerator)
-    _check_config(out, recipe, done)
+    recipe, before = recipe.settled(_config_of(out))
+    config = _settings(recipe, accelerator)
+    if before is not None:
+        _check_config(out, _flat(_usual(recipe)) | _flat(before), _flat(config), done)
     if done == recipe.steps and last is not None:
         logger.info("the run in %s is finished at step %d; more --steps go on", out, done)
         return last
@@ -148,7 +157,6 @@ def train(
     data = trainer.batches(steps.start, recipe.steps)
     accelerator.wait_for_everyone()
     main = accelerator.is_main_process
-    config = dataclasses.asdict(recipe)
     if main:
         out.mkdir(parents=True, exist_ok=True)
         write_text(out / "config.json", json.dumps(config, indent=2) + "\n")
@@ -215,29 +223,43 @@ def _row(step: int, values: dict[str, float]) -> str:
     return json.dumps({"step": step, **finite}) + "\n"
 
 
-def _check_config(out: Path, recipe: Recipe, done: int) -> None:
-    """A run goes on with the settings it began with, but for more steps."""
+def _config_of(out: Path) -> dict[str, Any] | None:
+    """The settings that the run in a folder began with; None where there is no run yet."""
     path = out / "config.json"
-    if not path.exists():
-        if out.exists() and any(out.iterdir()):
-            raise ValueError(f"{out} holds other files and is no run: choose an empty folder")
-        return
-    before = _flat(json.loads(path.read_text()))
-    now = _flat(json.loads(json.dumps(dataclasses.asdict(recipe))))
-    # A run of an older version knows nothing of newer settings, and had them as they are by default.
-    before = {k: v for k, v in _usual(recipe).items() if k in now} | before
-    changed = [
-        k for k in sorted(before | now) if before.get(k) != now.get(k) and not FREE.fullmatch(k)
-    ]
+    if path.exists():
+        return json.loads(path.read_text())
+    if out.exists() and any(out.iterdir()):
+        raise ValueError(f"{out} holds other files and is no run: choose an empty folder")
+    return None
+
+
+def _settings(recipe: Recipe, accelerator: Accelerator) -> dict[str, Any]:
+    """The recipe, and what else decides what is learned, as JSON has them."""
+    half = accelerator.mixed_precision == "bf16"
+    around = dict(dtype="bfloat16" if half else "float32", processes=accelerator.num_processes)
+    return json.loads(json.dumps(dataclasses.asdict(recipe) | around))
+
+
+def _check_config(out: Path, before: dict[str, Any], now: dict[str, Any], done: int) -> None:
+    """A run goes on with the settings it began with, but for more steps.
+
+    Other processes may go on with it, where they see as many clips a step between them.
+    """
+    for name in ("dtype", "processes"):  # earlier versions did not write them down
+        before.setdefault(name, now[name])
+    free = {name for name in before | now if FREE.fullmatch(name)}
+    if all(_a_step(before, n) == _a_step(now, n) for n in BATCHES if n in now):
+        free |= {*BATCHES, "processes", "accumulate"}
+    changed = [k for k in sorted(before | now) if before.get(k) != now.get(k) and k not in free]
     if changed:
         listed = ", ".join(f"{k} was {before.get(k)} and is {now.get(k)}" for k in changed)
         raise ValueError(
             f"the run in {out} began with other settings ({listed}): keep them, "
             "or choose another folder"
         )
-    if recipe.steps < done:
+    if now["steps"] < done:
         raise ValueError(
-            f"the run in {out} is at step {done} already, got steps {recipe.steps}: ask for more"
+            f"the run in {out} is at step {done} already, got steps {now['steps']}: ask for more"
         )
     ends = {
         (settings["steps"], settings["steps"] - settings.get("cooldown_steps", 0))
@@ -251,15 +273,20 @@ def _check_config(out: Path, recipe: Recipe, done: int) -> None:
         )
 
 
+def _a_step(settings: dict[str, Any], name: str) -> int:
+    """Clips a step of all processes together; ``name`` is that of one process's batch."""
+    return settings[name] * settings["processes"] * settings.get("accumulate", 1)
+
+
 def _usual(recipe: Recipe) -> dict[str, Any]:
-    """The settings of a recipe that says nothing."""
+    """The settings of a recipe that says nothing: a run of an older version knows no newer ones."""
     usual = {}
     for each in dataclasses.fields(recipe):
         if each.default_factory is not dataclasses.MISSING:
             usual[each.name] = dataclasses.asdict(each.default_factory())
         elif each.default is not dataclasses.MISSING:
             usual[each.name] = each.default
-    return _flat(json.loads(json.dumps(usual)))
+    return json.loads(json.dumps(usual))
 
 
 def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:

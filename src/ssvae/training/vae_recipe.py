@@ -1,5 +1,6 @@
 """The settings of a training run of an autoencoder."""
 
+import dataclasses
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -157,7 +158,7 @@ class TrainingRecipe(ABC):
     warmup_steps: int = 1000
     """Steps of linear warm-up."""
     decay_steps: int | None = None
-    """Step at which the cosine ends; None ends it with the run."""
+    """Step at which the cosine ends; None ends it with the steps that the run began with."""
     max_grad_norm: float = 1.0
     """Gradients are scaled down to this length."""
     kl_weight: float = 5e-4
@@ -262,6 +263,21 @@ class TrainingRecipe(ABC):
         end = self.decay_steps or self.steps
         rates = self.learning_rate, self.final_learning_rate
         return warmup_cosine(step, *rates, self.warmup_steps, end)
+
+    def settled(
+        self, before: dict[str, Any] | None
+    ) -> "tuple[TrainingRecipe, dict[str, Any] | None]":
+        """The recipe, and the settings that its run began with if it did, with nothing left open.
+
+        Where no end is given, the cosine ends with the steps that the run began with: going on for
+        more would else raise the rate again.
+        """
+        if before is not None:
+            end = before.get("decay_steps") or before["steps"]
+            before = before | dict(decay_steps=end)
+        else:
+            end = self.steps
+        return dataclasses.replace(self, decay_steps=self.decay_steps or end), before
 
     def trainer(self, accelerator: Accelerator) -> "VAETrainer":
         """What the loop drives."""
