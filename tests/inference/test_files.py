@@ -6,7 +6,7 @@ import av
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from conftest import add_sound, images, write
 from ssvae.data.video import probe, read_frames, read_sound, to_clip, to_images
@@ -192,6 +192,11 @@ def test_files_that_hold_no_latents(vae, tmp_path):
     (tmp_path / "cut.safetensors").write_bytes(whole[:-100])
     with pytest.raises(ValueError, match="does not read as latents"):
         LatentFile(tmp_path / "cut.safetensors")
+    facts = dict(format="ssvae latents 1", height="8", width="8", fps="1", time_base="1")
+    whole = dict(latents=torch.zeros(1, 4, 1, 1, dtype=torch.int8), times=torch.zeros(1).double())
+    save_file(whole, tmp_path / "bytes.safetensors", facts)
+    with pytest.raises(ValueError, match="holds latents in I8, but F64, F32, BF16, F16 are read"):
+        LatentFile(tmp_path / "bytes.safetensors")
     other = AutoencoderKLSSVAE.from_preset("tiny", z_dim=6, base_channels=8)
     with pytest.raises(ValueError, match="latents of another model: 3 of 4x12x16 for 6 frames"):
         decode_video(other, tmp_path / "z.safetensors", tmp_path / "b.mp4")

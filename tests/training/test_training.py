@@ -206,6 +206,14 @@ def test_steps_that_are_not_finite_are_skipped_then_end_the_run(tmp_path, caplog
     assert [s for s, _ in checkpoint.checkpoints(tmp_path / "run")] == [2, 4]
 
 
+def test_where_a_vae_is(run, tmp_path, monkeypatch):
+    monkeypatch.chdir(run.parent)
+    assert checkpoint.resolve_vae(run.name) == str(checkpoint.find_vae(run).resolve())
+    assert checkpoint.resolve_vae("owner/name/vae") == "owner/name/vae"  # on the hub
+    with pytest.raises(ValueError, match=f"no model at {run.name}/chekpoints"):
+        checkpoint.resolve_vae(f"{run.name}/chekpoints/last")
+
+
 def test_a_checkpoint_is_whole_or_absent(tmp_path):
     def fail(folder: Path) -> None:
         (folder / "half").write_text("x")

@@ -82,7 +82,7 @@ def assemble(
     )
     if config.text_encoder is None:
         text_encoder = AutoModelForTextEncoding.from_pretrained(
-            checkpoint / "text_encoder", dtype=dtype
+            checkpoint / "text_encoder", dtype=dtype, use_safetensors=True
         ).eval()
         tokenizer = load_tokenizer(checkpoint / "tokenizer")
     else:

@@ -127,7 +127,13 @@ class LatentFile:
             (length,) = struct.unpack("<Q", file.read(8))
             described = json.loads(file.read(length))["latents"]
         self._begin = 8 + length + described["data_offsets"][0]
-        self._dtype = {name: dtype for dtype, name in _DTYPES.items()}[described["dtype"]]
+        named = {name: dtype for dtype, name in _DTYPES.items()}
+        if described["dtype"] not in named:
+            raise ValueError(
+                f"{path} holds latents in {described['dtype']}, but {', '.join(named)} are read: "
+                "write them in one of these"
+            )
+        self._dtype = named[described["dtype"]]
 
     def latents(self, start: int, stop: int) -> torch.Tensor:
         """Latents (C, t, h, w) from one latent frame to before another."""

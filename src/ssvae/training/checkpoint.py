@@ -127,7 +127,9 @@ def open_vae(
 
 def resolve_vae(path: str) -> str:
     """Where a VAE is, for :func:`load_backbone`: the folder in a run, a checkpoint or a model's
-    folder, in full; or a hub id (owner/name, owner/name/subfolder) as it is.
+    folder, in full; or a hub id (owner/name, owner/name/subfolder) as it is. Below a folder that is
+    there a name that is not is a mistake, and not looked for on the hub.
     """
-    hub_id = not Path(path).exists() and re.fullmatch(r"[\w-][\w.-]*(/[\w-][\w.-]*)+", path)
+    looks_so = re.fullmatch(r"[\w-][\w.-]*(/[\w-][\w.-]*)+", path)
+    hub_id = looks_so and not Path(path).exists() and not Path(path.split("/")[0]).exists()
     return path if hub_id else str(find_vae(path).resolve())
