@@ -10,10 +10,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+from ssvae.cli import COMMANDS
+
 SCRIPT = str(Path(sys.executable).with_name("ssvae"))
 os.environ["COLUMNS"] = "200"  # of all that is started here
 CONTEXT = multiprocessing.get_context("forkserver")
-CONTEXT.set_forkserver_preload(["ssvae.cli", "ssvae.demo"])
+CONTEXT.set_forkserver_preload(
+    ["tyro", *{f"ssvae.cli.{command.module}" for command in COMMANDS.values()}]
+)
 
 
 def _run(words: list[str], output: str, folder: str) -> None:

@@ -1,5 +1,6 @@
 """The command line through its real entry point, as a process of its own."""
 
+import inspect
 import json
 import signal
 import subprocess
@@ -11,6 +12,7 @@ import torch
 
 from commands import SCRIPT, by_two_processes, installed, status_and_output
 from conftest import write
+from ssvae.cli import COMMANDS
 from ssvae.data.video import probe, read_clip
 from ssvae.diffusion.mapped import load_map
 from ssvae.models import AutoencoderKLSSVAE
@@ -54,16 +56,25 @@ def run(tmp_path_factory) -> Path:
 
 def test_version_help_and_recipes(ssvae):
     assert installed("--version").startswith("ssvae 0.")
-    commands = "demo train shards encode decode reconstruct convert stats analyze cache-latents train-diffusion generate export shape"
-    listed = ssvae("--help")
-    assert all(name in listed for name in [*commands.split(), "train-probe", "bench", "evaluate"])
+    listed = installed("--help")
+    assert all(f"  {name.split()[0]} " in listed for name in COMMANDS)
     told = ssvae("bench", "--help")
     assert all(name in told for name in ("diffusability", "interventions"))
     kinds = ("reconstruction", "generation", "reward", "compare")
     told = ssvae("evaluate", "--help")
     assert all(name in told for name in kinds)
+    assert "--lcr.weight" in ssvae("train", "tiny", "--help")
     told = ssvae("recipes")
     assert all(name in told for name in ("tiny-baseline", "dit-small"))
+    assert "usage: ssvae COMMAND" in ssvae(status=2)
+    assert "no command trian; did you mean train?" in ssvae("trian", status=2)
+    assert "no command bench x: ssvae --help" in ssvae("bench", "x", status=2)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_a_command_is_listed_by_the_first_line_of_its_help(name):
+    function = COMMANDS[name].load(name)
+    assert COMMANDS[name].summary == inspect.cleandoc(function.__doc__ or "").split("\n")[0]
 
 
 def test_dry_run(ssvae, tmp_path):

@@ -1,7 +1,11 @@
 """Imports run one way: a package of ssvae imports only those named before it."""
 
 import ast
+import subprocess
+import sys
 from pathlib import Path
+
+import pytest
 
 import ssvae
 
@@ -55,3 +59,32 @@ def test_imports_run_one_way():
 def test_regularizers_need_nothing_of_the_project():
     for path in (ROOT / "regularizers").glob("*.py"):
         assert imported(path) <= {"regularizers"}
+
+
+@pytest.mark.parametrize(
+    ("code", "absent"),
+    [
+        ("import ssvae", ["torch", "diffusers", "transformers"]),
+        ("import ssvae.regularizers", ["diffusers", "transformers", "accelerate", "rich"]),
+        (
+            "import sys; sys.argv = ['ssvae', '--help']\n"
+            "from ssvae.cli import main\n"
+            "try: main()\n"
+            "except SystemExit: pass",
+            ["torch", "diffusers", "tyro", "matplotlib"],
+        ),
+    ],
+    ids=["ssvae", "regularizers", "help"],
+)
+def test_only_what_is_needed_is_imported(code, absent):
+    ask = f"{code}\nimport sys; print(*[n for n in {absent} if n in sys.modules], sep=',')"
+    done = subprocess.run([sys.executable, "-c", ask], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == ""
+
+
+def test_all_that_is_offered_is_there():
+    for name in ssvae.__all__:
+        assert getattr(ssvae, name).__name__ == name
+        assert name in dir(ssvae)
+    with pytest.raises(AttributeError, match="no attribute 'Nothing'"):
+        _ = ssvae.Nothing

@@ -152,7 +152,8 @@ def _report(
     vaes = {name: load_vae(its.vae, device) for name, its in prepared.items()}
     ceilings = {name: its.measure["ceiling"]["reward"] for name, its in prepared.items()}
     world = World(*scale.size, HELD_OUT_SEED)
-    held_out = [world.batch(range(i, i + 32)) for i in range(0, HELD_OUT_CLIPS, 32)]
+    clips = min(HELD_OUT_CLIPS, scale.clips)
+    held_out = [world.batch(range(i, min(i + 32, clips))) for i in range(0, clips, 32)]
     real = [_real_clip(video) for video in videos]
     analyses, real_scores, made = {}, {}, {}
     total = len(vaes) * 2
@@ -257,8 +258,8 @@ def _report(
         clips_seen=f"{recipe.steps * recipe.batch_size:,}",
         steps=f"{recipe.steps:,}",
         batch_size=recipe.batch_size,
-        analysed=f"Posterior means of {HELD_OUT_CLIPS} held-out procedural clips",
-        protocol=_protocol(scale, recipe, vaes[REGULARISED], videos, began),
+        analysed=f"Posterior means of {clips} held-out procedural clips",
+        protocol=_protocol(scale, recipe, vaes[REGULARISED], videos, clips, began),
     )
     print_rows(list(vaes), rows)
     console.print(f"\nreport: {report}", soft_wrap=True)
@@ -308,7 +309,12 @@ def _allowed(ceilings: dict[str, float]) -> str:
 
 
 def _protocol(
-    scale: Scale, recipe: VAERecipe, vae: AutoencoderKLSSVAE, videos: list[Path], began: float
+    scale: Scale,
+    recipe: VAERecipe,
+    vae: AutoencoderKLSSVAE,
+    videos: list[Path],
+    clips: int,
+    began: float,
 ) -> str:
     clip, evaluation = recipe.clip, scale.evaluation
     return (
@@ -319,7 +325,7 @@ def _protocol(
         f"{vae.space_factor}x in space. LCR with weight {recipe.lcr.weight:g} and threshold "
         f"{recipe.lcr.threshold:g}. Then the decoder alone, in rounds of {scale.decoder_round} steps, "
         f"until true clips that it reconstructs score {scale.ceiling:g}. Spectra and scores from "
-        f"posterior means, on {HELD_OUT_CLIPS} clips of world {HELD_OUT_SEED}; PSNR over [0, 1], the "
+        f"posterior means, on {clips} clips of world {HELD_OUT_SEED}; PSNR over [0, 1], the "
         "mean over clips; SSIM with an 11x11 Gaussian window. Diffusion models learn the latents of "
         f"{scale.clips} clips of world {CACHE_SEED}; {evaluation.samples} clips an evaluation, "
         f"{evaluation.steps} sampling steps, guidance {evaluation.guidance:g}. Real clips: "
