@@ -236,12 +236,17 @@ def reward(
         raise ValueError(f"no prompt at {prompt}: give a text file that holds {{prompt}}")
     films = _films(open_shelf(videos, 2))
     asked = Judge(
-        endpoint,
-        judge,
-        out.with_suffix(".answers.jsonl"),
-        os.environ.get(key) or "none",
-        PROMPT if prompt is None else prompt.read_text(),
-        *(frames, side, per_minute, retries, timeout, jobs),
+        endpoint=endpoint,
+        model=judge,
+        cache=out.with_suffix(".answers.jsonl"),
+        key=os.environ.get(key) or "none",
+        prompt=PROMPT if prompt is None else prompt.read_text(),
+        frames=frames,
+        side=side,
+        per_minute=per_minute,
+        retries=retries,
+        timeout=timeout,
+        jobs=jobs,
     )
     if asked.answers:
         console.print(

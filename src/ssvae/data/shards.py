@@ -111,7 +111,8 @@ class Shards:
         self._lock = threading.Lock()
         logger.log(
             logging.INFO if len(urls) > MANY else logging.DEBUG,
-            *("counting the samples of %d shards", len(urls)),
+            "counting the samples of %d shards",
+            len(urls),
         )
         with ThreadPoolExecutor(READERS) as pool:
             counts = list(pool.map(self._count, urls))
@@ -166,7 +167,9 @@ class Shards:
             if len(opened.samples) != self.lengths[shard]:
                 logger.warning(
                     "%s holds %d samples, where %d were counted",
-                    *(url, len(opened.samples), self.lengths[shard]),
+                    url,
+                    len(opened.samples),
+                    self.lengths[shard],
                 )
             with self._lock:
                 self._open[url] = opened

@@ -150,7 +150,9 @@ def _write_shard(
                 failed.append(i)
                 logger.warning(
                     "left out clip %d of %s (%r): its pixels or latents are not finite",
-                    *(i, config.data, batch.captions[i - start]),
+                    i,
+                    config.data,
+                    batch.captions[i - start],
                 )
         latents.append(z[good])
         if good.any():

@@ -46,9 +46,12 @@ def measure_cost(vae: Subject, clip: torch.Tensor) -> Cost:
     threads = f", {torch.get_num_threads()} threads" if device.type == "cpu" else ""
     number_format = str(clip.dtype).removeprefix("torch.")
     return Cost(
-        *(encode[0], decode[0], encode[1], decode[1]),
-        clip.shape[2],
-        f"{where}, {number_format}{threads}",
+        encode_seconds=encode[0],
+        decode_seconds=decode[0],
+        encode_megabytes=encode[1],
+        decode_megabytes=decode[1],
+        frames=clip.shape[2],
+        device=f"{where}, {number_format}{threads}",
     )
 
 

@@ -332,7 +332,10 @@ class DiffusionTrainer:
         save_map(self.map, folder / "map.safetensors")
         cache, recipe = self.cache.config, self.recipe
         PipelineConfig(
-            *(cache.frames, cache.height, cache.width, cache.fps),
+            frames=cache.frames,
+            height=cache.height,
+            width=cache.width,
+            fps=cache.fps,
             shift=self.objective.shift,
             vae=cache.vae,
             text_encoder=recipe.text.encoder,

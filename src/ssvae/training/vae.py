@@ -112,8 +112,11 @@ class VAETrainer:
             generator = generator_of(recipe.seed, number, step, device=accelerator.device)
             with nullcontext() if last else accelerator.no_sync(self._wrapped):
                 loss, terms, made = self._wrapped(
-                    *(clips, generator, self.share, self._reduce),
-                    adversary and adversary.discriminator,
+                    clips,
+                    generator=generator,
+                    share=self.share,
+                    reduce=self._reduce,
+                    discriminator=adversary and adversary.discriminator,
                 )
                 finite = finite and everywhere(accelerator, torch.isfinite(loss))
                 if finite:
@@ -148,8 +151,14 @@ class VAETrainer:
         show = out / "samples" / f"step-{step:08d}.mp4"
         with self._averaged(), gathered(self._wrapped):
             return validate(
-                *(self.backbone, source, config.clips, self.recipe.batch_size),
-                *(self.accelerator, show, config.shown, clip.fps or 8),
+                backbone=self.backbone,
+                source=source,
+                clips=config.clips,
+                batch_size=self.recipe.batch_size,
+                accelerator=self.accelerator,
+                show=show,
+                shown=config.shown,
+                fps=clip.fps or 8,
             )
 
     def state(self) -> dict[str, Any]:
