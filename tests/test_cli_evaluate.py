@@ -2,12 +2,19 @@
 
 import json
 import threading
+from pathlib import Path
 
 import pytest
 
+from commands import status_and_output
 from conftest import write
 from evaluation.test_judge import Endpoint
-from test_cli import OFFICIAL, in_one_process
+from test_cli import OFFICIAL
+
+
+def each_of(commands, folder: Path) -> list[tuple[int, str]]:
+    """Status and output of each command, one after the other."""
+    return [status_and_output(*words, folder=folder) for words in commands]
 
 
 def test_reconstructions_of_a_model_and_of_files(tmp_path):
@@ -19,7 +26,7 @@ def test_reconstructions_of_a_model_and_of_files(tmp_path):
     size = ("--size", 32, 32, "--frames", 5)
     words = ("evaluate", "reconstruction", "--model", OFFICIAL, "--videos", "films", *size)
     folders = ("--originals", "films", "--reconstructions", "made")
-    first, again, compared, _, *_, files, refused = in_one_process(
+    first, again, compared, _, *_, files, refused = each_of(
         [
             (*words, "--clips", 4, "--out", "raw.json"),
             (*words, "--clips", 4, "--batch-size", 1, "--out", "again.json"),
@@ -64,7 +71,7 @@ def test_generations_and_their_reward(tmp_path):
     given = ("--generated", "films", "--real", "world", "--network", "probe", "--clips", 12)
     words = ("evaluate", "reward", "--endpoint", endpoint.url, "--judge", "m")
     asked = (*words, "--videos", "films/clips.csv", "--out", "reward.json", "--per-minute", 6000)
-    made, first, again, without = in_one_process(
+    made, first, again, without = each_of(
         [
             ("evaluate", "generation", *given, "--size", 32, 32, "--frames", 9, "--out", "fd.json"),
             asked,

@@ -273,7 +273,7 @@ class FrameAttention(nn.Module):
         frames = x_BCTHW.transpose(1, 2).reshape(B * T, C, H, W)
         qkv = self.to_qkv(self.norm(frames)).flatten(2).transpose(1, 2)
         # Fused kernels want an axis of heads, of which there is one, and channels side by side.
-        q, k, v = qkv.contiguous()[:, None].chunk(3, dim=-1)
+        q, k, v = (each[:, None].contiguous() for each in qkv.chunk(3, dim=-1))
         out = F.scaled_dot_product_attention(q, k, v)[:, 0]
         out = out.transpose(1, 2).reshape(B * T, C, H, W)
         return x_BCTHW + self.proj(out).reshape(B, T, C, H, W).transpose(1, 2), cache
