@@ -104,7 +104,7 @@ def mini() -> Scale:
 
 
 def small() -> Scale:
-    """The same clips, VAEs trained ten times longer, diffusion models of 34 M parameters: hours on
+    """The same clips, VAEs trained twenty times longer, diffusion models of 34 M parameters: hours on
     one GPU.
     """
     vae = dataclasses.replace(mini().vae, steps=12_000, batch_size=32)
