@@ -63,7 +63,7 @@ def diffusability(
     baseline under other seeds, and its latents with whitened frequencies, which is known to hurt.
 
     Args:
-        scale: mini, some forty minutes a seed on two cores, or small, for a GPU.
+        scale: mini, about an hour a seed on two cores, or small, for a GPU.
         seeds: Seeds, each with VAEs and diffusion models of its own; a claim takes five.
         vae: NAME=PATH, the option once for each VAE to compare instead of training four: runs,
             model folders or hub ids. The one called baseline, or the first, is what others are compared with.
