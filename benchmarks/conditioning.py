@@ -16,8 +16,8 @@ from ssvae.bench.scales import mini
 from ssvae.bench.stages import Options, encode_vae, learning_curve
 from ssvae.evaluation.probe import KINDS
 from ssvae.models.backbones import load_backbone
+from ssvae.models.finding import resolve_vae
 from ssvae.report.tables import markdown
-from ssvae.training.checkpoint import resolve_vae
 
 
 def row(name: str, scores: dict) -> list[str]:
@@ -53,7 +53,7 @@ def main() -> None:
         given.out / f"{given.optimizer}-{given.batch}-{given.cooldown:g}",
         given.steps,
         given.cooldown,
-        options.judge(scale),
+        options.scorer(scale),
         load_backbone(vae, accelerator.device),
         accelerator,
     )

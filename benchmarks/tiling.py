@@ -8,8 +8,8 @@ import argparse
 import torch
 
 from ssvae.data import read_clip
+from ssvae.models.finding import load_vae
 from ssvae.spectra import psnr
-from ssvae.training import load_vae
 
 
 def main() -> None:

@@ -26,9 +26,10 @@ from ssvae.models import PRESETS, AutoencoderKLSSVAE, DiagonalGaussian
 from ssvae.models.plain import plain_decode, plain_encode
 from ssvae.recipes import small
 from ssvae.regularizers import local_correlation
-from ssvae.training import GANConfig, PerceptualConfig, make_accelerator
-from ssvae.training.vae import VAETrainer
-from ssvae.training.vae_recipe import ClipConfig, ImagesConfig, LCRConfig, VAERecipe
+from ssvae.training import make_accelerator
+from ssvae.vae import GANConfig, PerceptualConfig
+from ssvae.vae.recipe import ClipConfig, ImagesConfig, LCRConfig, VAERecipe
+from ssvae.vae.trainer import VAETrainer
 
 LCR_WEIGHT, THRESHOLD = 0.002, 1.0  # never satisfied, so that it always costs
 

@@ -18,10 +18,10 @@ from accelerate import Accelerator
 from ssvae.bench.scales import mini
 from ssvae.bench.stages import Options
 from ssvae.models.backbones import load_backbone
+from ssvae.models.finding import find_vae
 from ssvae.recipes import tiny_baseline
 from ssvae.report.tables import markdown
-from ssvae.training import VAERecipe, train
-from ssvae.training.checkpoint import find_vae
+from ssvae.vae import VAERecipe, VAETrainer, train_autoencoder
 
 OPTIMIZERS: list[tuple[Literal["muon", "adam"], float]] = [
     ("muon", 1e-3),
@@ -34,7 +34,7 @@ OPTIMIZERS: list[tuple[Literal["muon", "adam"], float]] = [
 
 def seconds_of_a_step(recipe: VAERecipe, accelerator: Accelerator) -> float:
     """The middle of seven steps, after one to warm up."""
-    trainer, times = recipe.trainer(accelerator), []
+    trainer, times = VAETrainer(recipe, accelerator), []
     for step, batch in enumerate(trainer.batches(1, 8), 1):
         began = time.perf_counter()
         trainer.step(step, batch)
@@ -52,7 +52,7 @@ def main() -> None:
 
     scale = mini()
     options = Options(given.out, given.out, (given.seed,))
-    accelerator, judge = options.accelerator(), options.judge(scale)
+    accelerator, scorer = options.accelerator(), options.scorer(scale)
     rows = []
     for optimizer, rate in OPTIMIZERS:
         recipe = dataclasses.replace(
@@ -65,9 +65,9 @@ def main() -> None:
             seed=given.seed,
         )
         run = given.out / f"{optimizer}-{rate:g}-{given.steps}-{given.batch}"
-        train(recipe, run, accelerator)
+        train_autoencoder(recipe, run, accelerator)
         seconds = seconds_of_a_step(recipe, accelerator)
-        measure = judge.measure(load_backbone(str(find_vae(run)), accelerator.device))
+        measure = scorer.measure(load_backbone(str(find_vae(run)), accelerator.device))
         rank, low = (measure["analysis"][name] for name in ("effective_rank", "low_share"))
         rows.append(
             [

@@ -6,13 +6,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from ssvae.bench.stages import write_cache
-from ssvae.diffusion.conditioning import TextConfig
-from ssvae.diffusion.latents import CacheConfig
+from ssvae.diffusion import train_diffusion
+from ssvae.diffusion.recipe import DiffusionRecipe, TextConfig, TransformerConfig
+from ssvae.latents import write_cache
+from ssvae.latents.cache import CacheConfig
 from ssvae.models import AutoencoderKLSSVAE
 from ssvae.models.backbones import load_backbone
-from ssvae.training import make_accelerator, train
-from ssvae.training.diffusion import DiffusionRecipe, TransformerConfig
+from ssvae.training import make_accelerator
 
 SMALL = dict(z_dim=4, base_channels=8)
 
@@ -58,5 +58,5 @@ def small_recipe(cache: Path, **changes) -> DiffusionRecipe:
 def run(cache, tmp_path_factory) -> Path:
     """A diffusion run of four steps."""
     out = tmp_path_factory.mktemp("diffusion") / "run"
-    train(small_recipe(cache), out, make_accelerator("cpu"))
+    train_diffusion(small_recipe(cache), out, make_accelerator("cpu"))
     return out

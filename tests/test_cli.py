@@ -14,7 +14,7 @@ from commands import SCRIPT, by_two_processes, installed, status_and_output
 from conftest import write
 from ssvae.cli import COMMANDS
 from ssvae.data.video import probe, read_clip
-from ssvae.diffusion.mapped import load_map
+from ssvae.latents.mapped import load_map
 from ssvae.models import AutoencoderKLSSVAE
 
 OFFICIAL = Path(__file__).parent / "parity" / "official_small.ckpt"
@@ -379,7 +379,7 @@ MISTAKES = [
 
 @pytest.fixture(scope="module")
 def empty(tmp_path_factory):
-    """A folder in which mistaken commands must leave nothing."""
+    """A folder in which mistaken commands must exit_without_teardown nothing."""
     folder = tmp_path_factory.mktemp("mistakes")
     yield folder
     assert not list(folder.iterdir())

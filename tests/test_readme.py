@@ -11,7 +11,7 @@ from conftest import write
 from ssvae.diffusion.pipeline import assemble, load_config, save_pipeline
 from ssvae.models.official import load_official
 from ssvae.recipes import RECIPES
-from ssvae.training.checkpoint import checkpoints
+from ssvae.storage.runs import checkpoints
 
 ROOT = Path(__file__).parent.parent
 

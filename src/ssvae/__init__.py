@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from diffusers.models.modeling_utils import ModelMixin
 
-    from ssvae.diffusion import HashedWordTokenizer, MappedAutoencoder, PooledWanTransformer3DModel
+    from ssvae.diffusion import HashedWordTokenizer, PooledWanTransformer3DModel
+    from ssvae.latents import MappedAutoencoder
     from ssvae.models import AutoencoderKLSSVAE
     from ssvae.regularizers import LatentMasking, LocalCorrelation, local_correlation
 
@@ -30,13 +31,13 @@ __all__ = [
 
 _WHERE = {
     "AutoencoderKLSSVAE": "ssvae.models",
-    "HashedWordTokenizer": "ssvae.diffusion",
+    "HashedWordTokenizer": "ssvae.diffusion.words",
     "LatentMasking": "ssvae.regularizers",
     "LocalCorrelation": "ssvae.regularizers",
-    "MappedAutoencoder": "ssvae.diffusion",
+    "MappedAutoencoder": "ssvae.latents.mapped",
     # diffusers looks for the base class beside the model when it loads a saved pipeline.
     "ModelMixin": "diffusers.models.modeling_utils",
-    "PooledWanTransformer3DModel": "ssvae.diffusion",
+    "PooledWanTransformer3DModel": "ssvae.diffusion.transformer",
     "local_correlation": "ssvae.regularizers",
 }
 

@@ -5,10 +5,9 @@ from collections.abc import Callable
 
 import tyro
 
-from ssvae.diffusion.conditioning import TextConfig
+from ssvae.diffusion.recipe import DiffusionRecipe, TextConfig, TransformerConfig
 from ssvae.models import PRESETS
-from ssvae.training.diffusion import DiffusionRecipe, TransformerConfig
-from ssvae.training.vae_recipe import (
+from ssvae.vae.recipe import (
     AdaptRecipe,
     ClipConfig,
     GANConfig,

@@ -12,7 +12,9 @@ from ssvae.bench.records import keep_plan
 from ssvae.bench.scales import SCALES, Scale, mini
 from ssvae.bench.stages import Options, train_vae
 from ssvae.data.video import probe
-from ssvae.training import make_accelerator, train
+from ssvae.diffusion import train_diffusion
+from ssvae.training import make_accelerator
+from ssvae.vae import problems_of, train_autoencoder
 
 replace = dataclasses.replace
 
@@ -56,7 +58,7 @@ def test_scales_are_sound():
     for make in SCALES.values():
         scale = make()
         variants = scale.variants(0)
-        assert [v.problems() for v in variants.values()] == [[]] * 4
+        assert [problems_of(v) for v in variants.values()] == [[]] * 4
         assert replace(scale.decoder, init="a run").problems() == []
         assert scale.decoder.learning_rate_at(1) == scale.decoder.learning_rate_at(10_000)
         assert scale.diffusion.cooldown_steps == 0  # the benchmark's branches have it
@@ -131,7 +133,9 @@ def test_curves_that_were_learned_elsewhere_join(done, tmp_path):
     (here.out / "curves" / "lcr-0.json").write_text('{"rows": []}')
     with pytest.raises(ValueError, match="lcr-0.json is no curve of a benchmark"):
         run_diffusability(micro(), here, {})
-    with pytest.raises(ValueError, match="out began with another plan .scale.clips differ"):
+    with pytest.raises(
+        ValueError, match="out began with other settings .scale.clips was 16 and is 17"
+    ):
         run_diffusability(replace(micro(), clips=17), replace(here, work=tmp_path / "w"), {})
 
 
@@ -139,9 +143,9 @@ def test_a_decoder_that_was_stopped_inside_a_round_goes_on(tmp_path):
     scale = replace(micro(), decoder_round=3, decoder_rounds=2)
     where, recipe = options(tmp_path), micro().variants(0)["lcr"]
     vae, decoder = (where.work / "vae" / name for name in ("it", "it-decoder"))
-    train(recipe, vae, make_accelerator("cpu"))
+    train_autoencoder(recipe, vae, make_accelerator("cpu"))
     begun = replace(scale.decoder, seed=0, init=str(vae), steps=4)  # a step into the second round
-    train(begun, decoder, make_accelerator("cpu"))
+    train_autoencoder(begun, decoder, make_accelerator("cpu"))
     prepared = train_vae("it", recipe, scale, where)
     assert prepared.measure["decoder_steps"] == 6
     assert "step-00000006" in prepared.vae
@@ -156,7 +160,7 @@ def test_a_point_is_what_a_run_of_its_length_would_give(done, tmp_path):
     recipe = replace(
         micro().diffusion, latents=config["latents"], steps=4, cooldown_steps=2, seed=config["seed"]
     )
-    last = train(recipe, tmp_path / "run", make_accelerator("cpu"))
+    last = train_diffusion(recipe, tmp_path / "run", make_accelerator("cpu"))
     (end,) = (branch / "checkpoints").glob("step-00000004")
     for name in ("model.safetensors", "transformer/diffusion_pytorch_model.safetensors"):
         assert (last / name).read_bytes() == (end / name).read_bytes()
@@ -172,9 +176,11 @@ def test_another_plan_in_the_same_folder_is_refused(done, tmp_path):
     keep_plan(here, micro(), {"vaes": {}})
     assert json.loads((here.work / "plan.json").read_text())["scale"]["vae"]["optimizer"] == "muon"
     other = replace(micro(), clips=17)
-    with pytest.raises(ValueError, match=r"began with another plan \(scale.clips differ"):
+    with pytest.raises(
+        ValueError, match=r"began with other settings \(scale.clips was 16 and is 17"
+    ):
         run_diffusability(other, options(folder), {})
-    with pytest.raises(ValueError, match=r"began with another plan \(dtype differ"):
+    with pytest.raises(ValueError, match="began with other settings .dtype was float32"):
         run_diffusability(micro(), options(folder, dtype="bfloat16"), {})
 
 

@@ -7,9 +7,7 @@ from diffusers import WanPipeline, WanTransformer3DModel
 from transformers import ByT5Tokenizer, UMT5Config, UMT5EncoderModel
 
 from conftest_diffusion import small_recipe
-from ssvae.data.seeds import generator_of
-from ssvae.diffusion.latents import LatentCache
-from ssvae.diffusion.mapped import MappedAutoencoder, save_map
+from ssvae.diffusion import train_diffusion
 from ssvae.diffusion.pipeline import (
     assemble,
     generate,
@@ -17,10 +15,13 @@ from ssvae.diffusion.pipeline import (
     load_pipeline,
     save_pipeline,
 )
-from ssvae.diffusion.shaping import MapConfig
+from ssvae.latents.cache import LatentCache
+from ssvae.latents.mapped import MappedAutoencoder, save_map
+from ssvae.latents.maps import MapConfig
 from ssvae.models.backbones import Backbone, load_backbone
-from ssvae.training import make_accelerator, train
-from ssvae.training.checkpoint import checkpoints
+from ssvae.storage.runs import checkpoints
+from ssvae.storage.seeds import generator_of
+from ssvae.training import make_accelerator
 
 CAPTIONS = ["a red disc moving left over coarse waves", "a blue cross moving up over fine waves"]
 SIZE = (9, 32, 32)
@@ -46,7 +47,7 @@ def test_an_export_loads_in_plain_diffusers(mapped, run, cache, tmp_path):
         config = MapConfig(channels="principal", power=1.5, scramble=(1, 2, 2))
         save_map(LatentCache(cache).fit(config), tmp_path / "map.safetensors")
         recipe = small_recipe(cache, map=str(tmp_path / "map.safetensors"), steps=1)
-        train(recipe, tmp_path / "run", make_accelerator("cpu"))
+        train_diffusion(recipe, tmp_path / "run", make_accelerator("cpu"))
         run = tmp_path / "run"
     ours = assemble(last(run))
     clips = generate(ours, CAPTIONS, SIZE, steps=2, guidance=3.0)

@@ -10,8 +10,13 @@ from safetensors.torch import load_file, save_file
 
 from conftest import add_sound, images, write
 from ssvae.data.video import probe, read_frames, read_sound, to_clip, to_images
-from ssvae.evaluation import reconstruct
-from ssvae.inference import LatentFile, decode_video, encode_video, reconstruct_video
+from ssvae.inference import (
+    LatentFile,
+    decode_video,
+    encode_video,
+    reconstruct_clips,
+    reconstruct_video,
+)
 from ssvae.models import AutoencoderKLSSVAE
 
 
@@ -53,7 +58,7 @@ def test_frames_in_are_frames_out(vae, tmp_path):
     # The whole clip at once gives the same pictures, but for what the codec loses.
     original = pictures(source)
     clip = to_clip(original.astype(np.uint8))
-    expected = to_images(reconstruct(vae, clip[None])[0]).astype(float)
+    expected = to_images(reconstruct_clips(vae, clip[None])[0]).astype(float)
     lost = np.abs(pictures(tmp_path / "out.mp4") - expected).mean((1, 2, 3))
     assert lost.max() < 8
     assert lost.max() < 0.2 * np.abs(expected - original).mean()

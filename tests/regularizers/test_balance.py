@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from ssvae.regularizers import LatentMasking, LocalCorrelation, balance
+from ssvae.regularizers import LatentMasking, LocalCorrelation, balance, balance_with_terms
 
 
 class Coder(nn.Module):
@@ -50,12 +50,13 @@ def test_equals_the_two_pass_way(weight):
     expected = [parameter.grad.clone() for parameter in coder.parameters()]
 
     coder.zero_grad()
-    seen = []
     moments = coder.moments(x)
-    balanced = balance(moments, penalty, coder.last, weight, on_weight=seen.append)
+    balanced, told, found = balance_with_terms(moments, penalty, coder.last, weight)
     assert torch.equal(balanced, moments)
+    assert told.item() == pytest.approx(p.item())
+    assert found.isnan()
     (losses(coder, balanced, x) + 5e-4 * kl(moments)).backward()
-    assert seen[0].item() == pytest.approx(w.item(), rel=1e-9)
+    assert found.item() == pytest.approx(w.item(), rel=1e-9)
     for parameter, reference in zip(coder.parameters(), expected, strict=True):
         assert (parameter.grad - reference).norm() <= 1e-6 * reference.norm()
 

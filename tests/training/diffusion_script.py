@@ -3,10 +3,10 @@
 import sys
 from pathlib import Path
 
-from ssvae.console import leave
-from ssvae.diffusion.conditioning import TextConfig
-from ssvae.training import make_accelerator, train
-from ssvae.training.diffusion import DiffusionRecipe, TransformerConfig
+from ssvae.cli.console import exit_without_teardown
+from ssvae.diffusion import train_diffusion
+from ssvae.diffusion.recipe import DiffusionRecipe, TextConfig, TransformerConfig
+from ssvae.training import make_accelerator
 
 
 def main(cache: str, out: str, steps: str, cooldown: str) -> None:
@@ -20,9 +20,9 @@ def main(cache: str, out: str, steps: str, cooldown: str) -> None:
         warmup_steps=2,
         checkpoint_every=2,
     )
-    train(recipe, Path(out), make_accelerator("cpu"))
+    train_diffusion(recipe, Path(out), make_accelerator("cpu"))
 
 
 if __name__ == "__main__":
     main(*sys.argv[1:])
-    leave()
+    exit_without_teardown()

@@ -12,9 +12,10 @@ import pytest
 from accelerate.state import AcceleratorState
 from accelerate.utils import DistributedType, FullyShardedDataParallelPlugin
 
-from ssvae.console import leave
+from ssvae.cli.console import exit_without_teardown
 from ssvae.recipes import tiny
-from ssvae.training import GANConfig, ValidationConfig, make_accelerator, train
+from ssvae.training import make_accelerator
+from ssvae.vae import GANConfig, VAETrainer, ValidationConfig, train_autoencoder
 
 if __name__ == "__main__":
     accelerator = make_accelerator("cpu")
@@ -31,7 +32,7 @@ if __name__ == "__main__":
     recipe = tiny()
     if os.environ.get("FSDP"):
         with pytest.raises(ValueError, match="give --optimizer adam"):
-            recipe.trainer(accelerator)
+            VAETrainer(recipe, accelerator)
     recipe = dataclasses.replace(
         recipe,
         optimizer="adam",
@@ -46,5 +47,5 @@ if __name__ == "__main__":
         gan=GANConfig(start=1, halvings=3, channels=4),
         validation=ValidationConfig(every=2, clips=4),
     )
-    train(recipe, Path(sys.argv[1]), accelerator)
-    leave()
+    train_autoencoder(recipe, Path(sys.argv[1]), accelerator)
+    exit_without_teardown()

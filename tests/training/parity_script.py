@@ -11,18 +11,19 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 
-from ssvae.console import leave
+from ssvae.cli.console import exit_without_teardown
 from ssvae.losses.perceptual import VGG16
 from ssvae.recipes import tiny
 from ssvae.training import make_accelerator
-from ssvae.training.vae import VAETrainer
-from ssvae.training.vae_recipe import (
+from ssvae.training.metrics import read_out
+from ssvae.vae.recipe import (
     ClipConfig,
     GANConfig,
     ImagesConfig,
     LCRConfig,
     PerceptualConfig,
 )
+from ssvae.vae.trainer import VAETrainer
 
 
 def write_lpips(folder: Path) -> None:
@@ -72,7 +73,7 @@ def main(out: Path, steps: int) -> None:
     torch.optim.Adam = lambda parameters, rate, **_: torch.optim.SGD(parameters, rate)  # type: ignore[misc,assignment]
     trainer = VAETrainer(recipe, accelerator)
     for step, batch in enumerate(trainer.batches(1, steps), 1):
-        metrics = trainer.step(step, batch)
+        (metrics,) = read_out(accelerator, [trainer.step(step, batch).metrics])
         assert step <= 1 or "discriminator" in metrics
     if accelerator.is_main_process:
         state = {f"model.{k}": v for k, v in trainer.objective.state_dict().items()}
@@ -86,4 +87,4 @@ def main(out: Path, steps: int) -> None:
 
 if __name__ == "__main__":
     main(Path(sys.argv[1]), int(sys.argv[2]))
-    leave()
+    exit_without_teardown()

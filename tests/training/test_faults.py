@@ -12,9 +12,12 @@ import time
 from pathlib import Path
 
 import pytest
-from test_training import cpu, rows, small
 
-from ssvae.training import GANConfig, InterruptedRun, checkpoint, load_vae, train
+from small_runs import cpu, rows, small
+from ssvae.models.finding import load_vae
+from ssvae.storage.runs import checkpoints
+from ssvae.training import InterruptedRun
+from ssvae.vae import GANConfig, train_autoencoder
 
 SSVAE = str(Path(sys.executable).with_name("ssvae"))
 OPTIONS = [
@@ -31,11 +34,11 @@ def test_a_signal_saves_and_leaves(tmp_path, number):
 
     before = signal.getsignal(number)
     with pytest.raises(InterruptedRun, match=f"{number.name} after step 3; the same command"):
-        train(small(checkpoint_every=100), tmp_path / "run", cpu(), at_3)
+        train_autoencoder(small(checkpoint_every=100), tmp_path / "run", cpu(), at_3)
     assert signal.getsignal(number) is before
-    assert [s for s, _ in checkpoint.checkpoints(tmp_path / "run")] == [3]
-    train(small(checkpoint_every=100), tmp_path / "run", cpu())
-    train(small(checkpoint_every=100), tmp_path / "whole", cpu())
+    assert [s for s, _ in checkpoints(tmp_path / "run")] == [3]
+    train_autoencoder(small(checkpoint_every=100), tmp_path / "run", cpu())
+    train_autoencoder(small(checkpoint_every=100), tmp_path / "whole", cpu())
     assert rows(tmp_path / "run") == rows(tmp_path / "whole")
 
 
@@ -43,34 +46,33 @@ def test_a_kill_during_a_save_leaves_the_older_checkpoint(tmp_path):
     """The process dies while the second checkpoint is half written."""
     script = f"""
 import os, sys
-sys.path.insert(0, {str(Path(__file__).parent)!r})
 sys.path.insert(0, {str(Path(__file__).parents[1])!r})
-from test_training import cpu, small
-from ssvae.training import train
-from ssvae.training.vae import VAETrainer
+from small_runs import cpu, small
+from ssvae.vae import train_autoencoder
+from ssvae.vae.trainer import VAETrainer
 save = VAETrainer.save
 def half(self, folder, state):
-    if folder.name.endswith("-4"):
+    if folder.name.endswith("-00000004"):
         (folder / "vae").mkdir()
         (folder / "vae" / "config.json").write_text("{{")
         os._exit(9)
     save(self, folder, state)
 VAETrainer.save = half
-train(small(), {str(tmp_path / "run")!r}, cpu())
+train_autoencoder(small(), {str(tmp_path / "run")!r}, cpu())
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
     assert done.returncode == 9, done.stderr
-    assert [s for s, _ in checkpoint.checkpoints(tmp_path / "run")] == [2]
+    assert [s for s, _ in checkpoints(tmp_path / "run")] == [2]
     load_vae(tmp_path / "run")
-    train(small(), tmp_path / "run", cpu())
-    train(small(), tmp_path / "whole", cpu())
+    train_autoencoder(small(), tmp_path / "run", cpu())
+    train_autoencoder(small(), tmp_path / "whole", cpu())
     assert rows(tmp_path / "run") == rows(tmp_path / "whole")
     assert not list((tmp_path / "run" / "checkpoints").glob(".partial*"))
 
 
 def test_a_full_disk_is_told_and_nothing_is_lost(tmp_path):
     """Files may grow to 50 kB alone: the weights do not fit."""
-    train(small(steps=2, decay_steps=4), tmp_path / "run", cpu())
+    train_autoencoder(small(steps=2, decay_steps=4), tmp_path / "run", cpu())
     limited = f"""
 import resource, sys
 resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000))
@@ -84,33 +86,35 @@ main()
     said = " ".join(done.stderr.split())
     assert "the checkpoint of step 4 could not be written" in said
     assert "goes on from step 2, which is whole" in said
-    assert [s for s, _ in checkpoint.checkpoints(tmp_path / "run")] == [2]
+    assert [s for s, _ in checkpoints(tmp_path / "run")] == [2]
     assert not list((tmp_path / "run" / "checkpoints").glob(".partial*"))
-    train(small(steps=4, decay_steps=4), tmp_path / "run", cpu())
-    train(small(steps=4), tmp_path / "whole", cpu())
+    train_autoencoder(small(steps=4, decay_steps=4), tmp_path / "run", cpu())
+    train_autoencoder(small(steps=4), tmp_path / "whole", cpu())
     assert rows(tmp_path / "run") == rows(tmp_path / "whole")
 
 
 def test_a_checkpoint_that_does_not_load_is_named(tmp_path):
-    train(small(), tmp_path / "run", cpu())
+    train_autoencoder(small(), tmp_path / "run", cpu())
     (tmp_path / "run/checkpoints/step-00000006/optimizer.pt").write_bytes(b"junk")
     with pytest.raises(ValueError, match=r"step-00000006 does not load .* from the one before"):
-        train(small(steps=8), tmp_path / "run", cpu())
+        train_autoencoder(small(steps=8), tmp_path / "run", cpu())
     shutil.rmtree(tmp_path / "run/checkpoints/step-00000006")
-    train(small(steps=8), tmp_path / "run", cpu())
+    train_autoencoder(small(steps=8), tmp_path / "run", cpu())
 
 
 def test_a_run_of_an_older_version_goes_on(tmp_path):
     """Its config knows nothing of newer settings, groups of them among these."""
-    train(small(steps=2), tmp_path / "run", cpu())
+    train_autoencoder(small(steps=2), tmp_path / "run", cpu())
     path = tmp_path / "run" / "config.json"
     config = json.loads(path.read_text())
     for newer in ("gan", "images", "validation", "accumulate", "learned_variance", "workers"):
         del config[newer]
     path.write_text(json.dumps(config))
-    train(small(steps=4, workers=7), tmp_path / "run", cpu())
+    train_autoencoder(small(steps=4, workers=7), tmp_path / "run", cpu())
     with pytest.raises(ValueError, match=r"gan.start was None and is 3"):
-        train(small(steps=6, gan=GANConfig(start=3, halvings=2)), tmp_path / "run", cpu())
+        train_autoencoder(
+            small(steps=6, gan=GANConfig(start=3, halvings=2)), tmp_path / "run", cpu()
+        )
 
 
 def test_what_a_signal_says_survives_pickling():

@@ -9,10 +9,10 @@ from ssvae.bench.results import write_results
 from ssvae.bench.scales import BASELINE, Scale
 from ssvae.bench.stages import Options, encode_vae, map_latents, train_vae
 from ssvae.bench.summary import Curves, summarise
-from ssvae.bench.tasks import Task, run_tasks
-from ssvae.diffusion.shaping import MapConfig
-from ssvae.training.checkpoint import resolve_vae
-from ssvae.training.vae_recipe import VAERecipe
+from ssvae.bench.tasks import OnProgress, Task, run_tasks
+from ssvae.latents.maps import MapConfig
+from ssvae.models.finding import resolve_vae
+from ssvae.vae.recipe import VAERecipe
 
 NULL, HURT = "null", "whitened-frequencies"
 """The controls: the baseline again, and the baseline's latents under a map that is known to hurt."""
@@ -20,7 +20,12 @@ NULL_SEEDS = 1000
 """Seeds of the null are those of the baseline and this, for VAE and diffusion model."""
 
 
-def run_diffusability(scale: Scale, options: Options, vaes: Mapping[str, str]) -> dict[str, Any]:
+def run_diffusability(
+    scale: Scale,
+    options: Options,
+    vaes: Mapping[str, str],
+    on_progress: OnProgress = lambda done, total, note: None,
+) -> dict[str, Any]:
     """Run the whole benchmark, or go on where it was stopped, and write its results.
 
     Curves that stand in the results are not learned again, wherever they were. ``vaes`` (names to folders
@@ -44,7 +49,7 @@ def run_diffusability(scale: Scale, options: Options, vaes: Mapping[str, str]) -
     ]
     unique = list({task.name: task for task in tasks}.values())
     records = read_records(options.out)
-    records |= run_tasks("diffusability", still_needed(unique, records), options.jobs)
+    records |= run_tasks(still_needed(unique, records), options.jobs, on_progress)
     everything = [*names, NULL, HURT]
     of = {name: [records[f"learn {name}-{seed}"] for seed in options.seeds] for name in everything}
     rows = {name: [record.rows for record in its] for name, its in of.items()}

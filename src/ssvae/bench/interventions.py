@@ -12,9 +12,9 @@ from ssvae.bench.results import write_results
 from ssvae.bench.scales import BASELINE, Scale
 from ssvae.bench.stages import Options, encode_vae, map_latents, train_vae
 from ssvae.bench.summary import Curves, summarise
-from ssvae.bench.tasks import Task, run_tasks
-from ssvae.diffusion.shaping import MapConfig
-from ssvae.training.checkpoint import resolve_vae
+from ssvae.bench.tasks import OnProgress, Task, run_tasks
+from ssvae.latents.maps import MapConfig
+from ssvae.models.finding import resolve_vae
 
 MAPS = {
     BASELINE: MapConfig(),
@@ -30,7 +30,12 @@ MAPS = {
 SOURCE = "vae"
 
 
-def run_interventions(scale: Scale, options: Options, vae: str | None) -> dict[str, Any]:
+def run_interventions(
+    scale: Scale,
+    options: Options,
+    vae: str | None,
+    on_progress: OnProgress = lambda done, total, note: None,
+) -> dict[str, Any]:
     """Run all interventions on one VAE, or go on where they were stopped, and write the results.
 
     ``vae`` is a folder or a hub id; where None the baseline of the scale is trained.
@@ -39,7 +44,7 @@ def run_interventions(scale: Scale, options: Options, vae: str | None) -> dict[s
     keep_plan(options, scale, {"vae": vae, "maps": sorted(MAPS)})
     records = read_records(options.out)
     tasks = still_needed(_tasks(scale, options, vae), records)
-    records |= run_tasks("interventions", tasks, options.jobs)
+    records |= run_tasks(tasks, options.jobs, on_progress)
     of = {label: [records[f"learn {label}-{seed}"] for seed in options.seeds] for label in MAPS}
     measures = {label: [its[0].measure] for label, its in of.items()}
     rows = {label: [record.rows for record in its] for label, its in of.items()}

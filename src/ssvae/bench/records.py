@@ -14,7 +14,8 @@ from ssvae.bench.scales import Scale
 from ssvae.bench.stages import Options, learn, measured
 from ssvae.bench.summary import Rows
 from ssvae.bench.tasks import Task
-from ssvae.data.files import write_text
+from ssvae.storage.files import read_rows, write_json, write_text
+from ssvae.storage.settings import check_same_settings, flat
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,7 @@ def recorded(
     record = Record(rows, measure, losses_by_time(run), made_with(options.device))
     folder = options.out / "curves"
     folder.mkdir(parents=True, exist_ok=True)
-    write_text(folder / f"{label}.json", json.dumps(asdict(record), indent=1) + "\n")
+    write_json(folder / f"{label}.json", asdict(record), indent=1)
     return record
 
 
@@ -95,33 +96,19 @@ def keep_plan(options: Options, scale: Scale, extra: Mapping[str, Any]) -> None:
     settings = {"scale": dataclasses.asdict(scale), "dtype": options.dtype, "probe": options.probe}
     text = json.dumps({**settings, **extra}, default=str, indent=2) + "\n"
     for folder in (options.work, options.out):
-        plan, path = json.loads(portable(text, options.work)), folder / "plan.json"
-        changed = _changed(json.loads(path.read_text()), plan) if path.exists() else []
-        if changed:
-            raise ValueError(
-                f"the benchmark in {folder} began with another plan ({', '.join(changed)} "
-                "differ): choose other folders (--work, --out), or remove this one"
-            )
+        now, path = flat(json.loads(portable(text, options.work))), folder / "plan.json"
+        before = flat(json.loads(path.read_text())) if path.exists() else {}
+        known = {name: now.get(name) for name in before}
+        remedy = "choose other folders (--work, --out), or remove this one"
+        check_same_settings(f"the benchmark in {folder}", before, known, remedy=remedy)
     for folder in (options.work, options.out):
         folder.mkdir(parents=True, exist_ok=True)
         write_text(folder / "plan.json", portable(text, options.work))
 
 
-def _changed(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """Names of the settings of ``before`` that are others now, those inside settings with dots."""
-    found = []
-    for name, value in before.items():
-        other = now.get(name)
-        if isinstance(value, dict) and isinstance(other, dict):
-            found += [f"{name}.{inner}" for inner in _changed(value, other)]
-        elif value != other:
-            found.append(name)
-    return found
-
-
 def losses_by_time(run: Path) -> dict[str, float]:
     """The loss at each noise level, the mean over the last quarter of the steps at constant rate."""
-    metrics = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    metrics = read_rows(run / "metrics.jsonl")
     found: dict[str, list[float]] = {}
     for row in metrics:
         if row["step"] > 0.75 * metrics[-1]["step"]:

@@ -14,10 +14,10 @@ from ssvae.bench.scales import Scale
 from ssvae.bench.stages import SHOWN, Options
 from ssvae.bench.summary import CLAIMED, SEEDS_FOR_A_CLAIM, Curves
 from ssvae.data import write_video
-from ssvae.data.files import write_text
 from ssvae.report.figures import Band, Spectra, diffusability_figure, save_figure, to_svg
 from ssvae.report.html import grid
 from ssvae.report.tables import interval, markdown, number
+from ssvae.storage.files import write_text
 
 NOISE = "0.3"  # deviation of the noise on the latents, for the table
 Measures = Mapping[str, Sequence[Mapping[str, Any]]]
@@ -146,6 +146,6 @@ def _write_samples(curves: Curves, scale: Scale, options: Options) -> None:
     height, width = (n - n % 2 for n in joined.shape[2:])
     write_video(options.out / "samples.mp4", joined[..., :height, :width], 6)
     text = ["Rows, top to bottom: " + ", ".join(curves.rows) + ". Columns, left to right:", ""]
-    captions = options.judge(scale).captions[:SHOWN]
+    captions = options.scorer(scale).captions[:SHOWN]
     text += [f"{i + 1}. {caption}" for i, caption in enumerate(captions)]
     (options.out / "samples.md").write_text("\n".join(text) + "\n")

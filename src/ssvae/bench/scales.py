@@ -4,10 +4,10 @@ import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from ssvae.bench.judge import Evaluation
+from ssvae.bench.scoring import Sampling
+from ssvae.diffusion.recipe import DiffusionRecipe
 from ssvae.recipes import NO_LCR, NO_LMR, dit_small, dit_tiny, tiny
-from ssvae.training.diffusion import DiffusionRecipe
-from ssvae.training.vae_recipe import VAERecipe
+from ssvae.vae.recipe import VAERecipe
 
 BASELINE = "baseline"
 
@@ -39,8 +39,8 @@ class Scale:
     """Lengths of diffusion training that are scored."""
     cooldown: float
     """Share of each length in which the rate falls to zero."""
-    evaluation: Evaluation
-    """How clips are scored."""
+    evaluation: Sampling
+    """How clips are generated to be scored."""
 
     @property
     def size(self) -> tuple[int, int, int]:
@@ -99,7 +99,7 @@ def mini() -> Scale:
         diffusion=dit_tiny(),
         evaluations=(200, 450, 800, 1200),
         cooldown=0.0,
-        evaluation=Evaluation(),
+        evaluation=Sampling(),
     )
 
 
@@ -118,7 +118,7 @@ def small() -> Scale:
         diffusion=dit_small(),
         evaluations=(500, 1000, 2000, 4000, 7000, 10_000),
         cooldown=0.2,
-        evaluation=Evaluation(samples=2048, steps=16),
+        evaluation=Sampling(samples=2048, steps=16),
     )
 
 

@@ -11,18 +11,22 @@ from typing import Any
 from accelerate import Accelerator
 from safetensors.torch import save_file
 
-from ssvae.bench.judge import Judge, judge_of
 from ssvae.bench.scales import Scale
-from ssvae.data import open_source
-from ssvae.data.files import write_text
-from ssvae.diffusion.latents import CacheConfig, LatentCache, cache_latents, finish_cache
-from ssvae.diffusion.mapped import MappedAutoencoder, load_map, save_map
-from ssvae.diffusion.shaping import MapConfig
+from ssvae.bench.scoring import Scorer, scorer_of
+from ssvae.diffusion.recipe import DiffusionRecipe
+from ssvae.diffusion.trainer import train_diffusion
+from ssvae.latents.cache import CacheConfig, LatentCache
+from ssvae.latents.encoding import write_cache
+from ssvae.latents.mapped import MappedAutoencoder, load_map, save_map
+from ssvae.latents.maps import MapConfig
 from ssvae.models.backbones import Backbone, load_backbone
-from ssvae.training import make_accelerator, train
-from ssvae.training.checkpoint import branch, checkpoints, find_vae
-from ssvae.training.diffusion import DiffusionRecipe
-from ssvae.training.vae_recipe import VAERecipe
+from ssvae.models.finding import find_vae
+from ssvae.storage.files import read_rows, write_json, write_text
+from ssvae.storage.runs import checkpoints
+from ssvae.training.checkpoint import branch
+from ssvae.training.devices import make_accelerator
+from ssvae.vae.recipe import VAERecipe
+from ssvae.vae.trainer import train_autoencoder
 
 SHOWN = 8  # clips of each run that are kept to be looked at
 CACHE_SEED = 2_000_003  # the world of the cached clips: not that of any VAE's training
@@ -48,10 +52,10 @@ class Options:
         """The device and the number format."""
         return make_accelerator(self.device, self.dtype)
 
-    def judge(self, scale: Scale) -> Judge:
-        """The judge on this device."""
+    def scorer(self, scale: Scale) -> Scorer:
+        """The scorer on this device."""
         device = str(self.accelerator().device)
-        return judge_of(scale.evaluation, scale.size, self.probe, device)
+        return scorer_of(scale.evaluation, scale.size, self.probe, device)
 
 
 @dataclass(frozen=True)
@@ -70,9 +74,9 @@ def train_vae(label: str, recipe: VAERecipe, scale: Scale, options: Options) -> 
     The decoder's stage goes on in rounds, for what it reaches is known only when it is measured; a VAE
     that is there already has none. What it took stands in the measure as ``decoder_steps``.
     """
-    accelerator, judge = options.accelerator(), options.judge(scale)
+    accelerator, scorer = options.accelerator(), options.scorer(scale)
     trained = run = options.work / "vae" / label
-    train(recipe, trained, accelerator)
+    train_autoencoder(recipe, trained, accelerator)
     longer = trained.with_name(f"{label}-decoder")
     decoder = dataclasses.replace(scale.decoder, seed=recipe.seed, init=str(trained))
     size, begun = scale.decoder_round, checkpoints(longer)[-1][0] if checkpoints(longer) else 0
@@ -80,10 +84,10 @@ def train_vae(label: str, recipe: VAERecipe, scale: Scale, options: Options) -> 
     for number in range(-(-begun // size), scale.decoder_rounds + 1):  # from where it is
         if number:
             steps, run = number * size, longer
-            train(dataclasses.replace(decoder, steps=steps), run, accelerator)
+            train_autoencoder(dataclasses.replace(decoder, steps=steps), run, accelerator)
             accelerator.free_memory()
         backbone = load_backbone(str(find_vae(run)), accelerator.device)
-        if judge.ceiling(backbone).reward >= scale.ceiling:
+        if scorer.ceiling(backbone).reward >= scale.ceiling:
             break
     return encode_vae(label, str(find_vae(run).resolve()), scale, options, steps)
 
@@ -93,13 +97,16 @@ def encode_vae(
 ) -> Prepared:
     """The latents of a VAE that is there, and its measure."""
     accelerator, folder = options.accelerator(), options.work / "latents" / label
-    config = CacheConfig(vae, clips=scale.clips, seed=CACHE_SEED).of_size(scale.size)
+    frames, height, width = scale.size
+    config = CacheConfig(
+        vae, clips=scale.clips, frames=frames, height=height, width=width, seed=CACHE_SEED
+    )
     backbone = load_backbone(vae, accelerator.device)
     plain = write_cache(backbone, folder, config, accelerator).fit()
     path = folder.with_suffix(".json")
     if not path.exists():
-        measure = options.judge(scale).measure(backbone, plain) | {"decoder_steps": decoder_steps}
-        write_text(path, json.dumps(measure))
+        measure = options.scorer(scale).measure(backbone, plain) | {"decoder_steps": decoder_steps}
+        write_json(path, measure)
     return Prepared(vae, folder, measured(label, options))
 
 
@@ -123,8 +130,8 @@ def map_latents(
             float((fitted.inverse(fitted(z)) - z).abs().max() / z.std()) for z in cache.batches()
         )
         mapped = MappedAutoencoder.of(load_backbone(where, accelerator.device), fitted).backbone()
-        measure = options.judge(scale).measure(mapped) | {"round_trip": error}
-        write_text(path, json.dumps(measure))
+        measure = options.scorer(scale).measure(mapped) | {"round_trip": error}
+        write_json(path, measure)
     return Prepared(where, folder, measured(label, options), map_path)
 
 
@@ -141,9 +148,9 @@ def learn(
         seed=seed,
     )
     backbone = load_backbone(cache.config.vae, accelerator.device)
-    judge = options.judge(scale)
+    scorer = options.scorer(scale)
     return learning_curve(
-        recipe, run, scale.evaluations, scale.cooldown, judge, backbone, accelerator
+        recipe, run, scale.evaluations, scale.cooldown, scorer, backbone, accelerator
     )
 
 
@@ -152,38 +159,12 @@ def measured(label: str, options: Options) -> dict[str, Any]:
     return json.loads((options.work / "latents" / f"{label}.json").read_text())
 
 
-def write_cache(
-    backbone: Backbone,
-    out: Path,
-    config: CacheConfig,
-    accelerator: Accelerator,
-    on_clips: Callable[[int], Any] | None = None,
-) -> LatentCache:
-    """The cache in ``out``, written unless it is there, by all processes together."""
-    if (out / "index.json").exists():
-        if LatentCache(out).config != config:
-            raise ValueError(
-                f"the cache in {out} is of other settings, or of another state of the VAE: choose "
-                "another folder, or remove that one"
-            )
-    else:
-        size = config.frames, config.height, config.width
-        source = open_source(config.data, *size, config.fps, config.seed, accelerator.device)
-        share = accelerator.process_index, accelerator.num_processes
-        cache_latents(backbone, source, out, config, *share, on_clips)
-        accelerator.wait_for_everyone()
-        if accelerator.is_main_process:
-            finish_cache(out, config)
-        accelerator.wait_for_everyone()
-    return LatentCache(out)
-
-
 def learning_curve(
     recipe: DiffusionRecipe,
     run: Path,
     evaluations: Sequence[int],
     cooldown: float,
-    judge: Judge,
+    scorer: Scorer,
     backbone: Backbone,
     accelerator: Accelerator,
     on_step: Callable[[int, dict[str, float]], Any] | None = None,
@@ -195,22 +176,23 @@ def learning_curve(
     that decay, at the price of the branches alone. The rows are in the run's ``scores.jsonl``.
     """
     path = run / "scores.jsonl"
-    rows = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+    rows = read_rows(path) if path.exists() else []
     for steps in evaluations:
         if any(row["step"] == steps for row in rows):
             continue
         falling = round(cooldown * steps)
         trunk = steps - falling
-        checkpoint = train(dataclasses.replace(recipe, steps=trunk), run, accelerator, on_step)
+        constant = dataclasses.replace(recipe, steps=trunk)
+        checkpoint = train_diffusion(constant, run, accelerator, on_step)
         if falling:
             end = run / "branches" / str(steps)
             branch(run, trunk, end)
             decayed = dataclasses.replace(recipe, steps=steps, cooldown_steps=falling)
-            checkpoint = train(decayed, end, accelerator)
+            checkpoint = train_diffusion(decayed, end, accelerator)
         accelerator.free_memory()  # of the trainer that is done
         with accelerator.autocast():
-            clips = judge.sample(checkpoint, backbone)
-        scores = judge.score(clips)
+            clips = scorer.sample(checkpoint, backbone)
+        scores = scorer.score(clips)
         if steps == max(evaluations):
             save_file({"clips": clips[:SHOWN].contiguous()}, run / "samples.safetensors")
         elif falling:

@@ -11,8 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from diffusers.utils import logging as diffusers_logging
+from transformers.utils import logging as transformers_logging
 
-from ssvae.console import configure_logging, progress
+OnProgress = Callable[[int, int, str], Any]
+"""Hears of steps done, steps in all, and a note."""
 
 
 @dataclass(frozen=True)
@@ -36,26 +39,27 @@ class Task:
         return min(done, self.steps)
 
 
-def run_tasks(title: str, tasks: Sequence[Task], jobs: int) -> dict[str, Any]:
+def run_tasks(
+    tasks: Sequence[Task], jobs: int, on_progress: OnProgress = lambda done, total, note: None
+) -> dict[str, Any]:
     """What each task gives, by name; ``jobs`` at once, in their order where their needs allow."""
     total = sum(task.steps for task in tasks)
-    with progress(title, total) as advance:
 
-        def show(results: dict[str, Any]) -> None:
-            steps = sum(t.steps if t.name in results else t.steps_done() for t in tasks)
-            advance(steps, f"{len(results)} of {len(tasks)} stages done")
+    def tell(results: dict[str, Any]) -> None:
+        steps = sum(t.steps if t.name in results else t.steps_done() for t in tasks)
+        on_progress(steps, total, f"{len(results)} of {len(tasks)} stages done")
 
-        if jobs == 1:
-            results: dict[str, Any] = {}
-            for task in tasks:  # each stands behind those that it needs
-                results[task.name] = task.work(*task.arguments)
-                show(results)
-            return results
-        return _in_processes(tasks, jobs, show)
+    if jobs > 1:
+        return _in_processes(tasks, jobs, tell)
+    results: dict[str, Any] = {}
+    for task in tasks:  # each stands behind those that it needs
+        results[task.name] = task.work(*task.arguments)
+        tell(results)
+    return results
 
 
 def _in_processes(
-    tasks: Sequence[Task], jobs: int, show: Callable[[dict[str, Any]], None]
+    tasks: Sequence[Task], jobs: int, tell: Callable[[dict[str, Any]], None]
 ) -> dict[str, Any]:
     # Threads that share the cores of one small model wait for each other; processes do not.
     threads = max(1, torch.get_num_threads() // jobs)
@@ -71,7 +75,7 @@ def _in_processes(
                     running[pool.submit(task.work, *task.arguments)] = task.name
                 for future in wait(running, timeout=5, return_when=FIRST_COMPLETED).done:
                     results[running.pop(future)] = future.result()
-                show(results)
+                tell(results)
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             for worker in multiprocessing.active_children():
@@ -82,8 +86,9 @@ def _in_processes(
 
 def _start(threads: int) -> None:
     torch.set_num_threads(threads)
-    configure_logging(debug=False)
-    logging.getLogger("ssvae").setLevel("WARNING")  # each resumes at every evaluation
+    logging.basicConfig(level="WARNING", format="%(message)s")  # each resumes at every evaluation
+    for library in (diffusers_logging, transformers_logging):
+        library.disable_progress_bar()
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 

@@ -72,7 +72,7 @@ COMMANDS = {
         "diffusion",
         "Write a diffusion run as one diffusers pipeline, the autoencoder with its statistics inside.",
     ),
-    "shape": Command(
+    "fit-map": Command(
         "diffusion",
         "Fit an invertible map that changes the spectrum of a VAE's latents, not what they can say.",
     ),
@@ -105,6 +105,8 @@ COMMANDS = {
     "recipes": Command("recipes", "List the training recipes."),
 }
 """In the order in which they are listed."""
+OLD_NAMES = {"shape": "fit-map"}
+"""Names of the version before, which still work."""
 GROUPS = {
     "evaluate": "Scores of reconstructions and of generated clips.",
     "bench": "Experiments: which latents are easy to diffuse?",
@@ -123,6 +125,7 @@ def main() -> None:
         _print_commands(group)
         sys.exit(0 if rest else 2)
     name = f"{group} {rest[0]}".strip()
+    name = OLD_NAMES.get(name, name)
     if name not in COMMANDS:
         text = f"error: there is no command {name}{_meant(name, group)} ssvae --help lists all"
         _print(text, stderr=True, style="red")
@@ -133,7 +136,11 @@ def main() -> None:
 def _run(name: str, function: Callable[..., Any], words: Sequence[str]) -> None:
     import tyro
 
-    from ssvae.console import configure_logging, errors_in_one_line, leave
+    from ssvae.cli.console import (
+        configure_logging,
+        errors_in_one_line,
+        exit_without_teardown,
+    )
 
     debug = "--debug" in words
     configure_logging(debug)
@@ -144,7 +151,7 @@ def _run(name: str, function: Callable[..., Any], words: Sequence[str]) -> None:
             args=words,
             config=(tyro.conf.CascadeSubcommandArgs, tyro.conf.FlagCreatePairsOff),
         )
-    leave()
+    exit_without_teardown()
 
 
 def _print_commands(group: str) -> None:

@@ -12,16 +12,16 @@ import tyro
 from accelerate import Accelerator
 
 from ssvae.cli.common import Common, CommonOptions, check_outputs, gather_objects
-from ssvae.console import console, print_rows, progress
+from ssvae.cli.console import console, print_rows, progress
 from ssvae.data import FixedClips, open_fixed
-from ssvae.data.files import write_text
 from ssvae.losses import LPIPS, find_lpips
 from ssvae.models.backbones import Backbone
+from ssvae.models.finding import open_vae
 from ssvae.report.analysis_page import Shown, write_page
 from ssvae.report.figures import check_figure_path, save_figure, spectra_figure
 from ssvae.report.tables import analysis_tables
 from ssvae.spectra import Analysis, Analyzer, Subject, findings, measure_cost
-from ssvae.training.checkpoint import open_vae
+from ssvae.storage.files import write_text
 
 SHOWN = 3  # clips that the page plays
 

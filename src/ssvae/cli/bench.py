@@ -12,7 +12,7 @@ from ssvae.bench.results import table
 from ssvae.bench.scales import SCALES, Scale
 from ssvae.bench.stages import Options
 from ssvae.cli.common import Common, CommonOptions
-from ssvae.console import console, progress
+from ssvae.cli.console import console, progress
 from ssvae.evaluation.probe import KINDS, probe_accuracy, save_probe
 from ssvae.evaluation.probe import train_probe as fit_probe
 
@@ -78,7 +78,10 @@ def diffusability(
     options = _options(name, seeds, out, work, probe, jobs, common)
     plan = _scale(scale, steps)
     vaes = names_of(vae)
-    summary = run_diffusability(plan, options, vaes)
+    with progress(name) as advance:
+        summary = run_diffusability(
+            plan, options, vaes, lambda done, total, note: advance(done, note, total)
+        )
     console.print(table(summary), soft_wrap=True, markup=False)
     console.print(f"results: {options.out}", soft_wrap=True)
 
@@ -110,9 +113,13 @@ def interventions(
         jobs: Models trained at once, each on its share of the threads: on a CPU of n cores, n of
             them are done soonest.
     """
-    options = _options(f"interventions-{scale}", seeds, out, work, probe, jobs, common)
+    name = f"interventions-{scale}"
+    options = _options(name, seeds, out, work, probe, jobs, common)
     plan = _scale(scale, steps)
-    summary = run_interventions(plan, options, vae)
+    with progress(name) as advance:
+        summary = run_interventions(
+            plan, options, vae, lambda done, total, note: advance(done, note, total)
+        )
     console.print(table(summary), soft_wrap=True, markup=False)
     console.print(f"results: {options.out}", soft_wrap=True)
 

@@ -13,8 +13,11 @@ import tyro
 from accelerate import Accelerator
 from accelerate.utils import gather_object
 
-from ssvae.console import console, train_with_progress
-from ssvae.training import load_vae, make_accelerator, repeat_bit_for_bit
+from ssvae.cli.console import console, note_of, progress
+from ssvae.models.finding import load_vae
+from ssvae.storage.runs import checkpoints
+from ssvae.training import make_accelerator, repeat_bit_for_bit
+from ssvae.training.loop import check_problems
 
 T = TypeVar("T")
 
@@ -97,7 +100,18 @@ def choice_of(recipes: Mapping[str, Callable[[], Any]]) -> Any:
     return Annotated[Union[commands], tyro.conf.arg(name="")]  # noqa: UP007
 
 
+@dataclass(frozen=True)
+class Kind:
+    """How runs of one kind of recipe are checked and started."""
+
+    train: Callable[..., Path]
+    """(recipe, out, accelerator, on_step, tracker) to the last checkpoint."""
+    problems_of: Callable[[Any], list[str]]
+    parameters_of: Callable[[Any], int]
+
+
 def run_recipe(
+    kind: Kind,
     recipe: Any,
     out: Path,
     dry_run: bool,
@@ -107,13 +121,21 @@ def run_recipe(
 ) -> None:
     """Train by a recipe, or go on; a dry run shows its settings, or raises what is wrong with it."""
     if dry_run:
-        if problems := recipe.problems():
-            raise ValueError("the recipe does not fit: " + "; ".join(problems))
+        check_problems(kind.problems_of(recipe))
         console.print_json(json.dumps(dataclasses.asdict(recipe)))
-        console.print(f"{recipe.parameters() / 1e6:.2f} M parameters")
+        console.print(f"{kind.parameters_of(recipe) / 1e6:.2f} M parameters")
         return
     if deterministic:
         repeat_bit_for_bit()
-    last = train_with_progress("training", recipe, out, common.device, common.dtype, tracker)
-    if common.accelerator().is_main_process:
+    accelerator, done = common.accelerator(), checkpoints(out)
+    main = accelerator.is_main_process
+    with progress("training", recipe.steps, done[-1][0] if done else 0, shown=main) as advance:
+        last = kind.train(
+            recipe,
+            out,
+            accelerator,
+            lambda step, metrics: advance(step, note_of(metrics)),
+            tracker,
+        )
+    if main:
         console.print(f"finished at step {recipe.steps}: {last}", soft_wrap=True)

@@ -6,15 +6,16 @@ import torch
 import tyro
 
 from ssvae.cli.common import Common, CommonOptions
-from ssvae.console import console, print_rows, progress
+from ssvae.cli.console import console, print_rows, progress
 from ssvae.data import open_source
+from ssvae.latents import encode_clips
 from ssvae.models import AutoencoderKLSSVAE
+from ssvae.models.backbones import Backbone
+from ssvae.models.finding import find_masking, find_vae, load_vae
 from ssvae.models.official import fetch_official, load_official, save_official
 from ssvae.regularizers import LatentMasking
 from ssvae.report.tables import Row
 from ssvae.spectra import ChannelSpectrum
-from ssvae.training import load_vae
-from ssvae.training.checkpoint import find_masking, find_vae
 
 
 def convert(
@@ -84,12 +85,12 @@ def stats(
         raise ValueError(f"clips must be at least 1, got {clips}")
     vae = common.load(model)
     source = open_source(videos, frames, *size, fps, seed, vae.device)
-    spectrum, at_once = ChannelSpectrum(), 4
-    with torch.no_grad(), progress("encoding", clips) as advance:
-        for start in range(0, clips, at_once):
-            batch = source.batch(range(start, min(start + at_once, clips))).video
-            spectrum.update(vae.encode(batch.to(vae.device, vae.dtype), pad=True).latent_dist.mean)
-            advance(min(start + at_once, clips), "")
+    spectrum, backbone = ChannelSpectrum(), Backbone(vae)
+    backbone.latent_shape(frames, *size)  # a wrong size should not wait for the first clip
+    with progress("encoding", clips) as advance:
+        for done, _, posterior in encode_clips(backbone, source, range(clips), (frames, *size)):
+            spectrum.update(posterior.mean)
+            advance(done.stop)
     result = spectrum.result()
     mean, std = result.mean.tolist(), result.std.tolist()
     rows = [

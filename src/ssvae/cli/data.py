@@ -6,7 +6,7 @@ from pathlib import Path
 import tyro
 
 from ssvae.cli.common import Common, CommonOptions
-from ssvae.console import console, progress
+from ssvae.cli.console import console, progress
 from ssvae.data import World
 from ssvae.data.listing import find_media, read_list
 from ssvae.data.shard_writer import copy_file, render, write_shards

@@ -8,23 +8,25 @@ from typing import Annotated, Literal
 import torch
 import tyro
 
-from ssvae.cli.common import Common, CommonOptions, choice_of, gather_objects, run_recipe
-from ssvae.console import console, progress
+from ssvae.cli.common import Common, CommonOptions, Kind, choice_of, gather_objects, run_recipe
+from ssvae.cli.console import console, progress
 from ssvae.data import open_source, write_video
-from ssvae.diffusion.latents import CacheConfig, LatentCache, finish_cache
-from ssvae.diffusion.latents import cache_latents as encode_all
-from ssvae.diffusion.mapped import save_map
+from ssvae.diffusion.building import parameters_of, problems_of
 from ssvae.diffusion.pipeline import assemble, load_config, load_pipeline, save_pipeline
 from ssvae.diffusion.pipeline import generate as make_clips
-from ssvae.diffusion.shaping import MapConfig, fit_map
+from ssvae.diffusion.recipe import DiffusionRecipe
+from ssvae.diffusion.trainer import train_diffusion as learn
+from ssvae.latents import CacheConfig, LatentCache, MapConfig, encode_clips, save_map, write_cache
+from ssvae.latents import fit_map as fit
 from ssvae.models.backbones import load_backbone
+from ssvae.models.finding import resolve_vae
 from ssvae.recipes import DIFFUSION_RECIPES
 from ssvae.report.figures import contact_sheet, save_figure
 from ssvae.spectra import ChannelSpectrum
-from ssvae.training.checkpoint import checkpoints, resolve_vae
-from ssvae.training.diffusion import DiffusionRecipe
+from ssvae.storage.runs import checkpoints
 
 Recipe = choice_of(DIFFUSION_RECIPES)
+DIFFUSION = Kind(learn, problems_of, parameters_of)
 
 
 def cache_latents(
@@ -37,7 +39,7 @@ def cache_latents(
     fps: float | None = None,
     seed: int = 0,
     posterior: Literal["mean", "sample"] = "mean",
-    shard_clips: int = 1024,
+    shard_clips: int = 256,
     common: CommonOptions = Common(),
 ) -> None:
     """Encode clips and captions once into shards that train-diffusion reads.
@@ -63,14 +65,13 @@ def cache_latents(
     config = CacheConfig(vae, data, clips, frames, *size, fps, seed, posterior, shard_clips)
     if problems := config.problems():
         raise ValueError("; ".join(problems))
-    source = open_source(data, frames, *size, fps, seed, accelerator.device)
-    backbone = load_backbone(vae, accelerator.device, common.torch_dtype)
-    share = accelerator.process_index, accelerator.num_processes
-    with progress("encoding", -(-clips // accelerator.num_processes)) as advance:
-        encode_all(backbone, source, out, config, *share, lambda done: advance(done, ""))
-    accelerator.wait_for_everyone()
-    if accelerator.is_main_process:
-        cache = finish_cache(out, config)
+    backbone, main = (
+        load_backbone(vae, accelerator.device, common.torch_dtype),
+        accelerator.is_main_process,
+    )
+    with progress("encoding", -(-clips // accelerator.num_processes), shown=main) as advance:
+        cache = write_cache(backbone, out, config, accelerator, advance)
+    if main:
         console.print(
             f"{len(cache)} clips in {out}, latents of {' x '.join(map(str, cache.shape))}"
             + (f"; {len(cache.failed)} left out" if cache.failed else ""),
@@ -93,7 +94,7 @@ def train_diffusion(
         deterministic: On a GPU, take the slower kernels whose results repeat bit for bit.
     """
     assert isinstance(recipe, DiffusionRecipe)
-    run_recipe(recipe, out, dry_run, deterministic, common)
+    run_recipe(DIFFUSION, recipe, out, dry_run, deterministic, common)
 
 
 def generate(
@@ -197,7 +198,7 @@ def export(
     console.print(f"pipeline written to {out}", soft_wrap=True)
 
 
-def shape(
+def fit_map(
     model: tyro.conf.Positional[str],
     out: tyro.conf.Positional[Path],
     videos: str | None = None,
@@ -232,15 +233,14 @@ def shape(
         device = common.accelerator().device
         source = open_source(videos, frames, *size, fps, seed, device)
         backbone = load_backbone(resolve_vae(model), device, common.torch_dtype)
+        shape = backbone.latent_shape(frames, *size)
         parts, spectrum = [], ChannelSpectrum()
         with progress("encoding", clips) as advance:
-            for start in range(0, clips, 16):
-                some = range(start, min(start + 16, clips))
-                parts.append(backbone.encode(source.batch(some).video).mean.float().cpu())
+            for done, _, posterior in encode_clips(backbone, source, range(clips), (frames, *size)):
+                parts.append(posterior.mean.float().cpu())
                 spectrum.update(parts[-1])
-                advance(some.stop, "")
-        latent_size = backbone.latent_shape(frames, *size)[1:]
-        fitted = fit_map(spectrum.result(), latent_size, map, parts)
+                advance(done.stop)
+        fitted = fit(spectrum.result(), shape[1:], map, parts)
     save_map(fitted, out)
     settings = ", ".join(f"{k} {v}" for k, v in dataclasses.asdict(map).items())
     console.print(f"map of {settings} written to {out}", soft_wrap=True)

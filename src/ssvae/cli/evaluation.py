@@ -12,7 +12,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from ssvae.cli.common import Common, CommonOptions, check_outputs, gather_objects
-from ssvae.console import console, progress
+from ssvae.cli.console import console, progress
 from ssvae.data import count_files, open_fixed, open_shelf
 from ssvae.data.collection import Shelf
 from ssvae.data.fixed import file_of
@@ -31,8 +31,8 @@ from ssvae.evaluation.measure import (
 )
 from ssvae.evaluation.result import Evaluation, check_comparable, differences, load_evaluation
 from ssvae.losses import find_lpips
+from ssvae.models.finding import open_vae
 from ssvae.report.tables import interval
-from ssvae.training.checkpoint import open_vae
 
 UNITS = {
     "psnr": "dB over [0, 1], the mean over clips; higher is better",

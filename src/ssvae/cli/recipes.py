@@ -5,7 +5,7 @@ import inspect
 from rich import box
 from rich.table import Table
 
-from ssvae.console import console
+from ssvae.cli.console import console
 from ssvae.recipes import DIFFUSION_RECIPES, RECIPES
 
 

@@ -3,12 +3,13 @@
 from pathlib import Path
 from typing import Literal
 
-from ssvae.cli.common import Common, CommonOptions, choice_of, run_recipe
-from ssvae.demo import run_demo
+from ssvae.cli.common import Common, CommonOptions, Kind, choice_of, run_recipe
+from ssvae.cli.demo import run_demo
 from ssvae.recipes import RECIPES
-from ssvae.training import TrainingRecipe
+from ssvae.vae import TrainingRecipe, parameters_of, problems_of, train_autoencoder
 
 Recipe = choice_of(RECIPES)
+AUTOENCODER = Kind(train_autoencoder, problems_of, parameters_of)
 
 
 def demo(
@@ -57,4 +58,4 @@ def train(
     """
     assert isinstance(recipe, TrainingRecipe)
     kept = None if tracker == "none" else tracker
-    run_recipe(recipe, out, dry_run, deterministic, common, kept)
+    run_recipe(AUTOENCODER, recipe, out, dry_run, deterministic, common, kept)

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import tyro
 
 from ssvae.cli.common import Common, CommonOptions
-from ssvae.console import console, progress
+from ssvae.cli.console import console, progress
 from ssvae.data import probe
 from ssvae.inference import LatentFile, decode_video, encode_video, reconstruct_video
 from ssvae.models import AutoencoderKLSSVAE

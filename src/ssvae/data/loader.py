@@ -6,9 +6,12 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import TypeVar
 
+import torch
+
 from ssvae.data.batch import Batch, Source, check_finite
 
 T = TypeVar("T")
+U = TypeVar("U")
 
 
 @dataclass(frozen=True)
@@ -63,7 +66,26 @@ def batches(loader: Loader, numbers: Iterable[int], workers: int = 2) -> Iterato
     yield from ahead(loader.read, numbers, workers)
 
 
-def ahead(read: Callable[[T], Batch], numbers: Iterable[T], workers: int) -> Iterator[Batch]:
+def moved(video: torch.Tensor, device: torch.device) -> torch.Tensor:
+    """Clips on a device. A GPU fetches them from pinned memory, while the host goes on."""
+    if device.type != "cuda" or video.device.type != "cpu":
+        return video.to(device)
+    return video.pin_memory().to(device, non_blocking=True)
+
+
+def in_order(
+    source: Source, clips: range, size: int, workers: int = 4
+) -> Iterator[tuple[range, Batch]]:
+    """Clips of a source by their indices, in batches, with the indices of each; read ahead if files."""
+    parts = [clips[i : i + size] for i in range(0, len(clips), size)]
+
+    def read(indices: range) -> tuple[range, Batch]:
+        return indices, source.batch(indices)
+
+    yield from ahead(read, parts, workers) if source.read_ahead else map(read, parts)
+
+
+def ahead(read: Callable[[T], U], numbers: Iterable[T], workers: int) -> Iterator[U]:
     """What ``read`` gives for each of these, in order, fetched by threads ahead of its use."""
     pool = ThreadPoolExecutor(workers, thread_name_prefix="loader")
     left = iter(numbers)

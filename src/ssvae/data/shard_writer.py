@@ -3,10 +3,8 @@
 import hashlib
 import json
 import logging
-import os
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -15,11 +13,12 @@ import av
 from webdataset.writer import TarWriter
 
 from ssvae.data.collection import FileItem
-from ssvae.data.files import write_text
 from ssvae.data.shards import meta_of
 from ssvae.data.video import VideoError, probe, read_frames
 from ssvae.data.video_writer import VideoWriter, write_video
 from ssvae.data.world import World
+from ssvae.storage.files import replacing, write_text
+from ssvae.storage.settings import keep_settings
 
 logger = logging.getLogger(__name__)
 
@@ -44,7 +43,8 @@ def write_shards(
     """
     out = Path(out)
     out.mkdir(parents=True, exist_ok=True)
-    _check_settings(out, dict(items=_digest(items, make), per_shard=per_shard))
+    settings = dict(items=_digest(items, make), per_shard=per_shard)
+    keep_settings(out / "shards.json", f"the shards in {out}", settings)
     written, broken = 0, []
     for start in range(0, len(items), per_shard):
         shard = out / f"{start // per_shard:06d}.tar"
@@ -65,22 +65,11 @@ def _digest(items: Sequence[Item], make: Make) -> str:
     return hashlib.sha256("\n".join(named).encode()).hexdigest()
 
 
-def _check_settings(out: Path, settings: dict[str, Any]) -> None:
-    """Shards that are there already must be of the same items."""
-    path = out / "shards.json"
-    if path.exists() and json.loads(path.read_text()) != settings:
-        raise ValueError(
-            f"the shards in {out} are of other items or of another per-shard: choose an empty folder"
-        )
-    write_text(path, json.dumps(settings) + "\n")
-
-
 def _write_shard(
     shard: Path, items: Sequence[Item], first: int, make: Make, on_item: Callable[[int], Any]
 ) -> tuple[int, list[str]]:
     rows, broken = [], []
-    partial = shard.with_name(f".{shard.name}.partial")
-    with tempfile.TemporaryDirectory(prefix="ssvae-") as scratch, _removed_on_error(partial):
+    with tempfile.TemporaryDirectory(prefix="ssvae-") as scratch, replacing(shard) as partial:
         with open(partial, "wb") as file, TarWriter(file, mtime=0) as tar:
             for number, item in enumerate(items, first):
                 try:
@@ -95,17 +84,7 @@ def _write_shard(
                 on_item(number + 1)
         # The fields first: a shard without them would be taken for one that has none.
         write_text(Path(meta_of(str(shard))), "".join(rows))
-        os.replace(partial, shard)
     return len(rows), broken
-
-
-@contextmanager
-def _removed_on_error(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except BaseException:
-        path.unlink(missing_ok=True)
-        raise
 
 
 def copy_file(item: Item, scratch: Path) -> tuple[bytes, str, dict[str, Any]]:

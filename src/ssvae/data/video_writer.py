@@ -1,6 +1,5 @@
 """Video files out, through PyAV, with frame times and sound."""
 
-import os
 from collections.abc import Iterator
 from contextlib import suppress
 from fractions import Fraction
@@ -13,6 +12,7 @@ import numpy as np
 import torch
 
 from ssvae.data.video import to_images
+from ssvae.storage.files import Replacement
 
 # Containers that keep frame times, and what is written into them.
 CODECS = {".mp4": "h264", ".m4v": "h264", ".mov": "h264", ".mkv": "h264", ".webm": "vp9"}
@@ -49,9 +49,9 @@ class VideoWriter:
         if codec is None:
             raise ValueError(f"cannot write {path}: end the name in one of {', '.join(CODECS)}")
         rate = Fraction(fps).limit_denominator(65535)
-        self._partial = self.path.with_name(f".{self.path.stem}.partial{self.path.suffix}")
+        self._file = Replacement(self.path)
         try:
-            self._container: Any = av.open(str(self._partial), "w")
+            self._container: Any = av.open(str(self._file.partial), "w")
         except OSError as error:
             raise ValueError(f"cannot write {path}: {error.strerror}") from error
         try:
@@ -100,7 +100,7 @@ class VideoWriter:
             self._container.mux(self._stream.encode())
             self._mux_sound(float("inf"))
             self._container.close()
-            os.replace(self._partial, self.path)
+            self._file.keep()
         except BaseException:
             self._discard()
             raise
@@ -108,7 +108,7 @@ class VideoWriter:
     def _discard(self) -> None:
         with suppress(av.FFmpegError):
             self._container.close()
-        self._partial.unlink(missing_ok=True)
+        self._file.discard()
 
     def __enter__(self) -> "VideoWriter":
         return self

@@ -1,16 +1,16 @@
-"""Latent video diffusion: latents and their maps, the transformer, flow matching, text, pipelines."""
+"""Latent video diffusion: the recipe, the transformer, flow matching, text, training, pipelines."""
 
-from ssvae.diffusion.latents import LatentCache, cache_latents
-from ssvae.diffusion.mapped import MappedAutoencoder
-from ssvae.diffusion.shaping import LatentMap
+from ssvae.diffusion.recipe import DiffusionRecipe, TextConfig, TransformerConfig
+from ssvae.diffusion.trainer import DiffusionTrainer, train_diffusion
 from ssvae.diffusion.transformer import PooledWanTransformer3DModel
 from ssvae.diffusion.words import HashedWordTokenizer
 
 __all__ = [
+    "DiffusionRecipe",
+    "DiffusionTrainer",
     "HashedWordTokenizer",
-    "LatentCache",
-    "LatentMap",
-    "MappedAutoencoder",
     "PooledWanTransformer3DModel",
-    "cache_latents",
+    "TextConfig",
+    "TransformerConfig",
+    "train_diffusion",
 ]

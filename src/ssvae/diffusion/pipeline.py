@@ -10,17 +10,17 @@ import torch
 from diffusers import UniPCMultistepScheduler, WanPipeline, WanTransformer3DModel
 from transformers import AutoModelForTextEncoding
 
-from ssvae.data.seeds import generator_of
-from ssvae.diffusion.conditioning import (
+from ssvae.diffusion.text import (
     PIPELINE_LENGTH,
     embed,
     load_tokenizer,
     pretrained_encoder,
     tokenize,
 )
-from ssvae.diffusion.mapped import load_map, with_statistics
 from ssvae.diffusion.transformer import PooledWanTransformer3DModel
+from ssvae.latents.mapped import load_map, with_statistics
 from ssvae.models.backbones import Backbone, load_backbone
+from ssvae.storage.seeds import generator_of
 
 CONFIG = "pipeline.json"
 

@@ -15,7 +15,6 @@ from ssvae.evaluation.measure import (
     pairs_of_model,
 )
 from ssvae.evaluation.probe import Probe, load_probe, probe_accuracy, train_probe
-from ssvae.evaluation.reconstruction import reconstruct
 from ssvae.evaluation.result import (
     Evaluation,
     EvaluationProtocol,
@@ -53,7 +52,6 @@ __all__ = [
     "measure_pairs",
     "pairs_of_model",
     "probe_accuracy",
-    "reconstruct",
     "score_clips",
     "speedup",
     "steps_to_target",

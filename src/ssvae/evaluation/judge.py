@@ -4,6 +4,7 @@ UnifiedReward (arXiv 2503.05236) served by vLLM is the case in mind: it looks at
 video and gives a mark on each of five scales.
 """
 
+import base64
 import hashlib
 import io
 import json
@@ -23,7 +24,6 @@ import torch
 import torch.nn.functional as F
 from matplotlib.image import imsave
 
-from ssvae.data.files import data_uri
 from ssvae.data.video import VideoError, VideoFile, probe, read_frames
 from ssvae.evaluation.intervals import mean_interval
 from ssvae.evaluation.result import Evaluation, EvaluationProtocol, checksum_of_all
@@ -154,8 +154,8 @@ class Judge:
             if key in self.answers:
                 return self.answers[key]
         content: list[Any] = [
-            {"type": "image_url", "image_url": {"url": data_uri(image, "image/jpeg")}}
-            for image in images
+            {"type": "image_url", "image_url": {"url": f"data:image/jpeg;base64,{encoded}"}}
+            for encoded in (base64.b64encode(image).decode() for image in images)
         ]
         answer = self._ask([*content, {"type": "text", "text": text}])
         with self._lock:

@@ -11,9 +11,9 @@ from typing import Any
 
 import torch
 
-from ssvae.data.files import write_text
 from ssvae.data.fixed import file_of
 from ssvae.evaluation.intervals import Interval, mean_interval
+from ssvae.storage.files import write_text
 
 
 @dataclass(frozen=True)

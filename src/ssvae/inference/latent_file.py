@@ -8,7 +8,6 @@ where there is one; and in its metadata what else it takes to write the video ag
 import dataclasses
 import json
 import math
-import os
 import struct
 from dataclasses import dataclass
 from fractions import Fraction
@@ -17,6 +16,8 @@ from pathlib import Path
 import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
+
+from ssvae.storage.files import Replacement
 
 HEADER_BYTES = 4096  # reserved before the data, for the shapes are known after it
 FORMAT = "ssvae latents 1"
@@ -52,12 +53,12 @@ class LatentWriter:
             raise ValueError(
                 f"latents go into NAME.safetensors in a folder that exists, got {path}"
             )
-        self._partial = self.path.with_name(f".{self.path.name}.partial-{os.getpid()}")
+        self._replacement = Replacement(self.path)
         self._dtype, self._frames, self._size = torch.float32, 0, ()
 
     def __enter__(self) -> "LatentWriter":
         try:
-            self._file = open(self._partial, "wb")
+            self._file = open(self._replacement.partial, "wb")
         except OSError as error:
             raise ValueError(f"cannot write {self.path}: {error.strerror}") from error
         self._file.seek(8 + HEADER_BYTES)
@@ -95,9 +96,9 @@ class LatentWriter:
         self._file.close()
         try:
             if kind is None:
-                os.replace(self._partial, self.path)
+                self._replacement.keep()
         finally:
-            self._partial.unlink(missing_ok=True)
+            self._replacement.discard()
 
 
 class LatentFile:

@@ -172,9 +172,10 @@ class Backbone:
             )
         return self.layout.channels, (frames - 1) // time + 1, height // side, width // side
 
-    def lone_first_frame(self, latent_frames: int) -> bool:
+    @property
+    def lone_first_frame(self) -> bool:
         """Whether the first latent frame stands for one frame of video, the rest for several."""
-        return not self.layout.of_images or latent_frames == 1
+        return not self.layout.of_images
 
     def encode(self, clips_BCTHW: torch.Tensor, train: bool = False) -> Posterior:
         """Clips (B, 3, T, H, W) in [-1, 1] to a posterior over latents (B, C, t, h, w).

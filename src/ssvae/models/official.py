@@ -2,7 +2,6 @@
 
 import dataclasses
 import logging
-import os
 import re
 from collections import Counter
 from collections.abc import Callable
@@ -17,6 +16,7 @@ from ssvae.models.autoencoder import AutoencoderKLSSVAE
 from ssvae.models.blocks import CausalConv3d
 from ssvae.models.config import PRESETS, AutoencoderConfig
 from ssvae.regularizers.latent_masking import LatentMasking
+from ssvae.storage.files import replacing
 
 logger = logging.getLogger(__name__)
 
@@ -167,9 +167,5 @@ def save_official(vae: AutoencoderKLSSVAE, masking: LatentMasking, path: str | P
             "the published code does not have this model's architecture: " + "; ".join(different)
         )
     tensors["mask_token"] = masking.token.detach().cpu().contiguous()
-    unfinished = path.with_name(f".{path.name}.partial-{os.getpid()}")
-    try:
-        torch.save({"state_dict": tensors, "global_step": 0}, unfinished)
-        os.replace(unfinished, path)
-    finally:
-        unfinished.unlink(missing_ok=True)
+    with replacing(path) as partial:
+        torch.save({"state_dict": tensors, "global_step": 0}, partial)

@@ -1,6 +1,8 @@
 """Weigh a penalty on the latents against the reconstruction, in the one backward pass there is."""
 
+import math
 from collections.abc import Callable
+from typing import NamedTuple
 
 import torch
 from torch import nn
@@ -11,12 +13,22 @@ Reduce = Callable[[torch.Tensor], torch.Tensor]
 """The mean of a tensor over processes."""
 
 
+class Balanced(NamedTuple):
+    """What :func:`balance_with_terms` gives."""
+
+    moments: torch.Tensor
+    """Equal to the given ones; the penalty is in their gradient."""
+    penalty: torch.Tensor | None
+    """The penalty, a scalar without a gradient; None where nothing is added."""
+    weight: torch.Tensor
+    """The penalty's weight, a scalar that the backward pass fills in; NaN until then."""
+
+
 def balance(
     moments: torch.Tensor,
     penalty_fn: Callable[[torch.Tensor], torch.Tensor],
     last_layer: nn.Module,
     weight: float = 0.002,
-    on_weight: Callable[[torch.Tensor], None] | None = None,
     max_ratio: float = MAX_RATIO,
     reduce: Reduce | None = None,
 ) -> torch.Tensor:
@@ -34,7 +46,6 @@ def balance(
         penalty_fn: maps moments to a scalar penalty, without side effects on the graph.
         last_layer: the encoder's last layer; its ``weight`` sets the scale.
         weight: the paper's 0.1 * 0.02.
-        on_weight: called in the backward pass with w, a scalar tensor, for those who log it.
         max_ratio: the published 1e8.
         reduce: the mean over processes, where several share a batch: w is then that of the whole
             batch. It is called in the backward pass, once, on every process.
@@ -46,11 +57,26 @@ def balance(
     Raises:
         ValueError: where ``last_layer.weight`` is no parameter that takes a gradient.
     """
+    return balance_with_terms(moments, penalty_fn, last_layer, weight, max_ratio, reduce).moments
+
+
+def balance_with_terms(
+    moments: torch.Tensor,
+    penalty_fn: Callable[[torch.Tensor], torch.Tensor],
+    last_layer: nn.Module,
+    weight: float = 0.002,
+    max_ratio: float = MAX_RATIO,
+    reduce: Reduce | None = None,
+) -> Balanced:
+    """:func:`balance`, with the penalty and its weight for those who log them."""
     W = getattr(last_layer, "weight", None)
     if not isinstance(W, torch.Tensor):
         raise ValueError(f"last_layer must have a weight, got {type(last_layer).__name__}")
+    found = torch.full(
+        (), math.nan, dtype=torch.promote_types(W.dtype, torch.float32), device=W.device
+    )
     if not (moments.requires_grad and torch.is_grad_enabled()):
-        return moments
+        return Balanced(moments, None, found)
     if not W.requires_grad:
         raise ValueError(
             "last_layer.weight must require a gradient, for the penalty is weighed there: unfreeze "
@@ -58,7 +84,8 @@ def balance(
         )
     leaf = moments.detach().requires_grad_()
     with torch.enable_grad():
-        (penalty_gradient,) = torch.autograd.grad(penalty_fn(leaf), leaf)
+        penalty = penalty_fn(leaf)
+        (penalty_gradient,) = torch.autograd.grad(penalty, leaf)
 
     def at_weight(gradient: torch.Tensor) -> torch.Tensor:
         (g,) = torch.autograd.grad(moments, W, gradient, retain_graph=True)
@@ -68,11 +95,9 @@ def balance(
         both = torch.stack([at_weight(gradient), at_weight(penalty_gradient)])
         own, its = (both if reduce is None else reduce(both)).unbind()
         ratio = torch.linalg.vector_norm(own) / (torch.linalg.vector_norm(its) + 1e-4)
-        w = weight * ratio.clamp(max=max_ratio)
-        if on_weight is not None:
-            on_weight(w)
-        return gradient + (w * penalty_gradient).to(gradient.dtype)
+        found.copy_(weight * ratio.clamp(max=max_ratio))
+        return gradient + (found * penalty_gradient).to(gradient.dtype)
 
     balanced = moments.view_as(moments)
     balanced.register_hook(add_penalty)
-    return balanced
+    return Balanced(balanced, penalty.detach(), found)

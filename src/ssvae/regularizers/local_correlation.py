@@ -147,10 +147,16 @@ class LocalCorrelation(nn.Module):
         self.threshold = threshold
         self.lone_first_frame = lone_first_frame
 
-    def forward(self, mean: torch.Tensor) -> torch.Tensor:
-        """Posterior mean, as :func:`local_correlation` takes it, to a scalar penalty."""
-        result = local_correlation(mean, self.window, self.lone_first_frame)
-        return torch.relu(self.threshold - result.average)
+    def forward(self, mean: torch.Tensor, reduce: Reduce | None = None) -> torch.Tensor:
+        """Posterior mean, as :func:`local_correlation` takes it, to a scalar penalty.
+
+        ``reduce`` is the mean over processes, where several share a batch.
+        """
+        return torch.relu(self.threshold - self.correlation(mean, reduce))
+
+    def correlation(self, mean: torch.Tensor, reduce: Reduce | None = None) -> torch.Tensor:
+        """The average local correlation R, a scalar."""
+        return local_correlation(mean, self.window, self.lone_first_frame, reduce).average
 
     def extra_repr(self) -> str:
         """The settings, for printing."""

@@ -1,5 +1,6 @@
 """One HTML file with everything inside: text, tables, figures, video."""
 
+import base64
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,9 +14,9 @@ import torch
 from markupsafe import Markup
 from matplotlib.image import imsave
 
-from ssvae.data.files import data_uri, write_text
 from ssvae.data.video import to_images
 from ssvae.report.figures import for_page
+from ssvae.storage.files import write_text
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,11 @@ def video_uri(clip: torch.Tensor, fps: Fraction | float) -> str:
             container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
         container.mux(stream.encode())
     return data_uri(buffer.getvalue(), "video/mp4")
+
+
+def data_uri(content: bytes, kind: str) -> str:
+    """Bytes of a MIME type as a URI that holds them."""
+    return f"data:{kind};base64,{base64.b64encode(content).decode()}"
 
 
 def strip(

@@ -260,7 +260,7 @@ class Analyzer:
             vae.parameters(),
             vae.parameters("encoder", "quant_conv"),
             vae.parameters("decoder", "post_quant_conv"),
-            vae.lone_first_frame(mean.shape[2]),
+            vae.lone_first_frame,
         )
 
     def _whole(self, names: Sequence[str], mean: torch.Tensor, made: torch.Tensor) -> torch.Tensor:

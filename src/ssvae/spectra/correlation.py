@@ -38,7 +38,7 @@ class CorrelationSample:
             raise ValueError("local correlation needs latents: call update before result")
         latents = torch.stack([row for _, row in self._kept])
         depth = 1 if latents.shape[2] - lone_first_frame < 2 else 2
-        return local_correlation(latents, (depth, 2, 2), lone_first_frame)
+        return local_correlation(latents.squeeze(2), (depth, 2, 2), lone_first_frame)
 
     def _keep(self, more: list[tuple[int, torch.Tensor]]) -> None:
         self._kept = sorted([*self._kept, *more], key=lambda pair: pair[0])[: self.size]

@@ -21,8 +21,8 @@ class Subject:
     """To posterior means."""
     decode: Callable[[torch.Tensor], torch.Tensor]
     """To clips, not clamped."""
-    lone_first_frame: Callable[[int], bool]
-    """Whether the first of so many latent frames stands for one frame of video."""
+    lone_first_frame: bool
+    """Whether the first latent frame stands for one frame of video."""
 
     @classmethod
     def of(cls, vae: Any) -> "Subject":
@@ -51,7 +51,7 @@ class Subject:
             module,
             lambda x: given.encode(x).latent_dist.mean,
             lambda z: given.decode(z).sample,
-            lambda latent_frames: True,
+            True,
         )
 
     def placed(self, clips: torch.Tensor) -> torch.Tensor:

@@ -1,36 +1,7 @@
-"""Training: the loop, its checkpoints, and what trains an autoencoder."""
+"""The loop of every training run, its checkpoints and devices; it knows no model."""
 
-from ssvae.training.checkpoint import find_vae, load_vae
+from ssvae.training.devices import make_accelerator, repeat_bit_for_bit
 from ssvae.training.interruption import InterruptedRun
-from ssvae.training.loop import make_accelerator, repeat_bit_for_bit, train
-from ssvae.training.vae_recipe import (
-    AdaptRecipe,
-    ClipConfig,
-    GANConfig,
-    ImagesConfig,
-    LCRConfig,
-    LMRConfig,
-    PerceptualConfig,
-    TrainingRecipe,
-    VAERecipe,
-    ValidationConfig,
-)
+from ssvae.training.loop import train
 
-__all__ = [
-    "AdaptRecipe",
-    "ClipConfig",
-    "GANConfig",
-    "ImagesConfig",
-    "InterruptedRun",
-    "LCRConfig",
-    "LMRConfig",
-    "PerceptualConfig",
-    "TrainingRecipe",
-    "VAERecipe",
-    "ValidationConfig",
-    "find_vae",
-    "load_vae",
-    "make_accelerator",
-    "repeat_bit_for_bit",
-    "train",
-]
+__all__ = ["InterruptedRun", "make_accelerator", "repeat_bit_for_bit", "train"]

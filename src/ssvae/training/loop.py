@@ -4,32 +4,37 @@ import dataclasses
 import json
 import logging
 import math
-import os
 import re
-from collections.abc import Callable, Iterator
-from datetime import timedelta
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol, TypeVar
 
-import torch
-from accelerate import Accelerator, InitProcessGroupKwargs
+from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
 
-from ssvae.data.files import write_text
+from ssvae.storage.files import write_json, write_text
+from ssvae.storage.runs import checkpoint_folder, checkpoints
+from ssvae.storage.settings import as_json, check_same_settings, flat
 from ssvae.training import checkpoint
+from ssvae.training.devices import expect_steps, make_accelerator
 from ssvae.training.interruption import InterruptedRun, interruptible
+from ssvae.training.metrics import StepOutcome, Value, read_out
+from ssvae.training.speed import SpeedLog
 from ssvae.training.tracking import Tracking, check_tracker
 
 logger = logging.getLogger(__name__)
 
 PATIENCE = 10  # steps in a row whose loss may be not finite
-# Settings that may change when a run goes on: they do not change what is learned.
+SPEED_EVERY = 20  # steps between two rows of speed.jsonl
+READ_OUT_EVERY = {"cpu": 1}  # steps, and on other devices:
+READ_OUT = 20
 FREE = re.compile(r"steps|cooldown_steps|workers|max_broken|checkpoint_every|validation\..*")
-"""Settings that may change while a run goes on."""
+"""Settings that may change while a run goes on: they do not change what is learned."""
 BATCHES = "batch_size", "images.batch_size"
 
 OnStep = Callable[[int, dict[str, float]], Any]
+"""Hears of a step and its metrics: at once on a CPU, elsewhere of some steps together."""
 
 
 class Trainer(Protocol):
@@ -39,8 +44,8 @@ class Trainer(Protocol):
         """A batch for each of these steps, which depends on the step alone."""
         ...
 
-    def step(self, step: int, batch: Any) -> dict[str, float]:
-        """One update; metrics, ``grad_norm`` among them, not finite where the step was skipped."""
+    def step(self, step: int, batch: Any) -> StepOutcome:
+        """One update."""
         ...
 
     def validate(self, step: int, out: Path) -> dict[str, float]:
@@ -61,7 +66,7 @@ class Trainer(Protocol):
 
 
 class Recipe(Protocol):
-    """All that defines a training run: a dataclass."""
+    """All that defines a training run: a dataclass of data."""
 
     __dataclass_fields__: ClassVar[dict[str, Any]]
 
@@ -71,48 +76,32 @@ class Recipe(Protocol):
         ...
 
     @property
+    def batch_size(self) -> int:
+        """Clips of a batch on each process."""
+        ...
+
+    @property
     def checkpoint_every(self) -> int:
         """Steps between checkpoints."""
         ...
 
-    def problems(self) -> list[str]:
-        """All that is wrong with the settings; empty where nothing is."""
-        ...
-
-    def settled(self, before: dict[str, Any] | None) -> "tuple[Recipe, dict[str, Any] | None]":
+    def settled(self, before: dict[str, Any] | None) -> tuple[Any, dict[str, Any] | None]:
         """The recipe, and the settings that its run began with if it did, with nothing left open."""
         ...
 
-    def trainer(self, accelerator: Accelerator) -> Trainer:
-        """What the loop drives."""
-        ...
+
+R = TypeVar("R", bound=Recipe)
 
 
-def make_accelerator(device: str = "auto", dtype: str = "float32") -> Accelerator:
-    """One process or many, as ``accelerate launch`` or ``torchrun`` started it.
-
-    ``device`` is "auto" (a GPU where torch sees one), "cpu" or "cuda"; ``dtype`` is "float32" or
-    "bfloat16" (mixed precision, weights in float32).
-    """
-    if device == "cuda" and not torch.cuda.is_available():
-        raise ValueError("device cuda was asked for, but this torch sees no GPU: use --device cpu")
-    precision = {"float32": "no", "bfloat16": "bf16"}[dtype]
-    # One process may encode or embed for hours while others wait.
-    patience = InitProcessGroupKwargs(timeout=timedelta(days=1))
-    return Accelerator(cpu=device == "cpu", mixed_precision=precision, kwargs_handlers=[patience])
-
-
-def repeat_bit_for_bit() -> None:
-    """On a GPU, take kernels whose results repeat; call it before anything runs there."""
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    torch.use_deterministic_algorithms(True)
-    torch.backends.cuda.enable_flash_sdp(False)
-    torch.backends.cuda.enable_mem_efficient_sdp(False)
-    torch.backends.cuda.enable_cudnn_sdp(False)
+def check_problems(problems: Sequence[str]) -> None:
+    """A ValueError that tells all of them, where there are any."""
+    if problems:
+        raise ValueError("the recipe does not fit: " + "; ".join(problems))
 
 
 def train(
-    recipe: Recipe,
+    recipe: R,
+    make_trainer: Callable[[R, Accelerator], Trainer],
     out: str | Path,
     accelerator: Accelerator | None = None,
     on_step: OnStep | None = None,
@@ -120,30 +109,28 @@ def train(
 ) -> Path:
     """Train by a recipe into the run folder ``out``, or go on where an earlier call stopped.
 
-    The folder holds ``config.json``, ``metrics.jsonl`` (an object a step), ``validation.jsonl``
-    where there is validation, and ``checkpoints/``. On one device a resumed run gives the losses,
-    bit for bit, of an unbroken one. Returns the last checkpoint. ``tracker`` is "tensorboard",
-    "wandb" or "trackio".
+    The folder holds ``config.json``, ``metrics.jsonl`` (an object a step), ``speed.jsonl``,
+    ``validation.jsonl`` where there is validation, and ``checkpoints/``. On one device a resumed run
+    gives the losses, bit for bit, of an unbroken one. Returns the last checkpoint. ``tracker`` is
+    "tensorboard", "wandb" or "trackio".
 
     Raises:
         ValueError: for settings that do not fit, or that differ from the run in ``out`` (but for
             more ``steps``, and what does not change what is learned), and where the loss is not finite for ten steps in a row.
         InterruptedRun: after SIGTERM or Ctrl-C, when the run has saved.
     """
-    if problems := recipe.problems():
-        raise ValueError("the recipe does not fit: " + "; ".join(problems))
     check_tracker(tracker)
     out, accelerator = Path(out), accelerator or make_accelerator()
     done, last = _last_checkpoint(out, accelerator)
     recipe, before = recipe.settled(_config_of(out))
     config = _settings(recipe, accelerator)
     if before is not None:
-        _check_config(out, _flat(_usual(recipe)) | _flat(before), _flat(config), done)
+        _check_config(out, flat(_usual(recipe)) | flat(before), flat(config), done)
     if done == recipe.steps and last is not None:
         logger.info("the run in %s is finished at step %d; more --steps go on", out, done)
         return last
 
-    trainer = recipe.trainer(accelerator)
+    trainer = make_trainer(recipe, accelerator)
     if last is not None:
         try:
             trainer.load(last)
@@ -159,24 +146,29 @@ def train(
     main = accelerator.is_main_process
     if main:
         out.mkdir(parents=True, exist_ok=True)
-        write_text(out / "config.json", json.dumps(config, indent=2) + "\n")
-        for name in ("metrics.jsonl", "validation.jsonl"):
+        write_json(out / "config.json", config, indent=2)
+        for name in ("metrics.jsonl", "speed.jsonl", "validation.jsonl"):
             _drop_rows_after(out / name, done)
 
     skipped = 0
-    tracking = Tracking(tracker, out, _flat(config), steps.start, accelerator)
-    with (
-        interruptible() as interruption,
-        open(out / "metrics.jsonl" if main else os.devnull, "a", buffering=1) as metrics_file,
-    ):
-        for step, batch in zip(steps, data, strict=True):
-            metrics = trainer.step(step, batch)
-            finite = math.isfinite(metrics["grad_norm"])
-            skipped = 0 if finite else skipped + 1
-            metrics_file.write(_row(step, metrics))
-            tracking.log({f"train/{name}": value for name, value in metrics.items()}, step)
-            if not finite:
+    tracking = Tracking(tracker, out, flat(config), steps.start, accelerator)
+    log = _Log(out, accelerator, tracking, on_step)
+    speed = SpeedLog(out / "speed.jsonl", _a_step(flat(config), "batch_size"), accelerator)
+    read_out_every = READ_OUT_EVERY.get(accelerator.device.type, READ_OUT)
+    with interruptible() as interruption:
+        for step, batch in zip(steps, speed.waited_for(data), strict=True):
+            work = partial(trainer.step, step, batch)
+            count = step == steps.start and accelerator.device.type == "cuda"
+            outcome = speed.counted(work) if count else work()
+            speed.step()
+            log.add(step, outcome.metrics)
+            if step == steps.start:
+                expect_steps()
+            skipped = 0 if outcome.updated else skipped + 1
+            if not outcome.updated:
                 logger.warning("step %d skipped: the loss or its gradient is not finite", step)
+            if step % read_out_every == 0 or step == recipe.steps or skipped == PATIENCE:
+                log.write()
             if skipped == PATIENCE:
                 good = last or "none: the run never reached one"
                 raise ValueError(
@@ -184,24 +176,25 @@ def train(
                     f"last good checkpoint: {good}. Try float32, or begin another run there (--init) "
                     "with a lower learning rate"
                 )
-            if on_step is not None and main:
-                on_step(step, metrics)
             # What a checkpoint holds is good: none is written while steps are being skipped.
-            if finite and (figures := trainer.validate(step, out)) and main:
-                with open(out / "validation.jsonl", "a") as validation_file:
-                    validation_file.write(_row(step, figures))
-                tracking.log({f"validation/{name}": v for name, v in figures.items()}, step)
-                film = out / "samples" / f"step-{step:08d}.mp4"
-                tracking.film("reconstructions", film, step)
-            stop = interruption.agreed(accelerator)
-            if finite and (stop or step % recipe.checkpoint_every == 0 or step == recipe.steps):
+            if outcome.updated and (figures := trainer.validate(step, out)):
+                log.write_figures(step, figures)
+            alone = accelerator.num_processes == 1
+            asked = alone or step % read_out_every == 0 or step == recipe.steps
+            stop = interruption.agreed(accelerator) if asked else 0
+            due = stop or step % recipe.checkpoint_every == 0 or step == recipe.steps
+            if outcome.updated and due:
+                log.write()
                 state = trainer.state()
                 if main:
                     checkpoint.save(out, step, partial(trainer.save, state=state))
                 del state
                 accelerator.wait_for_everyone()
-                done, last = step, checkpoint.folder_of(out, step)
+                done, last = step, checkpoint_folder(out, step)
+            if step % SPEED_EVERY == 0 or step == recipe.steps or stop:
+                tracking.log({f"speed/{n}": v for n, v in speed.write(step).items()}, step)
             if stop:
+                log.write()
                 tracking.close()
                 raise InterruptedRun(stop, done)
     tracking.close()
@@ -212,9 +205,49 @@ def train(
     return last
 
 
+class _Log:
+    """The metrics of steps, in a file, a tracker, and the ears of who started the run."""
+
+    def __init__(
+        self, out: Path, accelerator: Accelerator, tracking: Tracking, on_step: OnStep | None
+    ):
+        self.out, self.accelerator, self.tracking = out, accelerator, tracking
+        self.on_step = on_step if accelerator.is_main_process else None
+        self._waiting: list[tuple[int, Mapping[str, Value]]] = []
+
+    def add(self, step: int, metrics: Mapping[str, Value]) -> None:
+        """A step is done; its metrics wait where they are."""
+        self._waiting.append((step, metrics))
+
+    def write(self) -> None:
+        """Read out what waits; to be called on every process."""
+        waiting, self._waiting = self._waiting, []
+        if not waiting:
+            return
+        rows = read_out(self.accelerator, [metrics for _, metrics in waiting])
+        numbered = [(step, row) for (step, _), row in zip(waiting, rows, strict=True)]
+        if self.accelerator.is_main_process:
+            with open(self.out / "metrics.jsonl", "a") as file:
+                file.writelines(_row(step, row) for step, row in numbered)
+        for step, row in numbered:
+            self.tracking.log({f"train/{name}": value for name, value in row.items()}, step)
+            if self.on_step is not None:
+                self.on_step(step, row)
+
+    def write_figures(self, step: int, figures: dict[str, float]) -> None:
+        """What validation gave, with its film."""
+        if not self.accelerator.is_main_process:
+            return
+        with open(self.out / "validation.jsonl", "a") as file:
+            file.write(_row(step, figures))
+        self.tracking.log({f"validation/{name}": v for name, v in figures.items()}, step)
+        film = self.out / "samples" / f"step-{step:08d}.mp4"
+        self.tracking.film("reconstructions", film, step)
+
+
 def _last_checkpoint(out: Path, accelerator: Accelerator) -> tuple[int, Path | None]:
     """As the main process sees it, for others may see a shared folder as it was."""
-    found = [(0, None), *checkpoint.checkpoints(out)][-1]
+    found = [(0, None), *checkpoints(out)][-1]
     return broadcast_object_list([found])[0] if accelerator.num_processes > 1 else found
 
 
@@ -237,7 +270,7 @@ def _settings(recipe: Recipe, accelerator: Accelerator) -> dict[str, Any]:
     """The recipe, and what else decides what is learned, as JSON has them."""
     half = accelerator.mixed_precision == "bf16"
     around = dict(dtype="bfloat16" if half else "float32", processes=accelerator.num_processes)
-    return json.loads(json.dumps(dataclasses.asdict(recipe) | around))
+    return as_json(dataclasses.asdict(recipe) | around)
 
 
 def _check_config(out: Path, before: dict[str, Any], now: dict[str, Any], done: int) -> None:
@@ -250,13 +283,7 @@ def _check_config(out: Path, before: dict[str, Any], now: dict[str, Any], done: 
     free = {name for name in before | now if FREE.fullmatch(name)}
     if all(_a_step(before, n) == _a_step(now, n) for n in BATCHES if n in now):
         free |= {*BATCHES, "processes", "accumulate"}
-    changed = [k for k in sorted(before | now) if before.get(k) != now.get(k) and k not in free]
-    if changed:
-        listed = ", ".join(f"{k} was {before.get(k)} and is {now.get(k)}" for k in changed)
-        raise ValueError(
-            f"the run in {out} began with other settings ({listed}): keep them, "
-            "or choose another folder"
-        )
+    check_same_settings(f"the run in {out}", before, now, free)
     if now["steps"] < done:
         raise ValueError(
             f"the run in {out} is at step {done} already, got steps {now['steps']}: ask for more"
@@ -286,15 +313,7 @@ def _usual(recipe: Recipe) -> dict[str, Any]:
             usual[each.name] = dataclasses.asdict(each.default_factory())
         elif each.default is not dataclasses.MISSING:
             usual[each.name] = each.default
-    return json.loads(json.dumps(usual))
-
-
-def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in tree.items():
-        name = prefix + key
-        flat |= _flat(value, name + ".") if isinstance(value, dict) else {name: value}
-    return flat
+    return as_json(usual)
 
 
 def _drop_rows_after(path: Path, step: int) -> None:

@@ -1,0 +1,107 @@
+"""How generated clips are scored: the same probe, captions and true clips for every model."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ssvae.data import World
+from ssvae.diffusion.pipeline import assemble, generate
+from ssvae.evaluation.probe import load_probe
+from ssvae.evaluation.reward import Scores, TrueClips, score_clips, true_clips
+from ssvae.latents.mapped import MappedAutoencoder
+from ssvae.latents.maps import LatentMap
+from ssvae.models.backbones import Backbone
+from ssvae.spectra import analyze, psnr
+
+CAPTIONS_SEED = 8_000_001  # the world whose captions are asked for; nothing is trained on it
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How clips are generated to be scored."""
+
+    samples: int = 256
+    """Clips generated each time, one for each of as many captions."""
+    steps: int = 6
+    """Steps of the sampler."""
+    guidance: float = 2.0
+    """Classifier-free guidance; 1 is none."""
+    seed: int = 0
+    """Seed of the noise."""
+
+
+class Scorer:
+    """The probe, what true clips are like, and the captions: the same for every model."""
+
+    def __init__(
+        self,
+        sampling: Sampling,
+        size: tuple[int, int, int],
+        probe: Path | None,
+        device: torch.device | str,
+    ):
+        self.sampling, self.size = sampling, size
+        self.probe = load_probe(probe, device)
+        self.true: TrueClips = true_clips(self.probe, *size)
+        world = World(*size, seed=CAPTIONS_SEED)
+        self.captions = world.attributes(range(sampling.samples)).captions()
+
+    def score(self, clips: torch.Tensor) -> Scores:
+        """Scores of a clip for each caption."""
+        return score_clips(self.probe, clips, self.captions, self.true)
+
+    def ceiling(self, backbone: Backbone) -> Scores:
+        """Scores of reconstructions of true clips: no diffusion model on this VAE can pass them."""
+        return self.score(torch.cat(_reconstructed(backbone, self._videos())))
+
+    def _videos(self) -> list[torch.Tensor]:
+        """The true clips of the captions, in batches."""
+        n, world = self.sampling.samples, World(*self.size, CAPTIONS_SEED)
+        return [world.batch(range(i, min(i + 32, n))).video for i in range(0, n, 32)]
+
+    def measure(self, backbone: Backbone, latent_map: LatentMap | None = None) -> dict[str, Any]:
+        """What a VAE can do: the scores of its reconstructions of true clips (the ceiling that a
+        diffusion model on it cannot pass), their PSNR, and the analysis of its latents.
+
+        Noise for the robustness is added where the diffusion model leaves it, to mapped latents.
+        """
+        videos = self._videos()
+        made = _reconstructed(backbone, videos)
+        decibels = torch.cat([psnr(a, b) for a, b in zip(made, videos, strict=True)])
+        analysis = analyze(backbone.vae, videos).summary()
+        if latent_map is not None:
+            mapped = MappedAutoencoder.of(backbone, latent_map)
+            analysis["robustness"] = analyze(mapped, videos).summary()["robustness"]
+        return {
+            "ceiling": asdict(self.score(torch.cat(made))),
+            "psnr": float(decibels.mean()),
+            "psnr_error": float(decibels.std() / len(decibels) ** 0.5),
+            "analysis": analysis,
+        }
+
+    def sample(self, checkpoint: Path, backbone: Backbone) -> torch.Tensor:
+        """A clip for each caption by the model of a checkpoint (its running mean)."""
+        pipeline = assemble(checkpoint, backbone, backbone.vae.device)
+        s = self.sampling
+        return generate(
+            pipeline, self.captions, self.size, s.steps, s.guidance, s.seed, batch_size=64
+        )
+
+
+def _reconstructed(backbone: Backbone, videos: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+    return [backbone.decode(backbone.encode(v).mean).float().cpu() for v in videos]
+
+
+@lru_cache(1)
+def scorer_of(
+    sampling: Sampling,
+    size: tuple[int, int, int],
+    probe: Path | None,
+    device: torch.device | str,
+) -> Scorer:
+    """The scorer of a process, made once."""
+    return Scorer(sampling, size, probe, device)

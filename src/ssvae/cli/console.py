@@ -1,0 +1,149 @@
+"""What the commands show: progress, on a terminal and in a log file, and errors in one line."""
+
+import logging
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import torch
+from diffusers.utils import logging as diffusers_logging
+from rich import box
+from rich.console import Console
+from rich.logging import RichHandler
+from rich.markup import escape
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.table import Table
+from transformers.utils import logging as transformers_logging
+
+from ssvae.report.tables import Row
+from ssvae.training import InterruptedRun
+
+console = Console()
+error_console = Console(stderr=True)
+
+SECONDS_BETWEEN_LINES = 15  # where the output is not a terminal
+
+
+def configure_logging(debug: bool) -> None:
+    """Our own log at INFO and everybody else's at WARNING; with ``debug``, all of it."""
+    handler = RichHandler(
+        console=error_console, show_path=debug, show_time=debug, show_level=debug, markup=False
+    )
+    level = "DEBUG" if debug else "WARNING"
+    logging.basicConfig(level=level, format="%(message)s", handlers=[handler], force=True)
+    logging.getLogger("ssvae").setLevel("DEBUG" if debug else "INFO")
+    for library in (diffusers_logging, transformers_logging):
+        library.disable_progress_bar()  # they would cut through ours
+
+
+@contextmanager
+def progress(
+    title: str, total: int = 0, start: int = 0, shown: bool = True
+) -> Iterator[Callable[..., None]]:
+    """A progress bar, or a line every few seconds where the output is not a terminal.
+
+    Yields ``advance_to(done, note="", total=None)``, which does nothing where it is not ``shown``: on
+    all processes but the main one. ``total`` may be told with what is done.
+    """
+    if not shown:
+        yield lambda done, note="", total=None: None
+        return
+    began = last = time.monotonic()
+    if not console.is_terminal:
+
+        def line(done: int, note: str = "", total: int = total) -> None:
+            nonlocal last
+            now = time.monotonic()
+            if now - last < SECONDS_BETWEEN_LINES and done < total:
+                return
+            last = now
+            left = (now - began) / max(done - start, 1) * (total - done)
+            text = f"{title}  {done}/{total}  {left:.0f} s left  {note}"
+            console.print(text, soft_wrap=True, markup=False)
+
+        yield line
+        return
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[note]}", markup=False),
+    )
+    with Progress(*columns, console=console) as bar:
+        task = bar.add_task(title, total=total, completed=start, note="")
+        yield lambda done, note="", total=None: bar.update(
+            task, completed=done, note=note, total=total
+        )
+
+
+def note_of(metrics: dict[str, float]) -> str:
+    """The metrics of a step that a progress bar shows."""
+    shown = [
+        name
+        for name in ("loss", "l1", "lpips", "discriminator", "local_correlation")
+        if name in metrics
+    ]
+    return "  ".join(f"{name.replace('_', ' ')} {metrics[name]:.4f}" for name in shown)
+
+
+def print_rows(names: list[str], rows: list[Row]) -> None:
+    """Quantities over several models, as a table."""
+    table = Table(box=box.SIMPLE_HEAD)
+    table.add_column("")
+    for name in names:
+        table.add_column(escape(name), justify="right", overflow="fold")
+    table.add_column("", style="dim")
+    for row in rows:
+        table.add_row(row.name, *row.values, row.note)
+    console.print(table)
+
+
+def exit_without_teardown() -> None:
+    """End a process that is done, where it is one of several, without taking torch apart.
+
+    On the CPU, torch's distributed training aborts in that about once in ten times ("terminate
+    called without an active exception"), and a launcher would call the whole run failed.
+    """
+    if torch.distributed.is_initialized():
+        sys.stdout.flush()
+        sys.stderr.flush()
+        logging.shutdown()
+        os._exit(0)
+
+
+@contextmanager
+def errors_in_one_line(debug: bool) -> Iterator[None]:
+    """Users' mistakes and the machine's failures end with a line and status 2, not a traceback."""
+    try:
+        yield
+    except (ValueError, OSError) as error:
+        if debug:
+            raise
+        error_console.print(f"error: {error}", style="red", markup=False, soft_wrap=True)
+        sys.exit(2)
+    except torch.OutOfMemoryError as error:
+        if debug:
+            raise
+        remedy = (
+            "use a smaller --batch-size, --accumulate, --gradient-checkpointing or smaller clips"
+        )
+        error_console.print(f"error: {error}: {remedy}", style="red", markup=False, soft_wrap=True)
+        sys.exit(2)
+    except InterruptedRun as stop:
+        error_console.print(str(stop), markup=False, soft_wrap=True)
+        sys.exit(128 + stop.number)
+    except KeyboardInterrupt:
+        error_console.print("interrupted; the same command goes on from the last checkpoint")
+        sys.exit(130)

@@ -1,0 +1,73 @@
+"""From a recipe to the transformer that it names, and whether it fits the latents."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from ssvae.diffusion.flow import shift_for
+from ssvae.diffusion.recipe import DiffusionRecipe
+from ssvae.diffusion.text import width_of, word_level_encoder
+from ssvae.diffusion.transformer import PooledWanTransformer3DModel
+from ssvae.latents.cache import LatentCache
+
+
+def build(recipe: DiffusionRecipe, channels: int, text_width: int) -> PooledWanTransformer3DModel:
+    """The transformer with fresh weights, for latents of so many channels."""
+    m = recipe.model
+    return PooledWanTransformer3DModel(
+        patch_size=m.patch_size,
+        num_attention_heads=m.heads,
+        attention_head_dim=m.head_dim,
+        in_channels=channels,
+        out_channels=channels,
+        text_dim=text_width,
+        freq_dim=m.freq_dim,
+        ffn_dim=m.ffn_dim,
+        num_layers=m.layers,
+        cross_attn_norm=True,
+    )
+
+
+def parameters_of(recipe: DiffusionRecipe) -> int:
+    """Number of parameters that are trained."""
+    channels, own = LatentCache(recipe.latents).shape[0], recipe.text.encoder is None
+    width = recipe.text.width if own else width_of(str(recipe.text.encoder))
+    with torch.device("meta"):
+        parts: list[nn.Module] = [build(recipe, channels, width)]
+        if own:
+            parts.append(word_level_encoder(recipe.text)[1])
+    return sum(p.numel() for part in parts for p in part.parameters())
+
+
+def problems_of(recipe: DiffusionRecipe) -> list[str]:
+    """All that is wrong with a recipe, and where it does not fit its latents."""
+    wrong = recipe.problems()
+    if recipe.map is not None and not Path(recipe.map).is_file():
+        wrong.append(f"there is no map at {recipe.map}: ssvae fit-map writes one")
+    try:
+        cache = LatentCache(recipe.latents)
+        if not wrong:
+            tokens_of(recipe, cache.shape)
+    except ValueError as error:
+        wrong.append(str(error))
+    return wrong
+
+
+def tokens_of(recipe: DiffusionRecipe, latent_shape: Sequence[int]) -> int:
+    """Tokens that a clip's latents (C, T, H, W) make."""
+    tokens = 1
+    for side, patch in zip(latent_shape[1:], recipe.model.patch_size, strict=True):
+        if side % patch:
+            raise ValueError(
+                f"model.patch_size {recipe.model.patch_size} does not divide the latents' "
+                f"frames, rows and columns {tuple(latent_shape[1:])}"
+            )
+        tokens *= side // patch
+    return tokens
+
+
+def shift_of(recipe: DiffusionRecipe, latent_shape: Sequence[int]) -> float:
+    """The shift of times, that of the token count where none is set."""
+    return recipe.shift if recipe.shift is not None else shift_for(tokens_of(recipe, latent_shape))

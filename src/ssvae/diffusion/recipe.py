@@ -1,0 +1,142 @@
+"""The settings of a training run of a diffusion model: data, which knows nothing of what it sets up."""
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+
+@dataclass(frozen=True)
+class TransformerConfig:
+    """The shape of a :class:`PooledWanTransformer3DModel`; channels follow from the latents."""
+
+    layers: int = 4
+    """Transformer blocks."""
+    heads: int = 2
+    """Attention heads."""
+    head_dim: int = 64
+    """Width of a head; the model's is heads times this."""
+    ffn_dim: int = 512
+    """Width inside the feed-forward layers."""
+    patch_size: tuple[int, int, int] = (1, 1, 1)
+    """Latent frames, rows and columns that make a token."""
+    freq_dim: int = 256
+    """Sines and cosines that tell the time."""
+
+    def problems(self) -> list[str]:
+        """All that is wrong with it; empty where nothing is."""
+        wrong = [
+            f"model.{name} must be at least 1, got {getattr(self, name)}"
+            for name in ("layers", "heads", "head_dim", "ffn_dim", "freq_dim")
+            if getattr(self, name) < 1
+        ]
+        if self.head_dim % 2 or self.head_dim < 6:
+            wrong.append(f"model.head_dim must be even and at least 6, got {self.head_dim}")
+        if min(self.patch_size) < 1:
+            wrong.append(f"model.patch_size must be positive, got {self.patch_size}")
+        return wrong
+
+
+@dataclass(frozen=True)
+class TextConfig:
+    """The text encoder."""
+
+    encoder: str | None = None
+    """A transformers text encoder by name or path (google/umt5-xxl), kept frozen; where None, a
+    small T5 on hashed words is trained along."""
+    buckets: int = 4096
+    """Places that words are hashed into, for the encoder that is trained along."""
+    width: int = 64
+    """Its width."""
+    layers: int = 1
+    """Its layers; 0 embeds words by themselves, without their order."""
+    heads: int = 4
+    """Its attention heads."""
+
+    def problems(self) -> list[str]:
+        """All that is wrong with it; empty where nothing is."""
+        wrong = [
+            f"text.{name} must be at least 1, got {getattr(self, name)}"
+            for name in ("buckets", "width", "heads")
+            if getattr(self, name) < 1
+        ]
+        if self.layers < 0:
+            wrong.append(f"text.layers must be at least 0, got {self.layers}")
+        if not wrong and self.width % self.heads:
+            wrong.append(
+                f"text.width must be a multiple of text.heads, got {self.width} and {self.heads}"
+            )
+        return wrong
+
+
+@dataclass(frozen=True)
+class DiffusionRecipe:
+    """All that defines a training run of a diffusion model."""
+
+    steps: int
+    """Optimiser steps."""
+    latents: str
+    """A cache that ``ssvae cache-latents`` wrote."""
+    map: str | None = None
+    """A map of the latents that ``ssvae fit-map`` wrote; None standardises each channel."""
+    model: TransformerConfig = field(default_factory=TransformerConfig)
+    text: TextConfig = field(default_factory=TextConfig)
+    seed: int = 0
+    """Seed of the initial weights, the order of the data and all noise."""
+    batch_size: int = 64
+    """Clips a step on each process."""
+    optimizer: Literal["muon", "adamw"] = "muon"
+    """Muon (for the blocks' matrices, and AdamW for the rest), or AdamW for all."""
+    learning_rate: float = 2e-3
+    """Peak learning rate of AdamW."""
+    muon_learning_rate: float = 1e-2
+    """Peak learning rate of Muon."""
+    warmup_steps: int = 100
+    """Steps of linear warm-up, after which the rate is constant."""
+    cooldown_steps: int = 0
+    """Steps at the end in which the rate falls to zero in a line."""
+    weight_decay: float = 0.01
+    """Of both optimisers."""
+    max_grad_norm: float = 1.0
+    """Gradients are scaled down to this length."""
+    time_mean: float = 0.0
+    """Mean of the logit of the times; above 0 trains more on noise."""
+    time_std: float = 1.0
+    """Standard deviation of the logit of the times."""
+    shift: float | None = None
+    """Shift of times towards noise; None takes sqrt(tokens / 1024), at least 1."""
+    caption_dropout: float = 0.1
+    """Share of captions that are left empty, for classifier-free guidance."""
+    ema_decay: float = 0.98
+    """Decay of the running mean of the weights, which is what samples."""
+    checkpoint_every: int = 500
+    """Steps between checkpoints; one is also written at the end."""
+
+    def problems(self) -> list[str]:
+        """All that is wrong with the settings; empty where nothing is."""
+        wrong = self.model.problems() + self.text.problems()
+        for name in (
+            *("steps", "batch_size", "checkpoint_every", "learning_rate", "muon_learning_rate"),
+            *("max_grad_norm", "time_std"),
+        ):
+            if getattr(self, name) <= 0:
+                wrong.append(f"{name} must be positive, got {getattr(self, name)}")
+        for name in ("warmup_steps", "cooldown_steps", "weight_decay", "seed"):
+            if getattr(self, name) < 0:
+                wrong.append(f"{name} must be at least 0, got {getattr(self, name)}")
+        for name in ("caption_dropout", "ema_decay"):
+            if not 0 <= getattr(self, name) < 1:
+                wrong.append(f"{name} must be in [0, 1), got {getattr(self, name)}")
+        if self.cooldown_steps >= self.steps > 0:
+            wrong.append(
+                f"cooldown_steps must be less than steps ({self.steps}), got {self.cooldown_steps}"
+            )
+        if self.optimizer not in ("muon", "adamw"):
+            wrong.append(f"optimizer must be muon or adamw, got {self.optimizer!r}")
+        if self.shift is not None and self.shift <= 0:
+            wrong.append(f"shift must be positive, got {self.shift}")
+        return wrong
+
+    def settled(
+        self, before: dict[str, Any] | None
+    ) -> tuple["DiffusionRecipe", dict[str, Any] | None]:
+        """As they are: nothing is left open."""
+        return self, before

@@ -1,0 +1,91 @@
+"""Text for the video transformer: tokenizers and encoders.
+
+Embeddings are zero behind each caption's tokens, as ``WanPipeline`` fills them.
+"""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers.pipelines.wan.pipeline_wan import prompt_clean
+from transformers import (
+    AutoConfig,
+    AutoModelForTextEncoding,
+    AutoTokenizer,
+    UMT5Config,
+    UMT5EncoderModel,
+)
+
+from ssvae.diffusion.recipe import TextConfig
+from ssvae.diffusion.words import HashedWordTokenizer
+
+PIPELINE_LENGTH = 512
+"""Tokens that ``WanPipeline`` pads captions to, unless told otherwise."""
+
+
+def word_level_encoder(config: TextConfig) -> tuple[HashedWordTokenizer, UMT5EncoderModel]:
+    """A tokenizer of words, which needs no vocabulary, and a small T5 encoder with fresh weights."""
+    tokenizer = HashedWordTokenizer(config.buckets)
+    encoder = UMT5EncoderModel(
+        UMT5Config(
+            vocab_size=tokenizer.vocab_size,
+            d_model=config.width,
+            d_kv=config.width // config.heads,
+            d_ff=2 * config.width,
+            num_layers=config.layers,
+            num_heads=config.heads,
+            dropout_rate=0.0,
+            feed_forward_proj="gated-gelu",
+        )
+    )
+    return tokenizer, encoder
+
+
+def load_tokenizer(folder: Path) -> Any:
+    """A tokenizer that was saved in ``folder``: ours of words, or one of transformers'."""
+    kind = json.loads((folder / "tokenizer_config.json").read_text()).get("tokenizer_class")
+    ours = kind == HashedWordTokenizer.__name__
+    return (HashedWordTokenizer if ours else AutoTokenizer).from_pretrained(folder)
+
+
+def pretrained_encoder(
+    name: str, device: torch.device | str, dtype: torch.dtype = torch.float32
+) -> tuple[Any, Any]:
+    """A text encoder of transformers and its tokenizer, by name or path, to embed with."""
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(name)
+        encoder = AutoModelForTextEncoding.from_pretrained(name, dtype=dtype, use_safetensors=True)
+    except Exception as error:
+        raise ValueError(f"the text encoder {name} does not load: {error}") from error
+    return tokenizer, encoder.to(device).eval().requires_grad_(False)
+
+
+def width_of(name: str) -> int:
+    """Width of the embeddings of a text encoder of transformers, from its config."""
+    try:
+        return int(AutoConfig.from_pretrained(name).hidden_size)
+    except Exception as error:
+        raise ValueError(f"the text encoder {name} does not load: {error}") from error
+
+
+def tokenize(tokenizer: Any, captions: Sequence[str]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Token ids and their mask (B, L), cleaned as the pipeline cleans, L that of the longest."""
+    tokens = tokenizer(
+        [prompt_clean(caption) for caption in captions],
+        padding="longest",
+        max_length=PIPELINE_LENGTH,
+        truncation=True,
+        add_special_tokens=True,
+        return_attention_mask=True,
+        return_tensors="pt",
+    )
+    return tokens.input_ids, tokens.attention_mask
+
+
+def embed(encoder: Any, ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    """Embeddings (B, L, D), zero behind each caption's tokens."""
+    device = next(encoder.parameters()).device
+    ids, mask = ids.to(device), mask.to(device)
+    return encoder(ids, mask).last_hidden_state * mask[..., None]

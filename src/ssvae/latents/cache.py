@@ -1,0 +1,181 @@
+"""A cache of latents: clips and captions encoded once, then read at random by memory map.
+
+The folder holds ``index.json`` and shards of safetensors. A shard has ``latents`` (n, C, t, h, w)
+as the VAE gave them, ``captions`` (UTF-8 bytes, one behind the other), ``ends`` (n,), where each
+caption ends, and ``clips`` (n,), the clips' indices in the source. The index names the shards and
+holds all that was set, and the channels' statistics, by which :meth:`LatentCache.fit` standardises.
+"""
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+
+from ssvae.latents.maps import LatentMap, MapConfig, fit_map
+from ssvae.spectra.channels import ChannelResult
+
+FORMAT = 1
+POSTERIORS = ("mean", "sample")
+
+
+@dataclass(frozen=True)
+class CacheConfig:
+    """All that defines a cache; a cache goes on only under the same."""
+
+    vae: str
+    """The VAE's folder or hub id."""
+    data: str = "world"
+    """Where clips come from: "world" (procedural), or a folder of videos."""
+    clips: int = 4096
+    """Number of clips."""
+    frames: int = 9
+    """Frames a clip."""
+    height: int = 32
+    """Height in pixels."""
+    width: int = 32
+    """Width in pixels."""
+    fps: float | None = None
+    """Frames a second that videos are resampled to; None keeps each video's own."""
+    seed: int = 0
+    """Seed of the draw of clips, and of the posterior's samples."""
+    posterior: str = "mean"
+    """Keep the posterior's mean, or a sample of it."""
+    shard_clips: int = 256
+    """Clips a shard."""
+
+    @property
+    def size(self) -> tuple[int, int, int]:
+        """Frames, height and width of the clips."""
+        return self.frames, self.height, self.width
+
+    @property
+    def shards(self) -> int:
+        """Number of shards."""
+        return -(-self.clips // self.shard_clips)
+
+    def clips_of(self, shard: int) -> range:
+        """The clips of a shard, by their indices in the source."""
+        return range(self.clips)[shard * self.shard_clips :][: self.shard_clips]
+
+    def problems(self) -> list[str]:
+        """All that is wrong with it; empty where nothing is."""
+        wrong = [
+            f"{name} must be at least 1, got {getattr(self, name)}"
+            for name in ("clips", "frames", "height", "width", "shard_clips")
+            if getattr(self, name) < 1
+        ]
+        if self.posterior not in POSTERIORS:
+            wrong.append(f"posterior must be mean or sample, got {self.posterior!r}")
+        if self.fps is not None and self.fps <= 0:
+            wrong.append(f"fps must be positive, got {self.fps}")
+        return wrong
+
+
+def shard_name(number: int) -> str:
+    """File of a shard."""
+    return f"latents-{number:05d}.safetensors"
+
+
+def statistics_name(number: int) -> str:
+    """File that says that a shard is whole, with the statistics of its channels."""
+    return f"latents-{number:05d}.json"
+
+
+class LatentCache:
+    """The latents of a cache, as the VAE gave them, at random by memory map.
+
+    ``shape`` is (C, t, h, w); ``statistics`` the mean and covariance of the channels;
+    ``failed`` the clips that were left out.
+    """
+
+    def __init__(self, path: str | Path):
+        self.path = Path(path)
+        try:
+            index = json.loads((self.path / "index.json").read_text())
+        except FileNotFoundError as error:
+            raise ValueError(
+                f"no finished cache of latents in {path}: ssvae cache-latents writes one, and "
+                "the same command again goes on where it stopped"
+            ) from error
+        if index.get("format") != FORMAT:
+            raise ValueError(
+                f"the cache in {path} has format {index.get('format')}, expected {FORMAT}: write "
+                "it anew"
+            )
+        self.config = CacheConfig(**index["config"])
+        C, T, H, W = index["latent_shape"]
+        self.shape: tuple[int, int, int, int] = C, T, H, W
+        mean, covariance = (
+            torch.tensor(index[k], dtype=torch.float64) for k in ("mean", "covariance")
+        )
+        self._files = [self.path / shard["file"] for shard in index["shards"]]
+        counts = [shard["clips"] for shard in index["shards"]]
+        self._ends = torch.tensor(counts).cumsum(0)
+        self.statistics = ChannelResult(mean, covariance, len(self) * T * H * W)
+        self.failed: list[int] = index["failed"]
+        self._open: dict[int, Any] = {}
+        self._tensors: dict[int, torch.Tensor] = {}
+        self._captions: list[str] | None = None
+
+    def __len__(self) -> int:
+        return int(self._ends[-1])
+
+    def latents(self, indices: Sequence[int]) -> torch.Tensor:
+        """The latents of these clips (B, C, t, h, w), in float32."""
+        places = torch.as_tensor(indices)
+        shards = torch.bucketize(places, self._ends, right=True)
+        found = torch.empty(len(places), *self.shape)
+        for shard in shards.unique().tolist():
+            there = shards == shard
+            begin = self._ends[shard - 1] if shard else 0
+            found[there] = self._mapped(shard)[places[there] - begin].float()
+        return found
+
+    def batches(self, size: int = 256) -> Iterator[torch.Tensor]:
+        """All latents in order, in batches."""
+        for start in range(0, len(self), size):
+            yield self.latents(range(start, min(start + size, len(self))))
+
+    @property
+    def captions(self) -> list[str]:
+        """The captions of all clips, in order."""
+        if self._captions is None:
+            self._captions = []
+            for which in range(len(self._files)):
+                shard = self._shard(which)
+                text = shard.get_tensor("captions").numpy().tobytes()
+                ends = shard.get_tensor("ends").tolist()
+                starts = [0, *ends[:-1]]
+                pairs = zip(starts, ends, strict=True)
+                self._captions += [text[a:b].decode() for a, b in pairs]
+        return self._captions
+
+    def fit(self, config: MapConfig = MapConfig()) -> LatentMap:
+        """A map for these latents; by default each channel standardised."""
+        return fit_map(self.statistics, self.shape[1:], config, self.batches())
+
+    def _mapped(self, which: int) -> torch.Tensor:
+        """The latents of a shard, read from the file where they are touched."""
+        if which not in self._tensors:
+            self._tensors[which] = self._shard(which).get_tensor("latents")
+        return self._tensors[which]
+
+    def _shard(self, which: int) -> Any:
+        if which not in self._open:
+            try:
+                self._open[which] = safe_open(self._files[which], "pt").__enter__()
+            except (SafetensorError, OSError) as error:
+                raise does_not_open(self._files[which], error) from error
+        return self._open[which]
+
+
+def does_not_open(shard: Path, error: Exception) -> ValueError:
+    """What to say of a shard that is broken."""
+    return ValueError(
+        f"{shard} does not open ({error}): remove it, {shard.with_suffix('.json').name} and "
+        "index.json, and write the cache again"
+    )

@@ -1,0 +1,142 @@
+"""A VAE with a map of its latents inside: pipelines see mapped latents and know nothing of it."""
+
+import json
+from pathlib import Path
+from typing import Any, ClassVar
+
+import diffusers
+import torch
+from diffusers.configuration_utils import ConfigMixin, register_to_config
+from diffusers.models.autoencoders.vae import DecoderOutput
+from diffusers.models.modeling_outputs import AutoencoderKLOutput
+from diffusers.models.modeling_utils import ModelMixin
+from diffusers.utils.accelerate_utils import apply_forward_hook
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from ssvae.latents.maps import LatentMap
+from ssvae.models import AutoencoderKLSSVAE, DiagonalGaussian
+from ssvae.models.backbones import LAYOUTS, Backbone, Layout
+from ssvae.storage.files import replacing
+
+
+class MappedAutoencoder(ModelMixin, ConfigMixin):
+    """Any VAE of :data:`ssvae.models.backbones.LAYOUTS` whose latents pass through a map.
+
+    ``encode`` maps what the VAE gives, ``decode`` undoes the map first. The config has the names
+    that ``WanPipeline`` reads, with statistics of mean 0 and deviation 1, for the map is made so
+    that its latents need no others. The arguments only describe what is inside; build one with
+    :meth:`of`.
+    """
+
+    _keep_in_fp32_modules: ClassVar[list[str]] = ["map"]
+
+    @register_to_config
+    def __init__(
+        self,
+        vae_class: str,
+        vae_config: dict[str, Any],
+        latent_size: tuple[int, int, int] | None = None,
+        tilted: bool = False,
+        scrambled: bool = False,
+        z_dim: int | None = None,
+        latents_mean: tuple[float, ...] | None = None,
+        latents_std: tuple[float, ...] | None = None,
+        scale_factor_temporal: int | None = None,
+        scale_factor_spatial: int | None = None,
+    ):
+        super().__init__()
+        if vae_class not in LAYOUTS:
+            raise ValueError(f"vae_class must be one of {', '.join(LAYOUTS)}, got {vae_class!r}")
+        own = vae_class == AutoencoderKLSSVAE.__name__
+        kind: Any = AutoencoderKLSSVAE if own else getattr(diffusers, vae_class)
+        self.vae = kind.from_config(vae_config)
+        layout = Backbone(self.vae).layout
+        C = layout.channels
+        size = tuple(latent_size or ())
+        order = torch.arange(int(torch.tensor(size).prod())).view(size) if scrambled else None
+        self.map = LatentMap(
+            torch.zeros(C), torch.eye(C), torch.ones(size) if tilted else None, order
+        )
+        self.register_to_config(
+            z_dim=C,
+            latents_mean=[0.0] * C,
+            latents_std=[1.0] * C,
+            scale_factor_temporal=layout.time_factor,
+            scale_factor_spatial=layout.space_factor,
+        )
+
+    @classmethod
+    def of(cls, backbone: Backbone, latent_map: LatentMap) -> "MappedAutoencoder":
+        """Put a map around a VAE; both are held, not copied."""
+        config = {k: v for k, v in backbone.vae.config.items() if not k.startswith("_")}
+        mapped = cls(
+            backbone.name,
+            json.loads(json.dumps(config)),
+            latent_map.size,
+            latent_map.gain is not None,
+            latent_map.order is not None,
+        )
+        mapped.vae, mapped.map = backbone.vae, latent_map.to(backbone.vae.device)
+        return mapped.eval()
+
+    def backbone(self) -> Backbone:
+        """Itself behind the protocol of all VAEs."""
+        c: Any = self.config
+        factors = c["scale_factor_temporal"], c["scale_factor_spatial"]
+        statistics = tuple(c["latents_mean"]), tuple(c["latents_std"])
+        return Backbone(self, Layout(c["z_dim"], *factors, *statistics))
+
+    @apply_forward_hook
+    def encode(
+        self, x: torch.Tensor, return_dict: bool = True
+    ) -> AutoencoderKLOutput | tuple[DiagonalGaussian]:
+        """Clips (B, 3, T, H, W) to a posterior over mapped latents, of no variance.
+
+        Under a map that mixes channels or positions a diagonal Gaussian does not stay one, so what
+        this gives is the mapped mean alone.
+        """
+        mean = self.map(Backbone(self.vae).encode(x).mean)
+        posterior = DiagonalGaussian(torch.cat([mean, torch.full_like(mean, -30.0)], 1))
+        return AutoencoderKLOutput(posterior) if return_dict else (posterior,)
+
+    @apply_forward_hook
+    def decode(
+        self, z: torch.Tensor, return_dict: bool = True
+    ) -> DecoderOutput | tuple[torch.Tensor]:
+        """Mapped latents (B, C, t, h, w) to clips (B, 3, T, H, W), not clamped."""
+        sample = self.vae.decode(self.map.inverse(z)).sample
+        return DecoderOutput(sample) if return_dict else (sample,)
+
+
+def with_statistics(backbone: Backbone, latent_map: LatentMap) -> ModelMixin:
+    """The VAE for a pipeline over latents that ``latent_map`` gave.
+
+    Where the map only standardises and the VAE's config has places for the statistics that
+    ``WanPipeline`` reads, it is the VAE itself with them filled in; else a mapped one.
+    """
+    fits = backbone.name in ("AutoencoderKLSSVAE", "AutoencoderKLWan")
+    if not (fits and latent_map.diagonal):
+        return MappedAutoencoder.of(backbone, latent_map)
+    mean, std = latent_map.mean.tolist(), (1 / latent_map.matrix.diagonal()).tolist()
+    backbone.vae.register_to_config(latents_mean=mean, latents_std=std)
+    return backbone.vae
+
+
+def save_map(latent_map: LatentMap, path: str | Path) -> None:
+    """Write a map as safetensors."""
+    with replacing(Path(path)) as partial:
+        save_file({k: v.contiguous() for k, v in latent_map.state_dict().items()}, partial)
+
+
+def load_map(path: str | Path) -> LatentMap:
+    """Read a map that :func:`save_map` wrote."""
+    if not Path(path).is_file():
+        raise ValueError(f"no map at {path}: ssvae fit-map writes one")
+    try:
+        state = load_file(path)
+        return LatentMap(state["mean"], state["matrix"], state.get("gain"), state.get("order"))
+    except (KeyError, SafetensorError) as error:
+        raise ValueError(
+            f"{path} is no map of latents ({error}): ssvae fit-map writes one"
+        ) from error

@@ -1,0 +1,81 @@
+"""Finding a model by name: in a run, a checkpoint or a model's folder, or on the hub."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ssvae.models.autoencoder import AutoencoderKLSSVAE
+from ssvae.models.backbones import Backbone, load_backbone
+from ssvae.models.blocks import channels_last
+from ssvae.models.official import fetch_official, load_official
+from ssvae.storage.runs import checkpoints
+
+
+def find_vae(path: str | Path) -> Path:
+    """The folder of the autoencoder in a run, a checkpoint or a model folder."""
+    path = Path(path)
+    if not path.is_dir():
+        raise ValueError(f"no model at {path}: give a model's folder or that of a training run")
+    found = checkpoints(path)
+    for candidate in ([found[-1][1] / "vae"] if found else []) + [path / "vae", path]:
+        if list(candidate.glob("*.safetensors")) and (candidate / "config.json").is_file():
+            return candidate
+    raise ValueError(
+        f"no model in {path}: a model's folder holds config.json and weights in safetensors, "
+        "a run's holds a checkpoint"
+    )
+
+
+def find_masking(path: str | Path) -> Path:
+    """The file of the :class:`LatentMasking` that an autoencoder was trained with, beside it."""
+    folder = find_vae(path)
+    for parent in (folder, folder.parent):
+        if (parent / "masking.safetensors").is_file():
+            return parent / "masking.safetensors"
+    raise ValueError(
+        f"no masking.safetensors beside the model in {path}: LatentMasking(channels).save(FILE) "
+        "writes one with a fresh token"
+    )
+
+
+def load_vae(
+    path: str | Path,
+    device: torch.device | str = "cpu",
+    dtype: torch.dtype = torch.float32,
+) -> AutoencoderKLSSVAE:
+    """The autoencoder of a run (its last checkpoint), a checkpoint or a model folder, to evaluate."""
+    own = AutoencoderKLSSVAE.__name__
+    return load_backbone(find_vae(path), device, dtype, classes=(own,)).vae
+
+
+def open_vae(
+    model: str, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32
+) -> Backbone:
+    """Any VAE to measure: a run (its last checkpoint), a model's folder, a hub id, or a published
+    checkpoint of SSVAE, as a file or a hub id.
+    """
+    if Path(model).is_file():
+        vae: Any = channels_last(load_official(model)[0])
+        return Backbone(vae.to(device, dtype).eval())
+    where = resolve_vae(model)
+    try:
+        return load_backbone(where, device, dtype)
+    except ValueError as error:
+        if Path(where).is_dir():
+            raise
+        try:
+            return open_vae(str(fetch_official(model)), device, dtype)
+        except ValueError:
+            raise error from None
+
+
+def resolve_vae(path: str) -> str:
+    """Where a VAE is, for :func:`load_backbone`: the folder in a run, a checkpoint or a model's
+    folder, in full; or a hub id (owner/name, owner/name/subfolder) as it is. Below a folder that is
+    there a name that is not is a mistake, and not looked for on the hub.
+    """
+    looks_so = re.fullmatch(r"[\w-][\w.-]*(/[\w-][\w.-]*)+", path)
+    hub_id = looks_so and not Path(path).exists() and not Path(path.split("/")[0]).exists()
+    return path if hub_id else str(find_vae(path).resolve())

@@ -1,0 +1,64 @@
+"""Files and folders that are there whole or not at all."""
+
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+PARTIAL = ".partial-"
+"""How the names of what is being written begin."""
+
+
+class Replacement:
+    """A file or folder in the making, under the name ``partial`` beside the one that it will have.
+
+    What a process that was killed left under that name is overwritten.
+    """
+
+    def __init__(self, path: Path):
+        self.path, self.partial = path, path.with_name(f"{PARTIAL}{path.name}")
+
+    def keep(self) -> None:
+        """Give it its name, in one move."""
+        if self.partial.is_dir():
+            shutil.rmtree(self.path, ignore_errors=True)  # no folder replaces one that is not empty
+        os.replace(self.partial, self.path)
+
+    def discard(self) -> None:
+        """Remove what there is of it; what was there before stays."""
+        if self.partial.is_dir():
+            shutil.rmtree(self.partial, ignore_errors=True)
+        else:
+            self.partial.unlink(missing_ok=True)
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Yields the name to write to; kept at the end, discarded where something goes wrong."""
+    replacement = Replacement(path)
+    replacement.discard()
+    try:
+        yield replacement.partial
+        replacement.keep()
+    finally:
+        replacement.discard()
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file, which several processes may do at once."""
+    partial = path.with_name(f"{PARTIAL}{os.getpid()}-{path.name}")
+    partial.write_text(text)
+    os.replace(partial, path)
+
+
+def write_json(path: Path, content: Any, indent: int | None = None) -> None:
+    """Write a file of JSON."""
+    write_text(path, json.dumps(content, indent=indent) + "\n")
+
+
+def read_rows(path: Path) -> list[dict[str, Any]]:
+    """The objects of a file that holds one a line."""
+    return [json.loads(line) for line in path.read_text().splitlines()]

@@ -1,0 +1,101 @@
+"""The discriminators in training: they learn from the reconstructions that the model's step made."""
+
+import logging
+from contextlib import nullcontext
+from pathlib import Path
+
+import torch
+from accelerate import Accelerator
+from safetensors.torch import load_file, save_file
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+
+from ssvae.losses import LeCam, hinge_loss, r1_penalty
+from ssvae.models.discriminator import Discriminator
+from ssvae.regularizers.balance import Reduce
+from ssvae.training.sharding import replicate
+from ssvae.training.step import update
+from ssvae.vae.recipe import GANConfig
+
+logger = logging.getLogger(__name__)
+
+
+class _Judged(nn.Module):
+    """Scores of clips and of reconstructions from one call, as distributed training wants it."""
+
+    def __init__(self, discriminator: Discriminator, config: GANConfig):
+        super().__init__()
+        self.discriminator, self.config = discriminator, config
+
+    def forward(
+        self, clips: torch.Tensor, made: torch.Tensor
+    ) -> tuple[list[torch.Tensor], list[torch.Tensor], torch.Tensor | None]:
+        """Both scores, and the R1 penalty where it is asked for."""
+        scores = self.discriminator(torch.cat([clips, made]))
+        real, fake = ([s.tensor_split(2)[i] for s in scores] for i in (0, 1))
+        return real, fake, r1_penalty(self.discriminator, clips) if self.config.r1_weight else None
+
+
+class Adversary:
+    """Discriminators, their optimiser, and their part of a step."""
+
+    def __init__(self, config: GANConfig, accelerator: Accelerator, reduce: Reduce | None):
+        self.config, self.accelerator, self.reduce = config, accelerator, reduce
+        sizes = config.channels, config.halvings, config.time_halvings
+        self.discriminator = Discriminator(*sizes).to(accelerator.device)
+        self.lecam = LeCam(device=accelerator.device)
+        optimizer = torch.optim.Adam(self.discriminator.parameters(), config.learning_rate)
+        self._finite = torch.tensor(True, device=accelerator.device)
+        judged = _Judged(self.discriminator, config)
+        self._wrapped, self.optimizer = replicate(accelerator, judged, optimizer)
+
+    def learn(self, clips: torch.Tensor, made: torch.Tensor, last: bool) -> dict[str, torch.Tensor]:
+        """Add the gradients of a batch of clips and their detached reconstructions.
+
+        ``last`` says that no other batch of this step follows, so that processes join theirs.
+        """
+        alone = isinstance(self._wrapped, DistributedDataParallel) and not last
+        with (
+            self._wrapped.no_sync() if alone else nullcontext(),
+            self.accelerator.autocast(),
+        ):
+            return self._learn(clips, made)
+
+    def _learn(self, clips: torch.Tensor, made: torch.Tensor) -> dict[str, torch.Tensor]:
+        real, fake, r1 = self._wrapped(clips, made)
+        loss = hinge_loss(real, fake)
+        terms = dict(discriminator=loss)
+        for name, scores in (("score_clips", real), ("score_made", fake)):
+            terms[name] = torch.stack([s.mean() for s in scores]).mean()
+        if r1 is not None:
+            terms["r1"], loss = r1, loss + 0.5 * self.config.r1_weight * r1
+        if self.config.lecam_weight:
+            terms["lecam"] = self.lecam(real, fake, self.reduce)
+            loss = loss + self.config.lecam_weight * terms["lecam"]
+        self._finite = self._finite & torch.isfinite(loss.detach())
+        self.accelerator.backward(loss)
+        return terms
+
+    def update(self, max_grad_norm: float, wanted: bool, share: float) -> None:
+        """The step, where it is ``wanted`` and every loss since the last was finite everywhere."""
+        finite, self._finite = self._finite, torch.ones_like(self._finite)
+        optimizers = [self.optimizer]
+        _, updated = update(
+            self.accelerator, self._wrapped, optimizers, max_grad_norm, finite, share, wanted
+        )
+        if wanted and not updated:
+            logger.warning("the discriminators skip a step: their loss is not finite")
+
+    def save(self, folder: Path) -> None:
+        """Write all that a resumed run needs."""
+        state = {k: v.contiguous() for k, v in self.discriminator.state_dict().items()}
+        save_file(state | {"lecam": self.lecam.means}, folder / "discriminator.safetensors")
+        torch.save(self.optimizer.state_dict(), folder / "discriminator_optimizer.pt")
+
+    def load(self, folder: Path) -> None:
+        """Take up the state that :meth:`save` wrote."""
+        state = load_file(folder / "discriminator.safetensors")
+        self.lecam.means = state.pop("lecam").to(self.lecam.means.device)
+        self.discriminator.load_state_dict(state)
+        path = folder / "discriminator_optimizer.pt"
+        self.optimizer.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))

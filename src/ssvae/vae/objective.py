@@ -1,0 +1,137 @@
+"""What an autoencoder is trained on: one forward pass to a loss, and all regularisers in it."""
+
+from typing import NamedTuple
+
+import torch
+from torch import nn
+
+from ssvae.losses import generator_loss, kl_loss, l1_loss, load_lpips, of_frames, under_variance
+from ssvae.models import DiagonalGaussian
+from ssvae.models.backbones import Backbone, Posterior
+from ssvae.models.discriminator import Discriminator
+from ssvae.regularizers import LatentMasking, LocalCorrelation, balance_with_terms
+from ssvae.regularizers.balance import Reduce
+from ssvae.vae.recipe import TrainingRecipe
+
+Terms = dict[str, torch.Tensor]
+
+
+class Outcome(NamedTuple):
+    """What a forward pass gives."""
+
+    loss: torch.Tensor
+    """To differentiate. LCR and the generator's loss are in its gradient, not in its value."""
+    terms: Terms
+    """Scalars, each without its weight."""
+    weights: Terms
+    """Of LCR (lcr) and the generator's loss (generator), where they take part; the backward pass
+    fills them in."""
+    made: torch.Tensor
+    """The reconstruction (B, 3, T, H, W), without a gradient."""
+
+
+class Objective(nn.Module):
+    """An autoencoder, its masking and its penalties, and the loss that joins them."""
+
+    def __init__(self, backbone: Backbone, recipe: TrainingRecipe):
+        super().__init__()
+        self.backbone, self.vae, self.recipe = backbone, backbone.vae, recipe
+        if recipe.freeze_encoder:
+            backbone.freeze_encoder()
+        if recipe.gradient_checkpointing:
+            backbone.enable_gradient_checkpointing()
+        lcr, lmr, p = recipe.lcr, recipe.lmr, recipe.perceptual
+        self.lcr = LocalCorrelation(lcr.window, lcr.threshold, backbone.lone_first_frame)
+        channels = backbone.layout.channels
+        self.masking = LatentMasking(channels, lmr.ratios, lmr.probabilities, lmr.block)
+        # One axis, for FSDP divides no scalars.
+        self.log_variance = nn.Parameter(torch.zeros(1)) if recipe.learned_variance else None
+        self.lpips = load_lpips(p.vgg, p.linear) if p.weight else None
+
+    def forward(
+        self,
+        clips: torch.Tensor,
+        generator: torch.Generator,
+        share: tuple[int, int] = (0, 1),
+        reduce: Reduce | None = None,
+        discriminator: Discriminator | None = None,
+    ) -> Outcome:
+        """Clips (B, 3, T, H, W) to the loss, its terms, and the reconstruction.
+
+        The order is that of the gradient: the GAN is weighed against the reconstruction at the
+        decoder's last layer, then LCR against both at the encoder's. Local correlation is a term with
+        LCR on or off. ``share`` (process, processes) and ``reduce`` (the mean over processes) make
+        the batches of all processes one.
+        """
+        recipe, backbone = self.recipe, self.backbone
+        terms: Terms = {}
+        weights: Terms = {}
+        posterior = backbone.encode(clips, train=not recipe.freeze_encoder)
+        moments = posterior.parameters
+        terms["local_correlation"] = self.lcr.correlation(_latents(posterior).detach(), reduce)
+        if recipe.lcr.weight:
+            moments, penalty, weights["lcr"] = balance_with_terms(
+                moments,
+                lambda m: self.lcr(_latents(backbone.posterior(m)), reduce),
+                backbone.encoders_last_layer,
+                recipe.lcr.weight,
+                reduce=reduce,
+            )
+            assert penalty is not None, "LCR acts in training alone"
+            terms["lcr"] = penalty
+        z = self._sample(backbone.posterior(moments), generator, share)
+        made = backbone.decode(self.masking(z, generator, share), train=True)
+        plain = made.detach()
+        if discriminator is not None:
+            made, penalty, weights["generator"] = balance_with_terms(
+                made,
+                lambda x: generator_loss(discriminator(x)),
+                backbone.decoders_last_layer,
+                recipe.gan.weight,
+                max_ratio=recipe.gan.max_weight
+                / made[0].numel(),  # our loss is a mean over the clip
+                reduce=reduce,
+            )
+            assert penalty is not None, "the generator's loss acts in training alone"
+            terms["generator"] = penalty
+        loss = self._reconstruction_loss(made, clips, terms)
+        if isinstance(posterior, DiagonalGaussian):
+            terms["kl"] = kl_loss(posterior, clips)
+            loss = loss + recipe.kl_weight * terms["kl"]
+        if reduce is not None and clips.shape[2] == 1:
+            # Some models pass images by layers of time, whose gradients all processes wait for.
+            trained = [p for p in self.parameters() if p.requires_grad]
+            loss = loss + 0 * torch.stack([p[(0,) * p.ndim] for p in trained]).sum()
+        return Outcome(loss, terms, weights, plain)
+
+    def _reconstruction_loss(
+        self, made: torch.Tensor, clips: torch.Tensor, terms: Terms
+    ) -> torch.Tensor:
+        """L1, with LPIPS where it has a weight, under the variance where one is learned."""
+        error = terms["l1"] = l1_loss(made, clips)
+        if self.lpips is not None:
+            terms["lpips"] = of_frames(self.lpips, made, clips).mean()
+            error = error + self.recipe.perceptual.weight * terms["lpips"]
+        if self.log_variance is None:
+            return under_variance(error, None)
+        scale = self.log_variance.squeeze()
+        terms["nll"] = under_variance(error, scale)
+        terms["log_variance"] = scale.detach().clone()
+        return terms["nll"]
+
+    def _sample(
+        self, posterior: Posterior, generator: torch.Generator, share: tuple[int, int]
+    ) -> torch.Tensor:
+        """A draw for each sample, which does not depend on how processes divide the batch."""
+        if not isinstance(posterior, DiagonalGaussian):
+            return posterior.mean
+        (process, processes), mean = share, posterior.mean
+        shape = len(mean) * processes, *mean.shape[1:]
+        noise = torch.randn(shape, generator=generator, device=generator.device, dtype=mean.dtype)
+        own = noise[process * len(mean) : (process + 1) * len(mean)].to(mean.device)
+        return mean + posterior.std * own
+
+
+def _latents(posterior: Posterior) -> torch.Tensor:
+    """The posterior's mean; of images, (B, C, h, w), which have no lone first frame."""
+    return posterior.mean.squeeze(2)

@@ -1,0 +1,259 @@
+"""The settings of a training run of an autoencoder: data, which knows nothing of what it sets up."""
+
+import dataclasses
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from ssvae.models.config import AutoencoderConfig
+from ssvae.training.schedules import warmup_cosine
+
+
+@dataclass(frozen=True)
+class ClipConfig:
+    """The clips that the model sees."""
+
+    frames: int = 17
+    """Frames a clip, 4n + 1 at four times compression in time; 1 for images."""
+    height: int = 256
+    """Height in pixels."""
+    width: int = 256
+    """Width in pixels."""
+    fps: float | None = None
+    """Frames a second that videos are resampled to; None keeps each video's own."""
+
+
+@dataclass(frozen=True)
+class ImagesConfig:
+    """Batches of images among those of clips."""
+
+    share: float = 0.0
+    """Share of batches that are of images; 0 trains on clips alone."""
+    batch_size: int = 16
+    """Images a batch on each process."""
+    data: str | None = None
+    """Where images come from; None takes the clips' own source: its images, and frames of its videos."""
+
+
+@dataclass(frozen=True)
+class LCRConfig:
+    """Local correlation regularisation."""
+
+    weight: float = 0.002
+    """Weight beside the gradient balance; 0 turns LCR off."""
+    threshold: float = 0.75
+    """Local correlation above which nothing is asked for."""
+    window: tuple[int, int, int] = (2, 2, 2)
+    """Window in latent frames, rows and columns."""
+
+
+@dataclass(frozen=True)
+class LMRConfig:
+    """Latent masked reconstruction."""
+
+    ratios: tuple[float, ...] = (0.0, 0.25, 0.5, 0.75)
+    """Shares of latent blocks to mask; (0,) turns LMR off."""
+    probabilities: tuple[float, ...] = (0.7, 0.1, 0.1, 0.1)
+    """How often each ratio is drawn."""
+    block: tuple[int, int, int] = (1, 1, 1)
+    """Block in latent frames, rows and columns."""
+
+
+@dataclass(frozen=True)
+class PerceptualConfig:
+    """LPIPS of every frame, beside L1."""
+
+    weight: float = 0.0
+    """Weight beside L1; 0 goes without, and needs no weights of VGG16."""
+    vgg: str | None = None
+    """A file of VGG16's weights, as torchvision names them; None fetches the public one."""
+    linear: str | None = None
+    """A file of the channels' weights; None takes that of the installed package lpips."""
+
+
+@dataclass(frozen=True)
+class GANConfig:
+    """Discriminators of frames and of clips."""
+
+    start: int | None = None
+    """Steps before they begin; None goes without."""
+    weight: float = 1.0
+    """Weight beside the gradient balance with the reconstruction."""
+    max_weight: float = 1e4
+    """Bound of the balance, in units of a loss that is summed over a clip, as published."""
+    channels: int = 64
+    """Channels of the first layer."""
+    halvings: int = 4
+    """Times that space is halved."""
+    time_halvings: int = 2
+    """Times that time is halved, in the discriminator of clips."""
+    learning_rate: float = 5e-6
+    """Constant learning rate of Adam."""
+    r1_weight: float = 0.0
+    """Weight gamma of the R1 penalty on clips; 0 goes without."""
+    lecam_weight: float = 0.0
+    """Weight of LeCam regularisation; 0 goes without."""
+
+
+@dataclass(frozen=True)
+class ValidationConfig:
+    """What is measured on clips that are not trained on."""
+
+    every: int = 0
+    """Steps between validations; 0 goes without."""
+    data: str | None = None
+    """Where the clips come from; None draws others from the training data."""
+    clips: int = 32
+    """Clips, over all processes."""
+    shown: int = 4
+    """Clips whose reconstructions are shown."""
+
+
+@dataclass(frozen=True)
+class TrainingRecipe:
+    """All that training an autoencoder has in common, whichever it is."""
+
+    steps: int
+    """Optimiser steps."""
+    clip: ClipConfig = field(default_factory=ClipConfig)
+    images: ImagesConfig = field(default_factory=ImagesConfig)
+    lcr: LCRConfig = field(default_factory=LCRConfig)
+    lmr: LMRConfig = field(default_factory=LMRConfig)
+    perceptual: PerceptualConfig = field(default_factory=PerceptualConfig)
+    gan: GANConfig = field(default_factory=GANConfig)
+    validation: ValidationConfig = field(default_factory=ValidationConfig)
+    data: str = "world"
+    """Where clips come from: "world" (procedural), videos, lists or shards; see ssvae.data.open_source."""
+    max_broken: float = 0.5
+    """Share of broken items above which the run ends."""
+    workers: int = 4
+    """Threads that read files, on each process. The clips do not depend on it."""
+    seed: int = 0
+    """Seed of the initial weights, the data and all noise."""
+    batch_size: int = 16
+    """Clips a batch on each process."""
+    accumulate: int = 1
+    """Batches a step, on each process."""
+    optimizer: Literal["adam", "muon"] = "adam"
+    """Adam for all, or Muon for the layers' weights and Adam for the rest."""
+    learning_rate: float = 5e-5
+    """Peak learning rate of Adam."""
+    muon_learning_rate: float = 0.02
+    """Peak learning rate of Muon; it rises and falls as Adam's does."""
+    final_learning_rate: float = 2e-6
+    """Learning rate at the start of the warm-up and at the end of the cosine."""
+    warmup_steps: int = 1000
+    """Steps of linear warm-up."""
+    decay_steps: int | None = None
+    """Step at which the cosine ends; None ends it with the steps that the run began with."""
+    max_grad_norm: float = 1.0
+    """Gradients are scaled down to this length."""
+    kl_weight: float = 5e-4
+    """Weight of the KL divergence."""
+    learned_variance: bool = False
+    """Learn the scale of the reconstruction's error, one number."""
+    ema_decay: float = 0.0
+    """Decay of a running mean of the weights, which is then what is saved as the model; 0 has none."""
+    gradient_checkpointing: bool = False
+    """Compute activations twice, to keep few in memory."""
+    checkpoint_every: int = 200
+    """Steps between checkpoints; one is also written at the end."""
+    freeze_encoder: bool = False
+    """Train the decoder alone: the second stage of the paper, which leaves the latents as they are."""
+
+    def problems(self) -> list[str]:
+        """All that is wrong with the settings; empty where nothing is."""
+        wrong = []
+        for name in (
+            *("steps", "batch_size", "accumulate", "checkpoint_every", "learning_rate"),
+            *("muon_learning_rate", "max_grad_norm"),
+            *("images.batch_size", "validation.clips", "gan.learning_rate"),
+            *("gan.channels", "gan.halvings"),
+        ):
+            if self._value(name) <= 0:
+                wrong.append(f"{name} must be positive, got {self._value(name)}")
+        for name in (
+            *("kl_weight", "warmup_steps", "final_learning_rate", "seed", "workers", "lcr.weight"),
+            *("perceptual.weight", "gan.weight", "gan.r1_weight", "gan.lecam_weight"),
+            *("gan.time_halvings", "validation.every", "validation.shown"),
+        ):
+            if self._value(name) < 0:
+                wrong.append(f"{name} must be at least 0, got {self._value(name)}")
+        for name in ("images.share", "ema_decay"):
+            if not 0 <= self._value(name) < 1:
+                wrong.append(f"{name} must be in [0, 1), got {self._value(name)}")
+        if self.optimizer not in ("adam", "muon"):
+            wrong.append(f"optimizer must be adam or muon, got {self.optimizer!r}")
+        if not 0 <= self.max_broken <= 1:
+            wrong.append(f"max_broken must be in [0, 1], got {self.max_broken}")
+        if self.gan.start is not None and self.gan.start < 0:
+            wrong.append(f"gan.start must be at least 0, got {self.gan.start}")
+        if self.clip.fps is not None and self.clip.fps <= 0:
+            wrong.append(f"clip.fps must be positive, got {self.clip.fps}")
+        if self.freeze_encoder and self.lcr.weight:
+            wrong.append(
+                "freeze_encoder leaves the latents as they are: give lcr.weight 0, "
+                f"got {self.lcr.weight}"
+            )
+        return wrong
+
+    def _value(self, name: str) -> Any:
+        """A setting by its full name, such as "gan.weight"."""
+        value: Any = self
+        for part in name.split("."):
+            value = getattr(value, part)
+        return value
+
+    def learning_rate_at(self, step: int) -> float:
+        """Linear warm-up, then a cosine; ``step`` counts from 1."""
+        end = self.decay_steps or self.steps
+        rates = self.learning_rate, self.final_learning_rate
+        return warmup_cosine(step, *rates, self.warmup_steps, end)
+
+    def settled(
+        self, before: dict[str, Any] | None
+    ) -> tuple["TrainingRecipe", dict[str, Any] | None]:
+        """The recipe, and the settings that its run began with if it did, with nothing left open.
+
+        Where no end is given, the cosine ends with the steps that the run began with: going on for
+        more would else raise the rate again.
+        """
+        if before is not None:
+            end = before.get("decay_steps") or before["steps"]
+            before = before | dict(decay_steps=end)
+        else:
+            end = self.steps
+        return dataclasses.replace(self, decay_steps=self.decay_steps or end), before
+
+
+@dataclass(frozen=True)
+class VAERecipe(TrainingRecipe):
+    """All that defines a training run of our autoencoder."""
+
+    model: AutoencoderConfig = field(default_factory=AutoencoderConfig)
+    init: str | None = None
+    """A trained model or run to start from, instead of random weights."""
+
+    def problems(self) -> list[str]:
+        """All that is wrong with the settings; empty where nothing is."""
+        wrong = super().problems()
+        if self.freeze_encoder and self.init is None:
+            wrong.append(
+                "freeze_encoder leaves the latents as they are: give init, a trained model"
+            )
+        return wrong
+
+
+@dataclass(frozen=True)
+class AdaptRecipe(TrainingRecipe):
+    """All that defines a run that goes on with a VAE of diffusers, or with ours."""
+
+    model: str = ""
+    """A model's folder, a run or a hub id."""
+    subfolder: str | None = None
+    """Where the VAE lies in it, such as "vae" in a pipeline."""
+
+    def problems(self) -> list[str]:
+        """All that is wrong with the settings; empty where nothing is."""
+        if not self.model:
+            return ["model must be given: a model's folder, a run or a hub id"]
+        return super().problems()

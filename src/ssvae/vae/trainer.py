@@ -1,0 +1,269 @@
+"""Training an autoencoder: the model, its optimiser, and a step."""
+
+import logging
+from collections.abc import Iterator
+from contextlib import nullcontext
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator, DistributedType
+from diffusers.training_utils import EMAModel
+from diffusers.utils import SAFETENSORS_WEIGHTS_NAME
+from safetensors.torch import load_file, save_file
+
+from ssvae.data.batch import Batch, Source
+from ssvae.data.collection import Collection
+from ssvae.data.loader import Loader, batches, moved
+from ssvae.data.sources import open_source
+from ssvae.storage.seeds import generator_of
+from ssvae.training.loop import OnStep, check_problems, train
+from ssvae.training.metrics import StepOutcome, Value
+from ssvae.training.optimizers import autoencoder_optimizers, set_rates
+from ssvae.training.sharding import (
+    all_like,
+    divide_states,
+    fill,
+    gathered,
+    is_divided,
+    prepare,
+    whole,
+)
+from ssvae.training.step import update
+from ssvae.vae.adversary import Adversary
+from ssvae.vae.building import build, problems_of
+from ssvae.vae.objective import Objective
+from ssvae.vae.recipe import TrainingRecipe
+from ssvae.vae.validation import validate
+
+logger = logging.getLogger(__name__)
+
+
+def train_autoencoder(
+    recipe: TrainingRecipe,
+    out: str | Path,
+    accelerator: Accelerator | None = None,
+    on_step: OnStep | None = None,
+    tracker: str | None = None,
+) -> Path:
+    """Train an autoencoder into the run folder ``out``, or go on; see :func:`ssvae.training.train`."""
+    check_problems(problems_of(recipe))
+    return train(recipe, VAETrainer, out, accelerator, on_step, tracker)
+
+
+class VAETrainer:
+    """An autoencoder in training: the model, its adversary, their optimisers, and a step."""
+
+    def __init__(self, recipe: TrainingRecipe, accelerator: Accelerator):
+        if recipe.optimizer == "muon" and accelerator.distributed_type == DistributedType.FSDP:
+            raise ValueError("Muon takes weights that are whole: give --optimizer adam with FSDP")
+        self.recipe, self.accelerator = recipe, accelerator
+        self.share = accelerator.process_index, accelerator.num_processes
+        self._reduce = self._mean if accelerator.num_processes > 1 else None
+        self._sources: dict[tuple[str, int, int], Source] = {}
+        torch.manual_seed(recipe.seed)
+        self.backbone = build(recipe)
+        self.backbone.vae.train()
+        if not self.backbone.layout.has_variance and accelerator.is_main_process:
+            logger.info("%s has no variance: KL is left out", self.backbone.name)
+        self.objective = Objective(self.backbone, recipe).train().to(accelerator.device)
+        trained = [p for p in self.objective.parameters() if p.requires_grad]
+        optimizers = autoencoder_optimizers(
+            self.backbone.vae,
+            trained,
+            recipe.optimizer,
+            muon_learning_rate=recipe.muon_learning_rate,
+            learning_rate=recipe.learning_rate,
+        )
+        self._wrapped, *self.optimizers = prepare(accelerator, self.objective, *optimizers)
+        self.adversary = None
+        if recipe.gan.start is not None:
+            self.adversary = Adversary(recipe.gan, accelerator, self._reduce)
+        self.ema = None
+        if recipe.ema_decay:
+            weights = self._averaged_weights()
+            whole_here = not any(is_divided(w) for w in weights)  # what foreach needs
+            self.ema = EMAModel(weights, decay=recipe.ema_decay, foreach=whole_here)
+            self.ema.to(accelerator.device)
+
+    def batches(self, first_step: int, last_step: int) -> Iterator[tuple[Batch, ...]]:
+        """The batches of each of these steps."""
+        recipe, clip, images = self.recipe, self.recipe.clip, self.recipe.images
+        loader = Loader(
+            self._source(recipe.data, clip.frames, recipe.seed),
+            recipe.batch_size,
+            self._source(images.data or recipe.data, 1, recipe.seed) if images.share else None,
+            images.batch_size,
+            images.share,
+            *self.share,
+        )
+        numbers = range((first_step - 1) * recipe.accumulate, last_step * recipe.accumulate)
+        return self._parts(batches(loader, numbers, recipe.workers))
+
+    def _parts(self, stream: Iterator[Batch]) -> Iterator[tuple[Batch, ...]]:
+        """The batches of a step together; at the end, why clips were left out."""
+        while parts := tuple(islice(stream, self.recipe.accumulate)):
+            yield parts
+        for (name, _, _), source in self._sources.items():
+            if isinstance(source, Collection) and source.broken:
+                logger.info("of %s were left out: %s", name, source.reasons())
+
+    def step(self, step: int, batch: tuple[Batch, ...]) -> StepOutcome:
+        """One update of the model, and one of its adversary from the same reconstructions.
+
+        Metrics are means over batches. Where a loss or gradient is not finite on any process, none of
+        them updates anything.
+        """
+        recipe, accelerator = self.recipe, self.accelerator
+        rate = recipe.learning_rate_at(step)
+        set_rates(self.optimizers, rate / recipe.learning_rate)
+        adversary = self.adversary if step > (recipe.gan.start or 0) else None
+        rows: list[dict[str, torch.Tensor]] = []
+        for number, part in enumerate(batch):
+            last = number == len(batch) - 1
+            clips = moved(part.video, accelerator.device).to(self.backbone.vae.dtype)
+            # All randomness of a step follows from these, so none is ever saved.
+            generator = generator_of(recipe.seed, number, step, device=accelerator.device)
+            with nullcontext() if last else accelerator.no_sync(self._wrapped):
+                loss, terms, weights, made = self._wrapped(
+                    clips,
+                    generator=generator,
+                    share=self.share,
+                    reduce=self._reduce,
+                    discriminator=adversary and adversary.discriminator,
+                )
+                accelerator.backward(loss)
+            # What is balanced enters by its gradient, and so the loss that is told.
+            loss = loss.detach() + sum(weights[name] * terms[name] for name in weights)
+            if adversary is not None:
+                terms |= adversary.learn(clips, made, last)
+            weighed = {f"{name}_weight": weight for name, weight in weights.items()}
+            rows.append(dict(loss=loss) | terms | weighed)
+        share = 1 / len(batch)
+        finite = torch.stack([torch.isfinite(row["loss"]) for row in rows]).all()
+        norm, updated = update(
+            accelerator, self._wrapped, self.optimizers, recipe.max_grad_norm, finite, share
+        )
+        if adversary is not None:
+            adversary.update(recipe.max_grad_norm, updated, share)
+        if self.ema is not None and updated:
+            self.ema.step(self._averaged_weights())
+        metrics: dict[str, Value] = {}
+        for name in dict.fromkeys(name for row in rows for name in row):
+            held = [row[name].detach().float() for row in rows if name in row]
+            metrics[name] = torch.stack(held).mean()
+        return StepOutcome(metrics | dict(grad_norm=norm, learning_rate=rate), updated)
+
+    def validate(self, step: int, out: Path) -> dict[str, float]:
+        """Figures on held-out clips where this step asks for them, else none."""
+        config = self.recipe.validation
+        if not config.every or (step % config.every and step != self.recipe.steps):
+            return {}
+        clip = self.recipe.clip
+        # None of the training's draws: another seed is another world, and other starts of a video.
+        source = self._source(config.data or self.recipe.data, clip.frames, self.recipe.seed + 1)
+        show = out / "samples" / f"step-{step:08d}.mp4"
+        with self._averaged(), gathered(self._wrapped):
+            return validate(
+                backbone=self.backbone,
+                source=source,
+                clips=config.clips,
+                batch_size=self.recipe.batch_size,
+                accelerator=self.accelerator,
+                show=show,
+                shown=config.shown,
+                fps=clip.fps or 8,
+            )
+
+    def state(self) -> dict[str, Any]:
+        """All that a resumed run needs but the data's position, which is the step."""
+        vae = self.backbone.vae
+        with self._averaged():
+            # Copies, for the weights themselves come back into their place.
+            state = dict(vae={k: v.clone() for k, v in whole(vae.state_dict()).items()})
+        state |= dict(
+            masking=whole(self.objective.masking.token),
+            optimizer=whole(self.optimizers[0].state_dict()),
+        )
+        for muon in self.optimizers[1:]:
+            state["muon"] = whole(muon.state_dict())
+        if self.ema is not None:
+            state |= dict(weights=whole(vae.state_dict()), ema=whole(self.ema.state_dict()))
+        if self.objective.log_variance is not None:
+            state["log_variance"] = whole(self.objective.log_variance.detach())
+        return state
+
+    def save(self, folder: Path, state: dict[str, Any]) -> None:
+        """Write a :meth:`state`; the model and its masking load by themselves."""
+        self.backbone.vae.save_config(folder / "vae")
+        _write(state["vae"], folder / "vae" / SAFETENSORS_WEIGHTS_NAME)
+        self.objective.masking.save(folder / "masking.safetensors", state["masking"])
+        for name in ("optimizer", "muon", "ema", "log_variance"):
+            if name in state:
+                torch.save(state[name], folder / f"{name}.pt")
+        if "weights" in state:
+            _write(state["weights"], folder / "model.safetensors")
+        if self.adversary is not None:
+            self.adversary.save(folder)
+
+    def load(self, folder: Path) -> None:
+        """Take up the state that :meth:`save` wrote."""
+
+        def read(name: str) -> Any:
+            return torch.load(folder / name, map_location="cpu", weights_only=True)
+
+        weights = folder / "model.safetensors"
+        if self.ema is None:
+            (weights,) = (folder / "vae").glob("*.safetensors")
+        fill(self.backbone.vae, load_file(weights))
+        fill(self.objective.masking, load_file(folder / "masking.safetensors"))
+        if self.ema is not None:
+            self.ema.load_state_dict(read("ema.pt"))
+            self.ema.to(self.accelerator.device)
+            self.ema.shadow_params = all_like(self.ema.shadow_params, self._averaged_weights())
+        if self.objective.log_variance is not None:
+            fill(self.objective, {"log_variance": read("log_variance.pt")}, strict=False)
+        for name, optimizer in zip(("optimizer.pt", "muon.pt"), self.optimizers, strict=False):
+            optimizer.load_state_dict(read(name))
+            divide_states(optimizer)
+        if self.adversary is not None:
+            self.adversary.load(folder)
+
+    def _source(self, name: str, frames: int, seed: int) -> Source:
+        """A source, which is opened once."""
+        key = name, frames, seed
+        if key not in self._sources:
+            clip, device = self.recipe.clip, self.accelerator.device
+            size = frames, clip.height, clip.width
+            opened = open_source(name, *size, clip.fps, seed, device, self.recipe.max_broken)
+            self._sources[key] = opened
+        return self._sources[key]
+
+    def _mean(self, x: torch.Tensor) -> torch.Tensor:
+        mean = self.accelerator.reduce(x, "mean")
+        assert isinstance(mean, torch.Tensor)
+        return mean
+
+    def _averaged_weights(self) -> list[torch.nn.Parameter]:
+        return [p for p in self.backbone.vae.parameters() if p.requires_grad]
+
+    def _averaged(self) -> Any:
+        """The running mean in the weights' place, for a while, where there is one."""
+        return nullcontext() if self.ema is None else _Swapped(self.ema, self._averaged_weights())
+
+
+def _write(state: dict[str, torch.Tensor], path: Path) -> None:
+    save_file({k: v.contiguous() for k, v in state.items()}, path, {"format": "pt"})
+
+
+class _Swapped:
+    def __init__(self, ema: EMAModel, weights: list[torch.nn.Parameter]):
+        self.ema, self.weights = ema, weights
+
+    def __enter__(self) -> None:
+        self.ema.store(self.weights)
+        self.ema.copy_to(self.weights)
+
+    def __exit__(self, *_: object) -> None:
+        self.ema.restore(self.weights)

@@ -1,0 +1,81 @@
+"""How good an autoencoder in training is, on clips that it does not train on."""
+
+import math
+from pathlib import Path
+
+import torch
+from accelerate import Accelerator
+
+from ssvae.data.batch import Source
+from ssvae.data.video_writer import write_video
+from ssvae.models.backbones import Backbone
+from ssvae.regularizers import local_correlation
+from ssvae.spectra import ChannelSpectrum, FrequencySpectrum, psnr, ssim
+
+
+@torch.no_grad()
+def validate(
+    backbone: Backbone,
+    source: Source,
+    clips: int,
+    batch_size: int,
+    accelerator: Accelerator,
+    show: Path,
+    shown: int,
+    fps: float,
+) -> dict[str, float]:
+    """Reconstruction and spectra over ``clips`` clips of a source, shared among all processes.
+
+    Latents are posterior means. The main process writes a film of ``shown`` clips, each above its
+    reconstruction, to ``show``. Returns the same figures on every process.
+    """
+    process, processes = accelerator.process_index, accelerator.num_processes
+    each = math.ceil(clips / processes)
+    means, scores, films = [], [], []
+    training = backbone.vae.training
+    backbone.vae.eval()
+    try:
+        for start in range(0, each, batch_size):
+            own = range(start, min(start + batch_size, each))
+            batch = source.batch([process * each + i for i in own]).video
+            batch = batch.to(accelerator.device, backbone.vae.dtype)
+            with accelerator.autocast():
+                mean = backbone.encode(batch).mean
+                made = backbone.decode(mean).to(batch.dtype)
+            means.append(mean.float())
+            scores.append(torch.stack([psnr(made, batch), ssim(made, batch)], 1).to(made.device))
+            if start < shown:
+                films.append(torch.stack([batch, made], 1).cpu())
+    finally:
+        backbone.vae.train(training)
+    if films and accelerator.is_main_process:
+        pairs = torch.cat(films)[:shown]
+        _write(show, pairs[:, 0], pairs[:, 1], fps)
+    latents = accelerator.gather(torch.cat(means))
+    quality = accelerator.gather(torch.cat(scores))
+    assert isinstance(latents, torch.Tensor)
+    assert isinstance(quality, torch.Tensor)
+    of_psnr, of_ssim = quality.mean(0).tolist()
+    frequency, channels = FrequencySpectrum(), ChannelSpectrum()
+    frequency.update(latents)
+    channels.update(latents)
+    spectrum, modes = frequency.result(), channels.result()
+    window = (1 if latents.shape[2] == 2 else 2, 2, 2)
+    return dict(
+        psnr=of_psnr,
+        ssim=of_ssim,
+        local_correlation=float(
+            local_correlation(latents.squeeze(2), window, backbone.lone_first_frame).average
+        ),
+        low_share=spectrum.low_share,
+        high_share=spectrum.high_share,
+        slope=spectrum.slope,
+        effective_rank=modes.effective_rank,
+        modes_90=float(modes.modes(0.9)),
+    )
+
+
+def _write(path: Path, clips: torch.Tensor, made: torch.Tensor, fps: float) -> None:
+    rows = [torch.cat(list(x), dim=-1) for x in (clips, made)]  # side by side
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_video(path, torch.cat(rows, dim=-2), fps)

@@ -1,0 +1,35 @@
+"""Training runs of a VAE that take seconds."""
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+from conftest import SMALL
+from ssvae.recipes import tiny
+from ssvae.training import make_accelerator
+from ssvae.training.metrics import read_out
+from ssvae.vae import ClipConfig, VAERecipe
+
+
+def small(**changes) -> VAERecipe:
+    recipe = tiny()
+    settings = dict(
+        model=dataclasses.replace(recipe.model, **SMALL),
+        clip=ClipConfig(frames=9, height=16, width=16),
+        **dict(steps=6, batch_size=2, checkpoint_every=2, warmup_steps=2),
+    )
+    return dataclasses.replace(recipe, **(settings | changes))
+
+
+def rows(run: Path) -> list[dict]:
+    return [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+
+
+def cpu():
+    return make_accelerator("cpu")
+
+
+def step(trainer: Any, number: int, batch: Any) -> dict[str, float]:
+    """A step's metrics, as numbers."""
+    return read_out(trainer.accelerator, [trainer.step(number, batch).metrics])[0]
