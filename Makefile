@@ -1,5 +1,6 @@
 # make demo   trains two small VAEs and writes demo/report.html
 # make test   runs the tests, files side by side, one thread each
+# make gpu    runs the tests that need a GPU and all that is worth measuring on one: results/gpu
 # make docs   builds the documentation into site/; warnings are errors
 # make check  runs the linter, the formatter's check and the type checker
 #
@@ -11,7 +12,8 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 READY_DOCS := $(VENV)/.ready-docs
 
-.PHONY: demo test test-slow check docs format clean
+
+.PHONY: demo test test-slow gpu check docs format clean
 
 demo: $(READY)
 	$(BIN)/ssvae demo --out demo $(DEMO)
@@ -29,6 +31,9 @@ check: $(READY)
 
 docs: $(READY_DOCS)
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
+
+gpu: $(READY)
+	$(BIN)/python benchmarks/gpu.py --out results/gpu
 
 format: $(READY)
 	$(BIN)/ruff check --fix .

@@ -89,16 +89,44 @@ def test_muon_takes_the_matrices_of_the_blocks_alone(cache):
 def test_an_epoch_shows_every_clip_once(cache):
     recipe = small_recipe(cache)
     trainer, latents = DiffusionTrainer(recipe, cpu()), LatentCache(cache)
-    seen = [caption for batch in trainer.batches(1, 5) for caption in batch.captions]
+    seen = [caption for (part,) in trainer.batches(1, 5) for caption in part.captions]
     assert sorted(seen) == sorted(latents.captions)
-    again = [caption for batch in trainer.batches(6, 10) for caption in batch.captions]
+    again = [caption for (part,) in trainer.batches(6, 10) for caption in part.captions]
     assert sorted(again) == sorted(seen)
     assert again != seen
     # A batch depends on its step alone.
-    (fifth,) = trainer.batches(5, 5)
+    ((fifth,),) = trainer.batches(5, 5)
     assert fifth.captions == seen[16:]
     clip = latents.latents([latents.captions.index(seen[16])])
     assert torch.allclose(fifth.latents[:1], latents.fit()(clip), atol=1e-5)
+
+
+def test_batches_add_up_to_one(cache):
+    """Half the batch twice: the same clips, and the gradient of all of them."""
+    one = DiffusionTrainer(small_recipe(cache, batch_size=4), cpu())
+    two = DiffusionTrainer(small_recipe(cache, batch_size=2, accumulate=2), cpu())
+    ((whole,),) = one.batches(3, 3)
+    (halves,) = two.batches(3, 3)
+    assert [c for half in halves for c in half.captions] == whole.captions
+    outcome = two.step(3, halves)
+    gradients = []
+    for number, half in enumerate(halves):
+        losses, _ = one._losses(half, 3, number)
+        one.objective.zero_grad()
+        losses.mean().backward()
+        gradients.append([p.grad.clone() for p in one.objective.parameters()])
+    total = sum((a + b).div(2).square().sum() for a, b in zip(*gradients, strict=True))
+    assert float(outcome.metrics["grad_norm"]) == pytest.approx(float(total.sqrt()), rel=1e-5)
+
+
+def test_activations_computed_twice_give_the_same(cache):
+    ends = []
+    for twice in (False, True):
+        trainer = DiffusionTrainer(small_recipe(cache, gradient_checkpointing=twice), cpu())
+        (batch,) = trainer.batches(1, 1)
+        assert trainer.step(1, batch).updated
+        ends.append([p.detach() for p in trainer.objective.parameters()])
+    assert all(torch.equal(a, b) for a, b in zip(*ends, strict=True))
 
 
 def test_the_loss_is_that_of_the_velocity():
@@ -154,12 +182,14 @@ def test_a_frozen_text_encoder(cache, tmp_path, vae_folder):
 
 def test_loss_that_is_not_finite_skips_the_step(cache):
     trainer = DiffusionTrainer(small_recipe(cache), cpu())
-    before = [p.clone() for p in trainer.parameters]
-    (batch,) = trainer.batches(1, 1)
-    outcome = trainer.step(1, dataclasses.replace(batch, latents=batch.latents * math.nan))
+    before = [p.clone() for p in trainer.objective.parameters()]
+    ((batch,),) = trainer.batches(1, 1)
+    outcome = trainer.step(1, (dataclasses.replace(batch, latents=batch.latents * math.nan),))
     assert not outcome.updated
     assert math.isnan(outcome.metrics["grad_norm"])
-    assert all(torch.equal(a, b) for a, b in zip(before, trainer.parameters, strict=True))
+    assert all(
+        torch.equal(a, b) for a, b in zip(before, trainer.objective.parameters(), strict=True)
+    )
     assert trainer.ema.optimization_step == 0
 
 

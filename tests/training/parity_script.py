@@ -1,4 +1,4 @@
-"""Trains a few steps of SGD in float64 and writes the weights; see test_processes.py.
+"""Trains a few steps of Adam in float64 and writes the weights; see test_processes.py.
 
 python parity_script.py OUT STEPS          a batch of 4 in one process
 torchrun --nproc-per-node 2 parity_script.py OUT STEPS    two processes with 2 each
@@ -60,17 +60,17 @@ def main(out: Path, steps: int) -> None:
             max_weight=1e9,
             channels=4,
             halvings=3,
-            learning_rate=0.05,
+            learning_rate=1e-3,
             lecam_weight=0.1,
             r1_weight=0.1,
         ),
         learned_variance=True,
         accumulate=2,
-        learning_rate=0.05,
+        optimizer="adam",
+        learning_rate=1e-3,
         warmup_steps=0,
         ema_decay=0.9,
     )
-    torch.optim.Adam = lambda parameters, rate, **_: torch.optim.SGD(parameters, rate)  # type: ignore[misc,assignment]
     trainer = VAETrainer(recipe, accelerator)
     for step, batch in enumerate(trainer.batches(1, steps), 1):
         (metrics,) = read_out(accelerator, [trainer.step(step, batch).metrics])

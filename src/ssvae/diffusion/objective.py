@@ -16,6 +16,7 @@ class FlowObjective(nn.Module):
     ):
         super().__init__()
         self.transformer, self.text_encoder, self.shift = transformer, text_encoder, shift
+        self._no_split_modules = list(PooledWanTransformer3DModel._no_split_modules or [])
 
     def forward(
         self,

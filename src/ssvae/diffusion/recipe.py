@@ -82,7 +82,9 @@ class DiffusionRecipe:
     seed: int = 0
     """Seed of the initial weights, the order of the data and all noise."""
     batch_size: int = 64
-    """Clips a step on each process."""
+    """Clips a batch on each process."""
+    accumulate: int = 1
+    """Batches a step, on each process."""
     optimizer: Literal["muon", "adamw"] = "muon"
     """Muon (for the blocks' matrices, and AdamW for the rest), or AdamW for all."""
     learning_rate: float = 2e-3
@@ -107,6 +109,10 @@ class DiffusionRecipe:
     """Share of captions that are left empty, for classifier-free guidance."""
     ema_decay: float = 0.98
     """Decay of the running mean of the weights, which is what samples."""
+    gradient_checkpointing: bool = False
+    """Compute activations twice, to keep few in memory."""
+    compile: bool = False
+    """Compile the transformer's blocks, which takes a minute or two and pays on a GPU."""
     checkpoint_every: int = 500
     """Steps between checkpoints; one is also written at the end."""
 
@@ -114,7 +120,14 @@ class DiffusionRecipe:
         """All that is wrong with the settings; empty where nothing is."""
         wrong = self.model.problems() + self.text.problems()
         for name in (
-            *("steps", "batch_size", "checkpoint_every", "learning_rate", "muon_learning_rate"),
+            *(
+                "steps",
+                "batch_size",
+                "accumulate",
+                "checkpoint_every",
+                "learning_rate",
+                "muon_learning_rate",
+            ),
             *("max_grad_norm", "time_std"),
         ):
             if getattr(self, name) <= 0:

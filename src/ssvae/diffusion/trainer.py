@@ -1,15 +1,18 @@
 """Training a video diffusion model on cached latents."""
 
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import torch
 from accelerate import Accelerator
-from diffusers.training_utils import EMAModel
-from safetensors.torch import load_model, save_model
+from diffusers.utils import SAFETENSORS_WEIGHTS_NAME as DIFFUSERS_WEIGHTS
+from safetensors.torch import load_file, save_file
 from torch import nn
+from transformers.utils import SAFE_WEIGHTS_NAME as TRANSFORMERS_WEIGHTS
 
 from ssvae.data.loader import ahead, moved
 from ssvae.diffusion.building import build, problems_of, shift_of
@@ -26,6 +29,17 @@ from ssvae.training.loop import OnStep, check_problems, train
 from ssvae.training.metrics import Ratio, StepOutcome, Value
 from ssvae.training.optimizers import set_rates, transformer_optimizers
 from ssvae.training.schedules import warmup_cooldown
+from ssvae.training.sharding import (
+    averaged,
+    check_optimizer,
+    ema_of,
+    full,
+    full_state,
+    load_ema,
+    load_full_state,
+    load_optimizer,
+    prepare,
+)
 from ssvae.training.step import update
 
 
@@ -73,90 +87,122 @@ class DiffusionTrainer:
             self._embeddings.write(accelerator)
             width = self._embeddings.width
         transformer = build(recipe, self.cache.shape[0], width)
+        if recipe.gradient_checkpointing:
+            transformer.enable_gradient_checkpointing()
+        if recipe.compile:
+            transformer.compile_repeated_blocks()
         shift = shift_of(recipe, self.cache.shape)
         self.objective = FlowObjective(transformer, encoder, shift).train().to(device)
-        self.parameters = list(self.objective.parameters())
-        self.ema = EMAModel(self.parameters, decay=recipe.ema_decay, foreach=True)
-        self.ema.to(device)
+        check_optimizer(recipe.optimizer, accelerator)
         optimizers = transformer_optimizers(
             transformer.blocks,
-            self.parameters,
+            self.objective.parameters(),
             recipe.optimizer,
             muon_learning_rate=recipe.muon_learning_rate,
             learning_rate=recipe.learning_rate,
             weight_decay=recipe.weight_decay,
         )
-        self._wrapped, *self.optimizers = accelerator.prepare(self.objective, *optimizers)
+        self._wrapped, *self.optimizers = prepare(accelerator, self.objective, *optimizers)
+        self.ema = ema_of(self.objective.parameters(), recipe.ema_decay, device)
 
-    def batches(self, first_step: int, last_step: int) -> Iterator[LatentBatch]:
-        """A batch for each of these steps; every clip once an epoch, in a new order each."""
+    def batches(self, first_step: int, last_step: int) -> Iterator[tuple[LatentBatch, ...]]:
+        """The batches of each of these steps; every clip once an epoch, in a new order each."""
         size, share = self.recipe.batch_size, self.accelerator.process_index
         processes, order = self.accelerator.num_processes, _Order(self.recipe.seed, len(self.cache))
-        captions = self.cache.captions
+        captions, parts = self.cache.captions, self.recipe.accumulate
 
-        def read(step: int) -> tuple[torch.Tensor, list[str]]:
-            start = ((step - 1) * processes + share) * size
+        def read(number: int) -> tuple[torch.Tensor, list[str]]:
+            start = (number * processes + share) * size
             indices = [order[position] for position in range(start, start + size)]
             return self.cache.latents(indices), [captions[i] for i in indices]
 
-        steps = range(first_step, last_step + 1)
+        numbers = range((first_step - 1) * parts, last_step * parts)
         # One thread: the order is read from one epoch to the next. On a CPU it would take the cores.
         on_gpu = self.accelerator.device.type == "cuda"
-        for latents, of_clips in ahead(read, steps, 1) if on_gpu else map(read, steps):
-            yield LatentBatch(self.map(moved(latents, self.accelerator.device)), of_clips)
+        stream = iter(ahead(read, numbers, 1) if on_gpu else map(read, numbers))
+        while some := tuple(islice(stream, parts)):
+            yield tuple(
+                LatentBatch(self.map(moved(latents, self.accelerator.device)), of_clips)
+                for latents, of_clips in some
+            )
 
-    def step(self, step: int, batch: LatentBatch) -> StepOutcome:
+    def step(self, step: int, batch: tuple[LatentBatch, ...]) -> StepOutcome:
         """One update; see :func:`ssvae.training.step.update`."""
         recipe, accelerator = self.recipe, self.accelerator
         share = warmup_cooldown(step, recipe.warmup_steps, recipe.steps, recipe.cooldown_steps)
         set_rates(self.optimizers, share)
-        # All randomness of a step follows from (seed, process, step), so none is ever saved.
-        process, device = accelerator.process_index, accelerator.device
-        generator = generator_of(recipe.seed, process, step, device=device)
-        # The host asks for these, and should not wait for a GPU.
-        on_host = generator if device.type == "cpu" else generator_of(recipe.seed, process, step)
-        drop = torch.rand(len(batch.captions), generator=on_host)
-        captions = [
-            "" if u < recipe.caption_dropout else caption
-            for u, caption in zip(drop.tolist(), batch.captions, strict=True)
-        ]
-        losses, times = self._wrapped(
-            batch.latents, self._text(captions), (recipe.time_mean, recipe.time_std), generator
-        )
-        loss = losses.mean()
-        accelerator.backward(loss)
+        losses, times = [], []
+        for number, part in enumerate(batch):
+            last = number == len(batch) - 1
+            with nullcontext() if last else accelerator.no_sync(self._wrapped):
+                of_clips, at = self._losses(part, step, number)
+                accelerator.backward(of_clips.mean())
+            losses.append(of_clips.detach())
+            times.append(at)
+        of_all = torch.cat(losses)
+        loss = of_all.mean()
         norm, updated = update(
             accelerator,
             self._wrapped,
             self.optimizers,
             recipe.max_grad_norm,
-            torch.isfinite(loss.detach()),
+            torch.isfinite(loss),
+            1 / len(batch),
         )
         if updated:
-            self.ema.step(self.parameters)
-        metrics: dict[str, Value] = dict(loss=loss.detach(), grad_norm=norm)
-        totals, counts = loss_by_time(losses.detach(), times)
+            self.ema.step(self.objective.parameters())
+        metrics: dict[str, Value] = dict(loss=loss, grad_norm=norm)
+        totals, counts = loss_by_time(of_all, torch.cat(times))
         for i in range(BINS):
             metrics[f"loss_t{(i + 0.5) / BINS:.1f}"] = Ratio(totals[i], counts[i])
         return StepOutcome(metrics | dict(learning_rate=share * recipe.learning_rate), updated)
+
+    def _losses(
+        self, batch: LatentBatch, step: int, number: int
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """The loss of each clip of a step's batch of this number, and its time, both (B,)."""
+        recipe, process = self.recipe, self.accelerator.process_index
+        device = self.accelerator.device
+        # All randomness of a step follows from these, so none is ever saved.
+        entropy = (recipe.seed, process, step) + ((number,) if number else ())
+        generator = generator_of(*entropy, device=device)
+        # The host asks for these, and should not wait for a GPU.
+        on_host = generator if device.type == "cpu" else generator_of(*entropy)
+        drop = torch.rand(len(batch.captions), generator=on_host)
+        captions = [
+            "" if u < recipe.caption_dropout else caption
+            for u, caption in zip(drop.tolist(), batch.captions, strict=True)
+        ]
+        moments = recipe.time_mean, recipe.time_std
+        return self._wrapped(batch.latents, self._text(captions), moments, generator)
 
     def validate(self, step: int, out: Path) -> dict[str, float]:
         """None: its clips are scored by ``ssvae bench``, after the run."""
         return {}
 
     def state(self) -> dict[str, Any]:
-        """Nothing that has to be gathered: every process holds all of it."""
-        return {}
+        """All that a resumed run needs but the data's position, which is the step."""
+        parts: dict[str, nn.Module] = dict(transformer=self.objective.transformer)
+        if self.objective.text_encoder is not None:
+            parts["text_encoder"] = self.objective.text_encoder
+        with averaged(self.ema, self.objective.parameters()):
+            # Copies, for the weights themselves come back into their place.
+            state: dict[str, Any] = {n: full_state(part, copied=True) for n, part in parts.items()}
+        return state | dict(
+            model=full_state(self.objective),
+            ema=full(self.ema.state_dict()),
+            optimizer=[full(optimizer.state_dict()) for optimizer in self.optimizers],
+        )
 
     def save(self, folder: Path, state: dict[str, Any]) -> None:
-        """Write the running mean as models that load by themselves, and all that resuming needs."""
-        self.ema.store(self.parameters)
-        self.ema.copy_to(self.parameters)
-        self.objective.transformer.save_pretrained(folder / "transformer")
+        """Write a :meth:`state`: the running mean as models that load by themselves, and the rest."""
+        self.objective.transformer.save_config(folder / "transformer")
+        _write(state["transformer"], folder / "transformer" / DIFFUSERS_WEIGHTS)
         if self.objective.text_encoder is not None:
-            self.objective.text_encoder.save_pretrained(folder / "text_encoder")  # type: ignore[operator]
+            config: Any = self.objective.text_encoder.config
+            config.save_pretrained(folder / "text_encoder")
+            _write(state["text_encoder"], folder / "text_encoder" / TRANSFORMERS_WEIGHTS)
             self.tokenizer.save_pretrained(folder / "tokenizer")
-        self.ema.restore(self.parameters)
         save_map(self.map, folder / "map.safetensors")
         cache, recipe = self.cache.config, self.recipe
         PipelineConfig(
@@ -168,22 +214,20 @@ class DiffusionTrainer:
             vae=cache.vae,
             text_encoder=recipe.text.encoder,
         ).save(folder)
-        save_model(self.objective, str(folder / "model.safetensors"))
-        torch.save(self.ema.state_dict(), folder / "ema.pt")
-        states = [optimizer.state_dict() for optimizer in self.optimizers]
-        torch.save(states, folder / "optimizer.pt")
+        _write(state["model"], folder / "model.safetensors")
+        torch.save(state["ema"], folder / "ema.pt")
+        torch.save(state["optimizer"], folder / "optimizer.pt")
 
     def load(self, folder: Path) -> None:
         """Take up the state that :meth:`save` wrote."""
-        load_model(self.objective, folder / "model.safetensors")
+        load_full_state(self.objective, load_file(folder / "model.safetensors"))
         ema, states = (
             torch.load(folder / name, map_location="cpu", weights_only=True)
             for name in ("ema.pt", "optimizer.pt")
         )
-        self.ema.load_state_dict(ema)
-        self.ema.to(self.accelerator.device)
+        load_ema(self.ema, ema, self.objective.parameters())
         for optimizer, state in zip(self.optimizers, states, strict=True):
-            optimizer.load_state_dict(state)
+            load_optimizer(optimizer, state)
 
     def _text(self, captions: list[str]) -> tuple[torch.Tensor, ...]:
         """What the objective takes: embeddings, or token ids with their mask."""
@@ -198,6 +242,10 @@ class DiffusionTrainer:
             nn.utils.rnn.pad_sequence(list(x), batch_first=True) for x in zip(*rows, strict=True)
         ]
         return tuple(moved(x, device) for x in padded)
+
+
+def _write(state: dict[str, torch.Tensor], path: Path) -> None:
+    save_file({k: v.contiguous() for k, v in state.items()}, path, {"format": "pt"})
 
 
 class _Order:

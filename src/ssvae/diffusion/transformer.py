@@ -8,6 +8,7 @@ fills captions with, so that their number does not matter.
 Shape legend: B batch, N tokens of the video, L tokens of the caption, D width.
 """
 
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -52,6 +53,14 @@ def positions(frames: int, height: int, width: int, dim: int) -> torch.Tensor:
     return cube
 
 
+@lru_cache(maxsize=16)
+def _positions_on(
+    frames: int, height: int, width: int, dim: int, device: torch.device, dtype: torch.dtype
+) -> torch.Tensor:
+    """Made once: a copy to a GPU in every step would make the host wait."""
+    return positions(frames, height, width, dim).to(device, dtype)
+
+
 class PlacedPatchEmbedding(nn.Conv3d):
     """Patches of latents to tokens that know their place.
 
@@ -63,7 +72,7 @@ class PlacedPatchEmbedding(nn.Conv3d):
         """Latents (B, C, T, H, W) to tokens (B, D, t, h, w)."""
         tokens = super().forward(input)
         D, T, H, W = tokens.shape[1:]
-        return tokens + positions(T, H, W, D).to(tokens)
+        return tokens + _positions_on(T, H, W, D, tokens.device, tokens.dtype)
 
 
 class PooledTextEmbedding(WanTimeTextImageEmbedding):

@@ -33,6 +33,7 @@ class AutoencoderKLSSVAE(ModelMixin, AutoencoderMixin, ConfigMixin):
     """
 
     _supports_gradient_checkpointing = True
+    _repeated_blocks = ("ResidualBlock",)
 
     @register_to_config
     def __init__(

@@ -246,6 +246,12 @@ class Backbone:
             decodes = name.split(".")[0] in ("decoder", "post_quant_conv")
             parameter.requires_grad_(decodes and parameter.requires_grad)
 
+    def compile(self) -> None:
+        """Compile the blocks that repeat; a ValueError where the model does not name them."""
+        if not getattr(self.vae, "_repeated_blocks", None):
+            raise ValueError(f"{self.name} names no blocks that repeat: leave out --compile")
+        self.vae.compile_repeated_blocks()
+
     def enable_gradient_checkpointing(self) -> None:
         """Compute activations twice, to keep few; a ValueError where the model cannot."""
         if not self.vae._supports_gradient_checkpointing:

@@ -29,7 +29,9 @@ PATIENCE = 10  # steps in a row whose loss may be not finite
 SPEED_EVERY = 20  # steps between two rows of speed.jsonl
 READ_OUT_EVERY = {"cpu": 1}  # steps, and on other devices:
 READ_OUT = 20
-FREE = re.compile(r"steps|cooldown_steps|workers|max_broken|checkpoint_every|validation\..*")
+FREE = re.compile(
+    r"steps|cooldown_steps|workers|compile|gradient_checkpointing|max_broken|checkpoint_every|validation\..*"
+)
 """Settings that may change while a run goes on: they do not change what is learned."""
 BATCHES = "batch_size", "images.batch_size"
 

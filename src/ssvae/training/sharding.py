@@ -1,7 +1,7 @@
-"""Models whose weights are divided among processes (FSDP): whole tensors for files, and back.
+"""Models whose weights are divided among processes (FSDP2): whole tensors for files, and back.
 
-Everything here passes plain tensors through, so that trainers need not ask how they run. What
-gathers must be called on every process.
+Plain tensors pass through, so that trainers need not ask how they run, and files are the same
+however a run is divided. What gathers must be called on every process.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 from accelerate.utils import DistributedType
+from diffusers.training_utils import EMAModel
 from torch import nn
 from torch.distributed.fsdp import FSDPModule
 from torch.distributed.tensor import DTensor, distribute_tensor
@@ -18,7 +19,10 @@ from torch.nn.parallel import DistributedDataParallel
 
 
 def prepare(accelerator: Accelerator, model: nn.Module, *optimizers: torch.optim.Optimizer) -> Any:
-    """Model and optimisers as the processes at hand want them."""
+    """Model and optimisers as the processes at hand want them.
+
+    Under FSDP the parts that the model names in ``_no_split_modules`` are gathered one by one.
+    """
     if accelerator.distributed_type == DistributedType.FSDP:
         if not accelerator.is_fsdp2:
             raise ValueError(
@@ -30,6 +34,12 @@ def prepare(accelerator: Accelerator, model: nn.Module, *optimizers: torch.optim
     return accelerator.prepare(model, *optimizers)
 
 
+def check_optimizer(name: str, accelerator: Accelerator) -> None:
+    """A ValueError where an optimiser takes weights that are not whole."""
+    if name == "muon" and accelerator.distributed_type == DistributedType.FSDP:
+        raise ValueError("Muon takes weights that are whole: give another --optimizer with FSDP")
+
+
 def replicate(accelerator: Accelerator, model: nn.Module, optimizer: torch.optim.Optimizer) -> Any:
     """The same for a small model that every process keeps whole."""
     if accelerator.distributed_type == DistributedType.FSDP:
@@ -37,8 +47,41 @@ def replicate(accelerator: Accelerator, model: nn.Module, optimizer: torch.optim
     return accelerator.prepare(model, optimizer)
 
 
+def ema_of(weights: Iterable[nn.Parameter], decay: float, device: torch.device) -> EMAModel:
+    """A running mean of weights, as they are divided."""
+    weights = list(weights)
+    foreach = not any(isinstance(weight, DTensor) for weight in weights)
+    ema = EMAModel(weights, decay=decay, foreach=foreach)
+    ema.to(device)
+    return ema
+
+
+def load_ema(ema: EMAModel, state: Any, weights: Iterable[nn.Parameter]) -> None:
+    """Take up a whole state, divided as the weights are."""
+    weights = list(weights)
+    ema.load_state_dict(state)
+    ema.to(weights[0].device)
+    pairs = zip(ema.shadow_params, weights, strict=True)
+    ema.shadow_params = [shard_like(shadow, weight) for shadow, weight in pairs]
+
+
 @contextmanager
-def gathered(model: nn.Module) -> Iterator[None]:
+def averaged(ema: EMAModel | None, weights: Iterable[nn.Parameter]) -> Iterator[None]:
+    """The running mean in the weights' place, for a while, where there is one."""
+    if ema is None:
+        yield
+        return
+    weights = list(weights)
+    ema.store(weights)
+    ema.copy_to(weights)
+    try:
+        yield
+    finally:
+        ema.restore(weights)
+
+
+@contextmanager
+def unsharded(model: nn.Module) -> Iterator[None]:
     """Parts of a model can be called by themselves, while its weights lie whole on every process."""
     if not isinstance(model, FSDPModule):
         yield
@@ -50,31 +93,45 @@ def gathered(model: nn.Module) -> Iterator[None]:
         model.reshard()
 
 
-def is_divided(parameter: torch.Tensor) -> bool:
-    """Whether a process holds but a part of it."""
-    return isinstance(parameter, DTensor)
-
-
-def whole(tree: Any) -> Any:
-    """A state with every tensor whole."""
+def full(tree: Any) -> Any:
+    """A state with every tensor whole; those that were divided are on the CPU."""
     if isinstance(tree, DTensor):
-        return tree.full_tensor()
+        return tree.full_tensor().cpu()
     if isinstance(tree, Mapping):
-        return {key: whole(value) for key, value in tree.items()}
+        return {key: full(value) for key, value in tree.items()}
     if isinstance(tree, list | tuple):
-        return type(tree)(whole(value) for value in tree)
+        return type(tree)(full(value) for value in tree)
     return tree
 
 
+def full_state(module: nn.Module, copied: bool = False) -> dict[str, torch.Tensor]:
+    """The state of a module, whole; of weights that have two names the first alone.
+
+    ``copied`` where the weights change before the state is written.
+    """
+    state: dict[str, torch.Tensor] = {}
+    seen: set[int] = set()
+    for name, value in module.state_dict(keep_vars=True).items():
+        if id(value) not in seen:
+            whole = full(value.detach())
+            state[name] = whole.clone() if copied else whole
+        seen.add(id(value))
+    return state
+
+
 @torch.no_grad()
-def fill(module: nn.Module, state: Mapping[str, torch.Tensor], strict: bool = True) -> None:
-    """Load a whole state into a module, however it is divided."""
-    own = dict(module.named_parameters())
-    divided = {k: like(v, own[k]) if k in own else v for k, v in state.items()}
-    module.load_state_dict(divided, strict)
+def load_full_state(module: nn.Module, state: Mapping[str, torch.Tensor]) -> None:
+    """Load a whole state into a module, however that is divided; a ValueError where it does not fit."""
+    own = dict(module.named_parameters(remove_duplicate=False))
+    placed = {k: shard_like(v, own[k]) if k in own else v for k, v in state.items()}
+    missing, unexpected = module.load_state_dict(placed, strict=False)
+    loaded = {id(own[name]) for name in state if name in own}
+    lost = [name for name in missing if name not in own or id(own[name]) not in loaded]
+    if lost or unexpected:
+        raise ValueError(f"it lacks {lost} and has {unexpected} beside what the model has")
 
 
-def like(value: torch.Tensor, parameter: torch.Tensor) -> torch.Tensor:
+def shard_like(value: torch.Tensor, parameter: torch.Tensor) -> torch.Tensor:
     """A whole tensor, divided as a parameter of its shape is."""
     if not isinstance(parameter, DTensor) or isinstance(value, DTensor):
         return value
@@ -82,15 +139,11 @@ def like(value: torch.Tensor, parameter: torch.Tensor) -> torch.Tensor:
     return distribute_tensor(on_device, parameter.device_mesh, parameter.placements)
 
 
-def divide_states(optimizer: torch.optim.Optimizer) -> None:
-    """Divide an optimiser's state, just loaded whole, as its parameters are."""
+def load_optimizer(optimizer: torch.optim.Optimizer, state: Any) -> None:
+    """Take up a whole state, divided as the optimiser's parameters are."""
+    optimizer.load_state_dict(state)
     for group in optimizer.param_groups:
         for parameter in group["params"]:
             for name, value in optimizer.state[parameter].items():
                 if isinstance(value, torch.Tensor) and value.shape == parameter.shape:
-                    optimizer.state[parameter][name] = like(value, parameter)
-
-
-def all_like(values: Iterable[torch.Tensor], parameters: Iterable[torch.Tensor]) -> list[Any]:
-    """Whole tensors, each divided as its parameter is."""
-    return [like(v, p) for v, p in zip(values, parameters, strict=True)]
+                    optimizer.state[parameter][name] = shard_like(value, parameter)

@@ -26,8 +26,7 @@ def update(
     if share != 1:
         gradients = [p.grad for p in model.parameters() if p.grad is not None]
         torch._foreach_mul_(gradients, share)
-    norm = accelerator.clip_grad_norm_(model.parameters(), max_grad_norm)
-    assert norm is not None
+    norm = nn.utils.clip_grad_norm_(model.parameters(), max_grad_norm)
     if isinstance(norm, DTensor):
         norm = norm.full_tensor()
     good = torch.isfinite(norm) & finite

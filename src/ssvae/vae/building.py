@@ -54,6 +54,8 @@ def problems_of(recipe: TrainingRecipe) -> list[str]:
         backbone = build_on_meta(recipe)
         if recipe.gradient_checkpointing:
             backbone.enable_gradient_checkpointing()
+        if recipe.compile:
+            backbone.compile()
         for frames in {clip.frames, 1} if recipe.images.share else {clip.frames}:
             shape = backbone.latent_shape(frames, clip.height, clip.width)
             latents = torch.zeros(1, *shape, device="meta")

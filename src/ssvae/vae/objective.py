@@ -36,10 +36,13 @@ class Objective(nn.Module):
     def __init__(self, backbone: Backbone, recipe: TrainingRecipe):
         super().__init__()
         self.backbone, self.vae, self.recipe = backbone, backbone.vae, recipe
+        self._no_split_modules = list(getattr(backbone.vae, "_repeated_blocks", None) or [])
         if recipe.freeze_encoder:
             backbone.freeze_encoder()
         if recipe.gradient_checkpointing:
             backbone.enable_gradient_checkpointing()
+        if recipe.compile:
+            backbone.compile()
         lcr, lmr, p = recipe.lcr, recipe.lmr, recipe.perceptual
         self.lcr = LocalCorrelation(lcr.window, lcr.threshold, backbone.lone_first_frame)
         channels = backbone.layout.channels

@@ -155,6 +155,8 @@ class TrainingRecipe:
     """Decay of a running mean of the weights, which is then what is saved as the model; 0 has none."""
     gradient_checkpointing: bool = False
     """Compute activations twice, to keep few in memory."""
+    compile: bool = False
+    """Compile the model's blocks, which takes a minute or two and pays on a GPU."""
     checkpoint_every: int = 200
     """Steps between checkpoints; one is also written at the end."""
     freeze_encoder: bool = False

@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate import Accelerator, DistributedType
-from diffusers.training_utils import EMAModel
+from accelerate import Accelerator
 from diffusers.utils import SAFETENSORS_WEIGHTS_NAME
 from safetensors.torch import load_file, save_file
 
@@ -22,13 +21,17 @@ from ssvae.training.loop import OnStep, check_problems, train
 from ssvae.training.metrics import StepOutcome, Value
 from ssvae.training.optimizers import autoencoder_optimizers, set_rates
 from ssvae.training.sharding import (
-    all_like,
-    divide_states,
-    fill,
-    gathered,
-    is_divided,
+    averaged,
+    check_optimizer,
+    ema_of,
+    full,
+    full_state,
+    load_ema,
+    load_full_state,
+    load_optimizer,
     prepare,
-    whole,
+    shard_like,
+    unsharded,
 )
 from ssvae.training.step import update
 from ssvae.vae.adversary import Adversary
@@ -56,8 +59,7 @@ class VAETrainer:
     """An autoencoder in training: the model, its adversary, their optimisers, and a step."""
 
     def __init__(self, recipe: TrainingRecipe, accelerator: Accelerator):
-        if recipe.optimizer == "muon" and accelerator.distributed_type == DistributedType.FSDP:
-            raise ValueError("Muon takes weights that are whole: give --optimizer adam with FSDP")
+        check_optimizer(recipe.optimizer, accelerator)
         self.recipe, self.accelerator = recipe, accelerator
         self.share = accelerator.process_index, accelerator.num_processes
         self._reduce = self._mean if accelerator.num_processes > 1 else None
@@ -82,10 +84,7 @@ class VAETrainer:
             self.adversary = Adversary(recipe.gan, accelerator, self._reduce)
         self.ema = None
         if recipe.ema_decay:
-            weights = self._averaged_weights()
-            whole_here = not any(is_divided(w) for w in weights)  # what foreach needs
-            self.ema = EMAModel(weights, decay=recipe.ema_decay, foreach=whole_here)
-            self.ema.to(accelerator.device)
+            self.ema = ema_of(self._trained_weights(), recipe.ema_decay, accelerator.device)
 
     def batches(self, first_step: int, last_step: int) -> Iterator[tuple[Batch, ...]]:
         """The batches of each of these steps."""
@@ -148,7 +147,7 @@ class VAETrainer:
         if adversary is not None:
             adversary.update(recipe.max_grad_norm, updated, share)
         if self.ema is not None and updated:
-            self.ema.step(self._averaged_weights())
+            self.ema.step(self._trained_weights())
         metrics: dict[str, Value] = {}
         for name in dict.fromkeys(name for row in rows for name in row):
             held = [row[name].detach().float() for row in rows if name in row]
@@ -164,7 +163,7 @@ class VAETrainer:
         # None of the training's draws: another seed is another world, and other starts of a video.
         source = self._source(config.data or self.recipe.data, clip.frames, self.recipe.seed + 1)
         show = out / "samples" / f"step-{step:08d}.mp4"
-        with self._averaged(), gathered(self._wrapped):
+        with averaged(self.ema, self._trained_weights()), unsharded(self._wrapped):
             return validate(
                 backbone=self.backbone,
                 source=source,
@@ -179,19 +178,18 @@ class VAETrainer:
     def state(self) -> dict[str, Any]:
         """All that a resumed run needs but the data's position, which is the step."""
         vae = self.backbone.vae
-        with self._averaged():
-            # Copies, for the weights themselves come back into their place.
-            state = dict(vae={k: v.clone() for k, v in whole(vae.state_dict()).items()})
+        with averaged(self.ema, self._trained_weights()):
+            state: dict[str, Any] = dict(vae=full_state(vae, copied=self.ema is not None))
         state |= dict(
-            masking=whole(self.objective.masking.token),
-            optimizer=whole(self.optimizers[0].state_dict()),
+            masking=full(self.objective.masking.token),
+            optimizer=full(self.optimizers[0].state_dict()),
         )
         for muon in self.optimizers[1:]:
-            state["muon"] = whole(muon.state_dict())
+            state["muon"] = full(muon.state_dict())
         if self.ema is not None:
-            state |= dict(weights=whole(vae.state_dict()), ema=whole(self.ema.state_dict()))
+            state |= dict(weights=full_state(vae), ema=full(self.ema.state_dict()))
         if self.objective.log_variance is not None:
-            state["log_variance"] = whole(self.objective.log_variance.detach())
+            state["log_variance"] = full(self.objective.log_variance.detach())
         return state
 
     def save(self, folder: Path, state: dict[str, Any]) -> None:
@@ -216,17 +214,15 @@ class VAETrainer:
         weights = folder / "model.safetensors"
         if self.ema is None:
             (weights,) = (folder / "vae").glob("*.safetensors")
-        fill(self.backbone.vae, load_file(weights))
-        fill(self.objective.masking, load_file(folder / "masking.safetensors"))
+        load_full_state(self.backbone.vae, load_file(weights))
+        load_full_state(self.objective.masking, load_file(folder / "masking.safetensors"))
         if self.ema is not None:
-            self.ema.load_state_dict(read("ema.pt"))
-            self.ema.to(self.accelerator.device)
-            self.ema.shadow_params = all_like(self.ema.shadow_params, self._averaged_weights())
+            load_ema(self.ema, read("ema.pt"), self._trained_weights())
         if self.objective.log_variance is not None:
-            fill(self.objective, {"log_variance": read("log_variance.pt")}, strict=False)
+            scale = self.objective.log_variance
+            scale.data.copy_(shard_like(read("log_variance.pt"), scale))
         for name, optimizer in zip(("optimizer.pt", "muon.pt"), self.optimizers, strict=False):
-            optimizer.load_state_dict(read(name))
-            divide_states(optimizer)
+            load_optimizer(optimizer, read(name))
         if self.adversary is not None:
             self.adversary.load(folder)
 
@@ -245,25 +241,9 @@ class VAETrainer:
         assert isinstance(mean, torch.Tensor)
         return mean
 
-    def _averaged_weights(self) -> list[torch.nn.Parameter]:
+    def _trained_weights(self) -> list[torch.nn.Parameter]:
         return [p for p in self.backbone.vae.parameters() if p.requires_grad]
-
-    def _averaged(self) -> Any:
-        """The running mean in the weights' place, for a while, where there is one."""
-        return nullcontext() if self.ema is None else _Swapped(self.ema, self._averaged_weights())
 
 
 def _write(state: dict[str, torch.Tensor], path: Path) -> None:
     save_file({k: v.contiguous() for k, v in state.items()}, path, {"format": "pt"})
-
-
-class _Swapped:
-    def __init__(self, ema: EMAModel, weights: list[torch.nn.Parameter]):
-        self.ema, self.weights = ema, weights
-
-    def __enter__(self) -> None:
-        self.ema.store(self.weights)
-        self.ema.copy_to(self.weights)
-
-    def __exit__(self, *_: object) -> None:
-        self.ema.restore(self.weights)

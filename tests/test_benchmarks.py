@@ -1,0 +1,26 @@
+"""Benchmarks that are made for a GPU run at a tiny size on a CPU."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+
+
+def test_the_benchmark_of_a_gpu_runs(tmp_path):
+    command = [sys.executable, ROOT / "benchmarks" / "gpu.py", "--tiny", "--out", tmp_path]
+    done = subprocess.run(
+        command, capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"}
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    results = json.loads((tmp_path / "results.json").read_text())
+    assert results["about"]["device"].startswith("CPU")
+    assert results["Tests"][0]["tests"].startswith("10 skipped")
+    tasks = {(row["task"], row["model"]) for row in results["Encoding and decoding"]}
+    assert ("decode 5x32x32", "Wan 2.2") in tasks
+    assert all(row["seconds"] > 0 for row in results["Encoding and decoding"])
+    for title in ("Training an autoencoder", "Training a diffusion model", "Waiting for videos"):
+        assert all(row["clips_per_second"] > 0 for row in results[title])
+    assert "## Waiting for videos" in (tmp_path / "table.md").read_text()
