@@ -24,7 +24,7 @@ import time
 import traceback
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import diffusers
 import torch
@@ -37,7 +37,7 @@ from ssvae.data.shard_writer import render, write_shards
 from ssvae.diffusion import train_diffusion
 from ssvae.latents import CacheConfig, write_cache
 from ssvae.models import AutoencoderKLSSVAE
-from ssvae.models.backbones import load_backbone
+from ssvae.models.backbones import Backbone, load_backbone
 from ssvae.models.blocks import channels_last
 from ssvae.models.plain import plain_decode, plain_encode
 from ssvae.recipes import dit_small, dit_tiny, small, ssvae_256p, tiny
@@ -50,6 +50,7 @@ from ssvae.vae import (
     GANConfig,
     PerceptualConfig,
     TrainingRecipe,
+    VAERecipe,
     ValidationConfig,
     train_autoencoder,
 )
@@ -77,7 +78,15 @@ WAN_TINY: dict[str, Any] = dict(
     num_res_blocks=1,
     temperal_downsample=[False, True, True],
 )
-Coder = Callable[[torch.Tensor], torch.Tensor]
+Coder = Callable[[torch.Tensor], Any]
+
+
+class Coders(NamedTuple):
+    """A contestant."""
+
+    backbone: Backbone
+    encode: Coder
+    decode: Coder
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,6 +94,7 @@ class Plan:
     """The sizes at which all is measured."""
 
     device: torch.device
+    dtype: torch.dtype
     preset: str
     wan: dict[str, Any]
     clips: tuple[tuple[int, int, int], ...]
@@ -97,11 +107,13 @@ class Plan:
 
 def plan_of(tiny_sizes: bool) -> Plan:
     if tiny_sizes:
-        return Plan(torch.device("cpu"), "tiny", WAN_TINY, ((5, 32, 32),), 2, False, 40)
+        return Plan(
+            torch.device("cpu"), torch.float32, "tiny", WAN_TINY, ((5, 32, 32),), 2, False, 21
+        )
     if not torch.cuda.is_available():
         raise SystemExit("benchmarks/gpu.py needs a GPU; --tiny shows on a CPU that it runs")
     sizes = ((17, 256, 256), (17, 720, 1280))
-    return Plan(torch.device("cuda"), "ssvae-c48-f16t4", WAN_22, sizes, 5, True, 80)
+    return Plan(torch.device("cuda"), torch.bfloat16, "ssvae-c48-f16t4", WAN_22, sizes, 5, True, 80)
 
 
 def run_tests(plan: Plan) -> list[dict[str, Any]]:
@@ -114,27 +126,30 @@ def run_tests(plan: Plan) -> list[dict[str, Any]]:
     return [{"tests": said}]
 
 
-def coders_of(plan: Plan) -> dict[str, Callable[[], tuple[Coder, Coder]]]:
+def coders_of(plan: Plan) -> dict[str, Callable[[], Coders]]:
     """How each contestant encodes and decodes, made when it is its turn."""
 
-    def ours(kind: str) -> tuple[Coder, Coder]:
+    def on_device(vae: Any) -> Any:
+        return vae.eval().to(plan.device, plan.dtype)
+
+    def ours(kind: str) -> Coders:
         torch.manual_seed(0)
-        vae: Any = (
-            AutoencoderKLSSVAE.from_preset(plan.preset).eval().to(plan.device, torch.bfloat16)
-        )
+        vae = on_device(AutoencoderKLSSVAE.from_preset(plan.preset))
         if kind == "plain form":
-            return lambda x: plain_encode(vae, x), lambda z: plain_decode(vae, z)
+            return Coders(
+                Backbone(vae), lambda x: plain_encode(vae, x), lambda z: plain_decode(vae, z)
+            )
         channels_last(vae)
         if kind == "compiled":
             vae.compile_repeated_blocks()
-        return lambda x: vae.encode(x).latent_dist.mean, lambda z: vae.decode(z).sample
+        return Coders(Backbone(vae), lambda x: vae.encode(x), lambda z: vae.decode(z))
 
-    def wan() -> tuple[Coder, Coder]:
+    def wan() -> Coders:
         torch.manual_seed(0)
-        vae: Any = AutoencoderKLWan(**plan.wan).eval().to(plan.device, torch.bfloat16)
-        return lambda x: vae.encode(x).latent_dist.mean, lambda z: vae.decode(z).sample
+        vae = on_device(AutoencoderKLWan(**plan.wan))
+        return Coders(Backbone(vae), lambda x: vae.encode(x), lambda z: vae.decode(z))
 
-    named: dict[str, Callable[[], tuple[Coder, Coder]]] = {
+    named: dict[str, Callable[[], Coders]] = {
         "ours": lambda: ours("ours"),
         "plain form": lambda: ours("plain form"),
         "Wan 2.2": wan,
@@ -153,14 +168,15 @@ def run_codecs(plan: Plan) -> list[dict[str, Any]]:
     rows = []
     for frames, height, width in plan.clips:
         size = f"{frames}x{height}x{width}"
-        clip = World(frames, height, width, device=plan.device).batch([0]).video.bfloat16()
+        clip = World(frames, height, width, device=plan.device).batch([0]).video.to(plan.dtype)
         for name, make in coders_of(plan).items():
             try:
-                encode, decode = make()
-                latents = encode(clip)
+                backbone, encode, decode = make()
+                shape = backbone.latent_shape(frames, height, width)
+                latents = torch.randn(1, *shape, device=plan.device, dtype=clip.dtype)
                 for task, work, x in (("encode", encode, clip), ("decode", decode, latents)):
                     rows.append({"task": f"{task} {size}", "model": name} | timed(work, x, plan))
-                del encode, decode, latents
+                del backbone, encode, decode, latents
             except torch.OutOfMemoryError:
                 rows.append({"task": size, "model": name, "seconds": "out of memory"})
             gc.collect()
@@ -194,6 +210,13 @@ def timed(work: Coder, x: torch.Tensor, plan: Plan) -> dict[str, Any]:
     return row
 
 
+def tiniest() -> VAERecipe:
+    """A recipe for --tiny."""
+    recipe = tiny()
+    model = dataclasses.replace(recipe.model, z_dim=4, base_channels=8)
+    return dataclasses.replace(recipe, model=model, batch_size=1)
+
+
 def speed_of(run: Path) -> dict[str, Any]:
     """The means of a run's speed, without the first row."""
     found = read_rows(run / "speed.jsonl")[1:]
@@ -203,7 +226,7 @@ def speed_of(run: Path) -> dict[str, Any]:
 
 def run_autoencoder(plan: Plan, accelerator: Accelerator) -> list[dict[str, Any]]:
     """Steps of the published recipe with the GAN on; without LPIPS, whose weights are not ours."""
-    recipe: TrainingRecipe = ssvae_256p() if plan.compiled else tiny()
+    recipe: TrainingRecipe = ssvae_256p() if plan.compiled else tiniest()
     gan = GANConfig(start=0) if plan.compiled else GANConfig(start=0, channels=4, halvings=3)
     rows = []
     for compiled in (False, True) if plan.compiled else (False,):
@@ -259,7 +282,7 @@ def run_loader(plan: Plan, accelerator: Accelerator) -> list[dict[str, Any]]:
         folder = Path(name)
         side = (480, 640) if plan.compiled else (48, 64)
         write_shards(range(8), render(World(90, *side), 30), folder / "shards", 4)
-        recipe: TrainingRecipe = small() if plan.compiled else tiny()
+        recipe: TrainingRecipe = small() if plan.compiled else tiniest()
         for workers in (4, 8, 16) if plan.compiled else (2,):
             changed = dataclasses.replace(
                 recipe,
