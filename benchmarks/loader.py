@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import av
+import numpy as np
 
 from ssvae.data import Clip, Collection, Loader, Shards, World, batches
 from ssvae.data.listing import find_media
@@ -70,7 +71,7 @@ def main() -> None:
         else:
             write_shards(find_media(options.src), copy_file, out, 8)
         size = options.frames, options.size, options.size
-        BLANK[size] = World(*size).batch([0]).video[0]
+        BLANK[size] = np.zeros((3, *size), np.uint8)
         shelf = Shards(folder, expand(f"{folder}/*.tar"), videos_only=True)
         loader = Loader(Collection(shelf, Clip(*size, options.fps)), 1)
         decoding = Loader(Collection(shelf, FFmpegAlone(*size, options.fps)), 1)

@@ -75,7 +75,7 @@ def test_frames_are_those_of_the_files(shards, media):
     of_shards = open_source(str(shards), 12, 16, 16)
     of_files = open_source(str(media), 12, 16, 16)
     a, b = of_shards.batch(range(5)), of_files.batch(range(12))
-    clips = [dict(zip(x.captions, x.video, strict=True)) for x in (a, b)]
+    clips = [dict(zip(x.captions, x.on(), strict=True)) for x in (a, b)]
     assert torch.equal(clips[0]["clip0"], clips[1]["clip0"]), "the only start of 12 frames"
 
 
@@ -111,7 +111,7 @@ def test_shards_of_the_world(tmp_path):
     batch = open_source(str(tmp_path), 9, 32, 48).batch(range(4))
     rendered = world.batch(range(4))
     order = [rendered.captions.index(c) for c in batch.captions]
-    assert float((batch.video - rendered.video[order]).abs().mean()) < 0.05, "H.264 keeps it"
+    assert float((batch.on() - rendered.video[order]).abs().mean()) < 0.05, "H.264 keeps it"
 
 
 def pack(path: Path, samples: dict[str, bytes]) -> Path:
@@ -232,5 +232,5 @@ def test_mutated_videos_do_not_bring_the_loader_down(tmp_path):
     source = open_source(str(tmp_path / "a.tar"), 5, 16, 16, fps=8, max_broken=1.0)
     batch = source.batch(range(201))
     assert batch.video.shape == (201, 3, 5, 16, 16)
-    assert torch.isfinite(batch.video).all()
+    assert torch.isfinite(batch.on()).all()
     assert source.broken.total() > 20

@@ -38,11 +38,12 @@ def test_clips_are_a_pure_function_of_seed_and_index(folder):
     source = videos(folder, seed=1)
     batch = source.batch(range(6))
     assert batch.video.shape == (6, 3, 5, 32, 32)
+    assert batch.video.dtype == torch.uint8
     again = videos(folder, seed=1).batch([4])
     assert torch.equal(again.video[0], batch.video[4])
-    starts = {frame_number(to_images(clip)[0]) for clip in batch.video}
+    starts = {frame_number(to_images(clip)[0]) for clip in batch.on()}
     assert len(starts) > 2, "clips start anywhere"
-    for clip in batch.video:
+    for clip in batch.on():
         numbers = [frame_number(image) for image in to_images(clip)]
         assert numbers == list(range(numbers[0], numbers[0] + 5))
 
@@ -163,7 +164,7 @@ def test_images_belong_to_sources_of_one_frame(folder, tmp_path):
     Image.new("RGB", (30, 40), (0, 0, 255)).save(tmp_path / "blue.jpg", quality=95)
     source = open_source(str(tmp_path), 1, 16, 16)
     batch = source.batch(range(2))
-    shown = dict(zip(batch.captions, batch.video, strict=True))
+    shown = dict(zip(batch.captions, batch.on(), strict=True))
     red, blue = torch.tensor([1.0, -1, -1]), torch.tensor([-1.0, -1, 1])
     assert torch.allclose(shown["red"].mean((1, 2, 3)), red, atol=0.02)
     assert torch.allclose(shown["blue"].mean((1, 2, 3)), blue, atol=0.04)

@@ -7,14 +7,31 @@ from typing import Protocol
 import torch
 
 
+def moved(x: torch.Tensor, device: torch.device) -> torch.Tensor:
+    """A tensor on a device. A GPU fetches it from pinned memory, while the host goes on."""
+    if device.type != "cuda" or x.device.type != "cpu":
+        return x.to(device)
+    return x.pin_memory().to(device, non_blocking=True)
+
+
 @dataclass(frozen=True)
 class Batch:
-    """Clips (B, 3, T, H, W), floats in [-1, 1], with a caption each (empty where unknown)."""
+    """Clips (B, 3, T, H, W) with a caption each (empty where unknown)."""
 
     video: torch.Tensor
+    """Floats in [-1, 1]; or bytes, as files have them, which are a quarter as large to move."""
     captions: list[str]
     names: list[str] = field(default_factory=list)
     """Where each clip comes from, for messages; empty where the source does not tell."""
+
+    def on(self, device: torch.device | str = "cpu") -> torch.Tensor:
+        """The clips on a device, floats in [-1, 1]."""
+        return as_floats(moved(self.video, torch.device(device)))
+
+
+def as_floats(video: torch.Tensor) -> torch.Tensor:
+    """Bytes as floats in [-1, 1]; floats as they are."""
+    return video if video.is_floating_point() else video.float().mul_(1 / 127.5).sub_(1)
 
 
 class Source(Protocol):

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 
 from ssvae.data.batch import Batch, in_turn
-from ssvae.data.video import IMAGES, VideoError, VideoFile, draw_clip
+from ssvae.data.video import IMAGES, VideoError, VideoFile, draw_bytes
 from ssvae.data.world import uniform
 
 logger = logging.getLogger(__name__)
@@ -37,9 +37,9 @@ class Clip:
     fps: float | None = None
     """Frame rate that videos are resampled to by their times; None keeps each one's own."""
 
-    def read(self, file: VideoFile, where: float) -> torch.Tensor:
-        """The clip at the share ``where`` of the starts that the file has."""
-        return draw_clip(file, self.frames, where, self.fps, (self.height, self.width))
+    def read(self, file: VideoFile, where: float) -> np.ndarray:
+        """The clip at the share ``where`` of the starts that the file has: bytes (3, T, H, W)."""
+        return draw_bytes(file, self.frames, where, self.fps, (self.height, self.width))
 
 
 class ShardError(VideoError):
@@ -100,7 +100,7 @@ class Collection:
         """Read the clips of these indices."""
         clips = [self._read(index) for index in indices]
         # NumPy stacks: see Source.read_ahead.
-        video = torch.from_numpy(np.stack([clip.numpy() for clip, _ in clips]))
+        video = torch.from_numpy(np.stack([clip for clip, _ in clips]))
         return Batch(video, [caption for _, caption in clips])
 
     def locate(self, index: int) -> tuple[int, int]:
@@ -120,7 +120,7 @@ class Collection:
         order = np.random.default_rng((self.seed, epoch)).permutation(len(self._lengths))
         return order, np.cumsum(self._lengths[order])
 
-    def _read(self, index: int) -> tuple[torch.Tensor, str]:
+    def _read(self, index: int) -> tuple[np.ndarray, str]:
         where, *elsewhere = uniform(self.seed, [index], ATTEMPTS)[0].tolist()
         shard, item = self.locate(index)
         for attempt, draw in enumerate([*elsewhere, 0.0]):

@@ -12,7 +12,7 @@ import torch
 from ssvae.data.batch import Batch, check_finite
 from ssvae.data.collection import Clip, Files, Shelf
 from ssvae.data.loader import ahead
-from ssvae.data.video import NamedBytes, VideoError
+from ssvae.data.video import NamedBytes, VideoError, floats_of
 from ssvae.data.world import World
 
 logger = logging.getLogger(__name__)
@@ -116,7 +116,7 @@ def of_shelf(shelf: Shelf, clip: Clip, number: int) -> FixedClips:
         file, caption = shelf.item(*places[at])
         name = file.name if isinstance(file, NamedBytes) else str(file)
         try:
-            video = clip.read(file, (part + 0.5) / parts)
+            video = floats_of(clip.read(file, (part + 0.5) / parts))
         except VideoError:
             raise
         except Exception as error:  # what is in the files may raise anything

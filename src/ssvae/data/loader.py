@@ -6,8 +6,6 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import TypeVar
 
-import torch
-
 from ssvae.data.batch import Batch, Source, check_finite
 
 T = TypeVar("T")
@@ -64,13 +62,6 @@ def batches(loader: Loader, numbers: Iterable[int], workers: int = 2) -> Iterato
         yield from map(loader.read, numbers)
         return
     yield from ahead(loader.read, numbers, workers)
-
-
-def moved(video: torch.Tensor, device: torch.device) -> torch.Tensor:
-    """Clips on a device. A GPU fetches them from pinned memory, while the host goes on."""
-    if device.type != "cuda" or video.device.type != "cpu":
-        return video.to(device)
-    return video.pin_memory().to(device, non_blocking=True)
 
 
 def in_order(

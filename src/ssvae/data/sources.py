@@ -157,12 +157,11 @@ class Mixture:
     def batch(self, indices: Sequence[int]) -> Batch:
         """The clips of these indices."""
         batches = [self.sources[k].batch([own]) for k, own in map(self._own, indices)]
-        if all(
-            batch.video.device.type == "cpu" for batch in batches
-        ):  # NumPy: see Source.read_ahead
+        if all(batch.video.dtype == torch.uint8 for batch in batches):
+            # NumPy: see Source.read_ahead.
             video = torch.from_numpy(np.concatenate([batch.video.numpy() for batch in batches]))
         else:
-            video = torch.cat([batch.video.to(batches[0].video.device) for batch in batches])
+            video = torch.cat([batch.on(batches[0].video.device) for batch in batches])
         return Batch(video, [caption for batch in batches for caption in batch.captions])
 
     def _own(self, index: int) -> tuple[int, int]:

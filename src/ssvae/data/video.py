@@ -193,17 +193,19 @@ def read_clip(
     """
     with _opened(file) as (container, stream):
         images = _images(container, stream, frames, start, fps, size)
-    return _whole_clip(file, images, frames, start)
+    return to_clip(_whole(file, images, frames, start))
 
 
-def draw_clip(
+def draw_bytes(
     file: VideoFile,
     frames: int,
     where: float,
     fps: float | None = None,
     size: tuple[int, int] | None = None,
-) -> torch.Tensor:
+) -> np.ndarray:
     """As :func:`read_clip`, from the share ``where`` in [0, 1) of the starts that there are.
+
+    Bytes (3, T, H, W), in NumPy: see Source.read_ahead.
 
     What the file says of its length is not trusted: where it breaks off, the clip is its beginning.
     One thread decodes, for a loader reads several files at once.
@@ -218,7 +220,7 @@ def draw_clip(
         start = 0.0
         with _opened(file, threads=1) as (container, stream):
             images = _images(container, stream, frames, start, fps, size)
-    return _whole_clip(file, images, frames, start)
+    return stack_frames(_whole(file, images, frames, start))
 
 
 def _images(
@@ -251,24 +253,34 @@ def _images(
     return images
 
 
-def _whole_clip(
+def _whole(
     file: VideoFile, images: list[np.ndarray], frames: int, start: float
-) -> torch.Tensor:
+) -> list[np.ndarray]:
     if len(images) < frames:
         raise VideoError(
             file,
             "too short",
             f"{frames} frames from {start:g} s on were asked for, it has {len(images)}",
         )
-    return to_clip(images)
+    return images
+
+
+def stack_frames(images: Iterable[np.ndarray]) -> np.ndarray:
+    """Frames (H, W, 3) of bytes as (3, T, H, W)."""
+    return np.ascontiguousarray(np.stack(list(images)).transpose(3, 0, 1, 2))
 
 
 def to_clip(images: Iterable[np.ndarray]) -> torch.Tensor:
     """Frames (H, W, 3) of bytes to a clip (3, T, H, W) in [-1, 1]."""
-    clip = np.stack(list(images)).transpose(3, 0, 1, 2).astype(np.float32, order="C")
-    clip *= np.float32(1 / 127.5)
-    clip -= 1
-    return torch.from_numpy(clip)  # all in NumPy: see Source.read_ahead
+    return floats_of(stack_frames(images))
+
+
+def floats_of(clip: np.ndarray) -> torch.Tensor:
+    """Bytes as floats in [-1, 1]; in NumPy, for threads: see Source.read_ahead."""
+    floats = clip.astype(np.float32)
+    floats *= np.float32(1 / 127.5)
+    floats -= 1
+    return torch.from_numpy(floats)
 
 
 def to_images(clip: torch.Tensor) -> np.ndarray:

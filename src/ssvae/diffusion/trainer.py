@@ -14,7 +14,8 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 from transformers.utils import SAFE_WEIGHTS_NAME as TRANSFORMERS_WEIGHTS
 
-from ssvae.data.loader import ahead, moved
+from ssvae.data.batch import moved
+from ssvae.data.loader import ahead
 from ssvae.diffusion.building import build, problems_of, shift_of
 from ssvae.diffusion.caption_embeddings import CaptionEmbeddings
 from ssvae.diffusion.flow import BINS, loss_by_time

@@ -46,7 +46,7 @@ def encode_clips(
     """
     at_once = max(1, min(MOST_CLIPS, MOST_VALUES // math.prod(size)))
     for indices, batch in in_order(source, clips, at_once):
-        yield indices, batch, backbone.encode(batch.video)
+        yield indices, batch, backbone.encode(batch.on(backbone.vae.device))
 
 
 def write_cache(
@@ -131,7 +131,7 @@ def _write_shard(
     for indices, batch, posterior in encode_clips(backbone, source, clips, config.size):
         z = _latents(posterior, config, indices)
         good = torch.isfinite(z.flatten(1)).all(1)
-        good &= torch.isfinite(batch.video.flatten(1)).all(1).cpu()
+        good &= torch.isfinite(batch.on().flatten(1)).all(1)
         for i, caption, fine in zip(indices, batch.captions, good.tolist(), strict=True):
             if fine:
                 kept.append(i)

@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 
 from ssvae.data.batch import Batch, Source
 from ssvae.data.collection import Collection
-from ssvae.data.loader import Loader, batches, moved
+from ssvae.data.loader import Loader, batches
 from ssvae.data.sources import open_source
 from ssvae.storage.seeds import generator_of
 from ssvae.training.loop import OnStep, check_problems, train
@@ -121,7 +121,7 @@ class VAETrainer:
         rows: list[dict[str, torch.Tensor]] = []
         for number, part in enumerate(batch):
             last = number == len(batch) - 1
-            clips = moved(part.video, accelerator.device).to(self.backbone.vae.dtype)
+            clips = part.on(accelerator.device).to(self.backbone.vae.dtype)
             # All randomness of a step follows from these, so none is ever saved.
             generator = generator_of(recipe.seed, number, step, device=accelerator.device)
             with nullcontext() if last else accelerator.no_sync(self._wrapped):

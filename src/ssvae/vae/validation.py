@@ -37,8 +37,8 @@ def validate(
     try:
         for start in range(0, each, batch_size):
             own = range(start, min(start + batch_size, each))
-            batch = source.batch([process * each + i for i in own]).video
-            batch = batch.to(accelerator.device, backbone.vae.dtype)
+            batch = source.batch([process * each + i for i in own]).on(accelerator.device)
+            batch = batch.to(backbone.vae.dtype)
             with accelerator.autocast():
                 mean = backbone.encode(batch).mean
                 made = backbone.decode(mean).to(batch.dtype)
