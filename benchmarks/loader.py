@@ -16,6 +16,8 @@ from typing import Any
 
 import av
 import numpy as np
+import torch
+from torch.utils.data import DataLoader, Dataset
 
 from ssvae.data import Clip, Collection, Loader, Shards, World, batches
 from ssvae.data.listing import find_media
@@ -54,6 +56,33 @@ class FFmpegAlone(Clip):
 BLANK = {}
 
 
+class Numbered(Dataset):
+    """A loader's batches by number, as DataLoader wants them."""
+
+    def __init__(self, loader: Loader):
+        self.loader = loader
+
+    def __getitem__(self, number: int) -> torch.Tensor:
+        return self.loader.read(number).video
+
+
+def seconds_of_processes(loader: Loader, numbers: range, workers: int) -> float:
+    """By worker processes, which are started first."""
+    given = DataLoader(
+        Numbered(loader),
+        batch_size=None,
+        sampler=[numbers[0], *numbers],
+        num_workers=workers,
+        multiprocessing_context="fork",
+    )
+    batches_of = iter(given)
+    next(batches_of)
+    began = time.perf_counter()
+    for _ in batches_of:
+        pass
+    return time.perf_counter() - began
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
@@ -89,12 +118,19 @@ def main() -> None:
             whole += seconds(loader, numbers, 1)
             alone += seconds(decoding, numbers, 1)
         cores = len(os.sched_getaffinity(0))
-        many = seconds(loader, range(options.clips), cores)
+        many = processes = 0.0
+        for start in range(0, options.clips, 50):
+            numbers = range(start, start + 50)
+            many += seconds(loader, numbers, cores)
+            processes += seconds_of_processes(loader, numbers, cores)
     print(f"{options.clips} clips of {'x'.join(map(str, size))} at {options.fps:g} fps")
     print(f"one thread     {options.clips / whole:7.1f} clips a second")
     print(f"FFmpeg alone   {options.clips / alone:7.1f}, {alone / whole:.0%} of the loader's time")
     print(
         f"{cores} threads      {options.clips / many:7.1f}, {options.clips / many / cores:.1f} a core"
+    )
+    print(
+        f"{cores} processes    {options.clips / processes:7.1f}, {many / processes:.0%} of the threads'"
     )
 
 

@@ -189,7 +189,7 @@ def test_one_shard_is_divided_among_processes(media, tmp_path):
     assert sorted(seen[0] + seen[1]) == [(0, i) for i in range(8)]
 
 
-def test_distant_shards(shards):
+def test_distant_shards(shards, monkeypatch):
     """Over HTTP from a server of our own, which webdataset fetches with curl."""
     handler = partial(QuietHandler, directory=str(shards))
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
@@ -200,6 +200,9 @@ def test_distant_shards(shards):
         names = set(distant.batch(range(12)).captions)
         assert names == set(local.batch(range(5)).captions)
         piped = f"pipe:curl -s {url.replace('{000000..000002}', '000000')}"
+        with pytest.raises(ValueError, match="would run a command in a shell.*SSVAE_ALLOW_PIPES=1"):
+            open_source(piped, 1, 16, 16)
+        monkeypatch.setenv("SSVAE_ALLOW_PIPES", "1")
         assert len(open_source(piped, 1, 16, 16).batch(range(3)).captions) == 3
         server.shutdown()
 

@@ -89,13 +89,14 @@ def progress(
 
 
 def note_of(metrics: dict[str, float]) -> str:
-    """The metrics of a step that a progress bar shows."""
-    shown = [
-        name
-        for name in ("loss", "l1", "lpips", "discriminator", "local_correlation")
-        if name in metrics
-    ]
-    return "  ".join(f"{name.replace('_', ' ')} {metrics[name]:.4f}" for name in shown)
+    """What a progress bar shows of a step's metrics, and of the speed."""
+    names = "loss", "l1", "lpips", "discriminator", "local_correlation"
+    shown = [f"{name.replace('_', ' ')} {metrics[name]:.4f}" for name in names if name in metrics]
+    if "clips_per_second" in metrics:
+        shown.append(f"{metrics['clips_per_second']:.3g} clips/s")
+    if (waited := metrics.get("waited_for_data", 0)) > 0.05:
+        shown.append(f"{waited:.0%} of it waiting for data")
+    return "  ".join(shown)
 
 
 def print_rows(names: list[str], rows: list[Row]) -> None:

@@ -36,6 +36,7 @@ WAITS = (1.0, 4.0)  # seconds before another try at a shard
 FORGET = 300.0  # seconds until a shard that could not be reached is tried again
 OPEN = 8  # shards that are kept open
 READERS = 8  # shards that are counted at once
+PIPES = "SSVAE_ALLOW_PIPES"
 MANY = 100  # shards whose counting takes long enough to be announced
 
 
@@ -50,6 +51,15 @@ class Sample:
     caption: tuple[int, int] | None
 
 
+def check_pipe(url: str) -> None:
+    """A ValueError for a source that runs a command, unless that is allowed."""
+    if url.startswith("pipe:") and os.environ.get(PIPES) != "1":
+        raise ValueError(
+            f"{url} would run a command in a shell, which is not allowed by default: set {PIPES}=1 "
+            "where the command is your own"
+        )
+
+
 def is_shards(name: str) -> bool:
     """Whether a source's name is one of tar files."""
     return name.endswith(".tar") or name.startswith("pipe:")
@@ -59,6 +69,7 @@ def expand(pattern: str) -> list[str]:
     """The tar files that a pattern names: braces, wildcards, and any URL that webdataset opens."""
     urls = []
     for url in expand_urls(pattern):
+        check_pipe(url)
         urls += sorted(glob(url)) if "*" in url and _is_local(url) else [url]
     if not urls:
         raise ValueError(

@@ -55,8 +55,6 @@ factual consistency: N
 Final Score: N
 
 Text: [{prompt}]"""
-PASSING = (408, 409, 425, 429)  # states that a request may be tried again after, as all from 500
-LONGEST_REST = 60.0  # seconds
 PATIENCE = 5  # clips in a row that got no answer at all, after which the endpoint counts as dead
 
 
@@ -89,9 +87,10 @@ class Judge:
     side: int = 512
     """Frames larger than this are made smaller."""
     per_minute: float | None = None
-    """Requests a minute, at most."""
+    """Requests a minute, at most; those that openai repeats after a failure come beside."""
     retries: int = 5
-    """Of a request that fails or is put off, with growing pauses, or gives an answer without marks."""
+    """Of a request that fails or is put off, by openai with growing pauses; and of one that gives an
+    answer without marks."""
     timeout: float = 120.0
     """Seconds for an answer."""
     jobs: int = 4
@@ -123,7 +122,7 @@ class Judge:
             base_url=self.endpoint,
             api_key=self.key,
             timeout=self.timeout,
-            max_retries=0,  # ours keep to the rate
+            max_retries=self.retries,  # with growing pauses, or as long as the endpoint tells
         )
         self._lock, self._next = threading.Lock(), 0.0
         self.answers = _read_cache(self.cache)
@@ -167,8 +166,8 @@ class Judge:
     def _ask(self, content: list[Any]) -> dict[str, float]:
         from openai import APIConnectionError, APIError, APIStatusError
 
-        reason: ValueError = NoAnswerError("not asked")
-        for attempt in range(self.retries + 1):
+        said = ""
+        for _ in range(self.retries + 1):
             self._pace()
             try:
                 reply = self._client.chat.completions.create(
@@ -179,33 +178,17 @@ class Judge:
                 )
                 said = (reply.choices[0].message.content or "") if reply.choices else ""
             except APIConnectionError as error:  # and time-outs
-                reason = NoAnswerError(f"no answer from {self.endpoint}: {error}")
-                self._rest(attempt)
-                continue
+                raise NoAnswerError(f"no answer from {self.endpoint}: {error}") from error
             except APIStatusError as error:
-                reason = NoAnswerError(f"{self.endpoint} refused: {error}")
-                if error.status_code not in PASSING and error.status_code < 500:
-                    raise reason from error
-                self._rest(attempt, error.response.headers.get("retry-after"))
-                continue
+                raise NoAnswerError(f"{self.endpoint} refused: {error}") from error
             except (APIError, ValueError, AttributeError, TypeError) as error:  # of another form
                 said = f"({type(error).__name__}: {error})"
             marks = parse_marks(said)
             if marks is not None:
                 return marks
-            reason = ValueError(
-                f"{self.model} gave no marks in {attempt + 1} answers, the last of them {said[:200]!r}"
-            )
-        raise reason
-
-    def _rest(self, attempt: int, told: str | None = None) -> None:
-        """A pause before the next try, of the length that the endpoint tells or twice the last."""
-        if attempt < self.retries:
-            try:
-                seconds = float(told or "")
-            except ValueError:
-                seconds = 0.5 * 2**attempt
-            time.sleep(min(max(seconds, 0.0), LONGEST_REST))
+        raise ValueError(
+            f"{self.model} gave no marks in {self.retries + 1} answers, the last of them {said[:200]!r}"
+        )
 
     def _pace(self) -> None:
         """Wait until another request is allowed."""

@@ -36,7 +36,7 @@ FREE = re.compile(
 BATCHES = "batch_size", "images.batch_size"
 
 OnStep = Callable[[int, dict[str, float]], Any]
-"""Hears of a step and its metrics: at once on a CPU, elsewhere of some steps together."""
+"""Hears of a step, its metrics and the last speed: at once on a CPU, elsewhere of some steps together."""
 
 
 class Trainer(Protocol):
@@ -194,7 +194,7 @@ def train(
                 accelerator.wait_for_everyone()
                 done, last = step, checkpoint_folder(out, step)
             if step % SPEED_EVERY == 0 or step == recipe.steps or stop:
-                tracking.log({f"speed/{n}": v for n, v in speed.write(step).items()}, step)
+                log.write_speed(step, speed.write(step))
             if stop:
                 log.write()
                 tracking.close()
@@ -216,6 +216,7 @@ class _Log:
         self.out, self.accelerator, self.tracking = out, accelerator, tracking
         self.on_step = on_step if accelerator.is_main_process else None
         self._waiting: list[tuple[int, Mapping[str, Value]]] = []
+        self._speed: dict[str, float] = {}
 
     def add(self, step: int, metrics: Mapping[str, Value]) -> None:
         """A step is done; its metrics wait where they are."""
@@ -234,7 +235,12 @@ class _Log:
         for step, row in numbered:
             self.tracking.log({f"train/{name}": value for name, value in row.items()}, step)
             if self.on_step is not None:
-                self.on_step(step, row)
+                self.on_step(step, self._speed | row)
+
+    def write_speed(self, step: int, row: dict[str, float]) -> None:
+        """How fast the steps since the last were."""
+        self._speed = row
+        self.tracking.log({f"speed/{name}": value for name, value in row.items()}, step)
 
     def write_figures(self, step: int, figures: dict[str, float]) -> None:
         """What validation gave, with its film."""
