@@ -6,8 +6,11 @@ the function that the installed script calls.
 
 import multiprocessing
 import os
+import runpy
+import socket
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 from ssvae.cli import COMMANDS
@@ -40,6 +43,40 @@ def status_and_output(*words, folder: Path) -> tuple[int, str]:
     process.join()
     assert process.exitcode is not None
     return process.exitcode, said.read_text()
+
+
+def launch(script: Path, *words, processes: int = 2, **environment: str) -> str:
+    """What a script says that runs in several processes, as torchrun would start them."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    with tempfile.TemporaryDirectory() as folder:
+        started, outputs = [], [Path(folder) / str(rank) for rank in range(processes)]
+        for rank, output in enumerate(outputs):
+            ranks = dict(RANK=rank, LOCAL_RANK=rank)
+            sizes = dict(WORLD_SIZE=processes, LOCAL_WORLD_SIZE=processes)
+            around = ranks | sizes | dict(MASTER_ADDR="127.0.0.1", MASTER_PORT=port)
+            around = (around if processes > 1 else {}) | environment
+            given = {name: str(value) for name, value in around.items()}
+            arguments = str(script), list(map(str, words)), str(output), given
+            started.append(CONTEXT.Process(target=_run_script, args=arguments))
+            started[-1].start()
+        for process in started:
+            process.join(timeout=240)
+        said = "".join(output.read_text() for output in outputs)
+        for process in started:
+            process.kill()
+        assert [process.exitcode for process in started] == [0] * processes, said
+    return said
+
+
+def _run_script(script: str, words: list[str], output: str, environment: dict[str, str]) -> None:
+    with open(output, "w") as file:
+        for descriptor in (1, 2):
+            os.dup2(file.fileno(), descriptor)
+    os.environ |= environment
+    sys.argv = [script, *words]
+    runpy.run_path(script, run_name="__main__")
 
 
 def installed(*words) -> str:

@@ -193,7 +193,7 @@ def test_from_latents_to_clips(ssvae, run, tmp_path):
     assert "12 clips in" in ssvae(*encode)
     assert "12 clips in" in ssvae(*encode)  # once more: all is there
     ssvae("shape", cache, tmp_path / "map.safetensors", "--power", 1.5)
-    again = ("shape", run, tmp_path / "again.safetensors", "--power", 1.5, "--videos", "world")
+    again = ("fit-map", run, tmp_path / "again.safetensors", "--power", 1.5, "--videos", "world")
     ssvae(*again, "--clips", 12, "--size", 16, 16)
     maps = [load_map(tmp_path / f"{name}.safetensors") for name in ("map", "again")]
     assert torch.allclose(maps[0].gain, maps[1].gain, rtol=1e-3)
@@ -368,7 +368,7 @@ MISTAKES = [
     (["generate", "a cat", "--model", "nowhere", "--out", "r"], "no model at nowhere"),
     (["generate", " ", "--model", "nowhere", "--out", "r"], "none of them empty"),
     (["export", ".", "r"], "neither a checkpoint of a diffusion model"),
-    (["shape", "c", "map.pt"], "NAME.safetensors"),
+    (["fit-map", "c", "map.pt"], "NAME.safetensors"),
     (["train-probe", "--out", "p.pt"], "NAME.safetensors"),
     (["bench", "diffusability", "--seeds", "1,1"], "different numbers"),
     (["bench", "diffusability", "--vae", "a=x"], "at least two autoencoders"),

@@ -1,6 +1,7 @@
 """What the README and the pages of docs/ show, run as it stands there."""
 
 import re
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -96,6 +97,8 @@ def test_an_exported_pipeline(run, tmp_path):
 
 def test_the_page_about_inference(run, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
+    # What inductor makes of it tests/models/test_streaming.py tests; its compiler takes half a minute.
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="aot_eager"))
     load_official(ROOT / "tests" / "parity" / "official_small.ckpt")[0].save_pretrained("model")
     write(tmp_path / "clip.mp4", 11, 48, 64)
     checkpoint = checkpoints(run)[-1][1]
@@ -124,7 +127,7 @@ def test_the_code_of_other_pages(page, capsys):
         exec(code, {})
 
 
-COMMANDS = "demo train shards encode decode reconstruct convert stats analyze cache-latents train-diffusion generate export shape"
+COMMANDS = "demo train shards encode decode reconstruct convert stats analyze cache-latents train-diffusion generate export fit-map"
 
 
 EVALUATE = [f"evaluate {what}" for what in ("reconstruction", "generation", "reward", "compare")]

@@ -1,48 +1,34 @@
-"""Runs of two processes on this machine, started as users start them."""
+"""Runs of two processes on this machine; tests/test_cli.py starts some by torchrun itself."""
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
+from commands import launch
+
 HERE = Path(__file__).parent
-
-
-def launch(script: str, *words: object, processes: int = 2, **environment: str) -> str:
-    """Run a script of this folder under torchrun; its output."""
-    launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
-    done = subprocess.run(
-        [sys.executable, *(launcher if processes > 1 else []), HERE / script, *map(str, words)],
-        capture_output=True,
-        text=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1", **environment},
-        timeout=120,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout + done.stderr
 
 
 def test_two_processes_are_one_with_the_same_global_batch(tmp_path):
     """Masks, noise, LCR and its balance, LPIPS, GAN, R1, LeCam, images, accumulation and EMA."""
-    launch("parity_script.py", tmp_path / "one", 3, processes=1)
-    launch("parity_script.py", tmp_path / "two", 3)
+    launch(HERE / "parity_script.py", tmp_path / "one", 2, processes=1)
+    launch(HERE / "parity_script.py", tmp_path / "two", 2)
     one, two = (load_file(tmp_path / n / "weights.safetensors") for n in ("one", "two"))
     assert one.keys() == two.keys()
     for name, value in one.items():
-        torch.testing.assert_close(two[name], value, rtol=1e-7, atol=1e-9, msg=name)
+        close = 1e-5 if name.startswith("metric.") else 1e-9  # metrics are float32
+        torch.testing.assert_close(two[name], value, rtol=close, atol=close, msg=name)
     assert one["metric.generator_weight"] > 0
     assert one["metric.lcr_weight"] > 0
 
 
 def test_divided_weights_train_save_and_resume_as_whole_ones(cache, tmp_path):
     """FSDP as documented, of both models: the same runs, a resumed one, and what they write whole."""
-    launch("fsdp_script.py", cache, tmp_path / "ddp", 4)
-    launch("fsdp_script.py", cache, tmp_path / "fsdp", 4, FSDP="1")
+    launch(HERE / "fsdp_script.py", cache, tmp_path / "ddp", 4)
+    launch(HERE / "fsdp_script.py", cache, tmp_path / "fsdp", 4, FSDP="1")
     for log in ("vae/metrics", "vae/validation", "dit/metrics"):
         whole, divided = (
             [json.loads(line) for line in (tmp_path / n / f"{log}.jsonl").read_text().splitlines()]
@@ -72,15 +58,13 @@ def test_divided_weights_train_save_and_resume_as_whole_ones(cache, tmp_path):
 
 
 def test_what_is_not_finite_on_one_process_is_skipped_on_both(tmp_path):
-    output = launch("nan_script.py", tmp_path)
+    output = launch(HERE / "nan_script.py", tmp_path)
     assert "all agree" in output
 
 
 def test_a_diffusion_run_of_two_processes_resumes_bit_for_bit(cache, tmp_path):
     """With Muon, and into the fall of its rate."""
-    launch("diffusion_script.py", cache, tmp_path / "whole", 4, 2)
-    launch("diffusion_script.py", cache, tmp_path / "parts", 2, 0)
-    launch("diffusion_script.py", cache, tmp_path / "parts", 4, 2)
+    launch(HERE / "diffusion_script.py", cache, tmp_path)
     whole, parts = (tmp_path / name for name in ("whole", "parts"))
     assert (parts / "metrics.jsonl").read_text() == (whole / "metrics.jsonl").read_text()
     weights = "checkpoints/step-00000004/model.safetensors"

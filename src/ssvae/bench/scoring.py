@@ -11,7 +11,7 @@ import torch
 from ssvae.data import World
 from ssvae.diffusion.pipeline import assemble, generate
 from ssvae.evaluation.probe import load_probe
-from ssvae.evaluation.reward import Scores, TrueClips, score_clips, true_clips
+from ssvae.evaluation.reward import Scores, kept_true_clips, score_clips, true_clips
 from ssvae.latents.mapped import MappedAutoencoder
 from ssvae.latents.maps import LatentMap
 from ssvae.models.backbones import Backbone
@@ -46,7 +46,7 @@ class Scorer:
     ):
         self.sampling, self.size = sampling, size
         self.probe = load_probe(probe, device)
-        self.true: TrueClips = true_clips(self.probe, *size)
+        self.true = kept_true_clips(probe, size) or true_clips(self.probe, *size)
         world = World(*size, seed=CAPTIONS_SEED)
         self.captions = world.attributes(range(sampling.samples)).captions()
 

@@ -15,6 +15,7 @@ from ssvae.cli.common import Common, CommonOptions
 from ssvae.cli.console import console, progress
 from ssvae.evaluation.probe import KINDS, probe_accuracy, save_probe
 from ssvae.evaluation.probe import train_probe as fit_probe
+from ssvae.evaluation.reward import true_clips, true_clips_tensors
 
 Seeds = Annotated[str, tyro.conf.arg(metavar="0,1,2")]
 
@@ -40,7 +41,7 @@ def train_probe(
         probe = fit_probe(
             steps, seed=seed, device=device, on_step=lambda s, loss: advance(s, f"loss {loss:.3f}")
         )
-    save_probe(probe, out)
+    save_probe(probe, out, true_clips_tensors(true_clips(probe), (9, 32, 32)))
     accuracy = probe_accuracy(probe)
     listed = ", ".join(f"{kind} {accuracy[kind]:.1%}" for kind in KINDS)
     console.print(f"on true held-out clips it names {listed}; written to {out}", soft_wrap=True)

@@ -5,7 +5,7 @@ without a downloaded network; its hidden layer gives the features for a Fréchet
 no part in training a VAE or a diffusion model.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ KINDS = {
 }
 FEATURES = 64
 SHIPPED = "probe.safetensors"
+BESIDE = "beside."
 TRAINING_SEED, HELD_OUT_SEED = 7_000_001, 7_000_002  # worlds that nothing else is drawn from
 
 
@@ -108,21 +109,34 @@ def probe_accuracy(probe: Probe, clips: int = 2048, seed: int = HELD_OUT_SEED) -
     return {kind: n / clips for kind, n in hits.items()}
 
 
-def save_probe(probe: Probe, path: str | Path) -> None:
-    """Write a probe's weights, in half precision."""
+def save_probe(
+    probe: Probe, path: str | Path, beside: Mapping[str, torch.Tensor] | None = None
+) -> None:
+    """Write a probe's weights, in half precision, and other tensors ``beside`` them."""
     state = {k: v.half().contiguous() for k, v in probe.state_dict().items()}
-    save_file(state, path)
+    save_file(state | {BESIDE + k: v.contiguous() for k, v in (beside or {}).items()}, path)
 
 
 def load_probe(path: str | Path | None = None, device: torch.device | str = "cpu") -> Probe:
     """The probe of a file that ``ssvae train-probe`` wrote; where None, the one of this package."""
-    if path is None:
-        with as_file(files("ssvae.evaluation").joinpath(SHIPPED)) as shipped:
-            return load_probe(shipped, device)
     probe = Probe()
     try:
-        state = load_file(path)
-        probe.load_state_dict({k: v.float() for k, v in state.items()})
+        state = _tensors(path)
+        weights = {k: v.float() for k, v in state.items() if not k.startswith(BESIDE)}
+        probe.load_state_dict(weights)
     except (OSError, SafetensorError, RuntimeError) as error:
         raise ValueError(f"{path} is no probe: {error}; ssvae train-probe writes one") from error
     return probe.to(device).eval()
+
+
+def load_beside(path: str | Path | None = None) -> dict[str, torch.Tensor]:
+    """What :func:`save_probe` wrote beside the weights; empty where there is nothing."""
+    state = _tensors(path)
+    return {k.removeprefix(BESIDE): v for k, v in state.items() if k.startswith(BESIDE)}
+
+
+def _tensors(path: str | Path | None) -> dict[str, torch.Tensor]:
+    if path is not None:
+        return load_file(path)
+    with as_file(files("ssvae.evaluation").joinpath(SHIPPED)) as shipped:
+        return load_file(shipped)

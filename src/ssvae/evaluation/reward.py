@@ -2,12 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 
 from ssvae.data.world import Attributes, World
 from ssvae.evaluation.frechet import feature_statistics, frechet_distance
-from ssvae.evaluation.probe import HELD_OUT_SEED, KINDS, Probe
+from ssvae.evaluation.probe import HELD_OUT_SEED, KINDS, Probe, load_beside
 from ssvae.spectra.channels import ChannelResult
 
 COARSE, FINE = ("colour", "direction"), ("shape", "texture")
@@ -43,6 +44,27 @@ class TrueClips:
     statistics: ChannelResult
     spread: float
     """Mean distance between the features of two clips."""
+
+
+def true_clips_tensors(true: TrueClips, size: tuple[int, int, int]) -> dict[str, torch.Tensor]:
+    """As tensors to be kept beside a probe, with frames, height and width of the clips."""
+    s = true.statistics
+    return dict(
+        size=torch.tensor(size),
+        mean=s.mean,
+        covariance=s.covariance,
+        positions=torch.tensor(s.positions),
+        spread=torch.tensor(true.spread, dtype=torch.float64),
+    )
+
+
+def kept_true_clips(path: str | Path | None, size: tuple[int, int, int]) -> TrueClips | None:
+    """What is kept beside a probe (that of this package where None), if it is of this size."""
+    kept = load_beside(path)
+    if not kept or tuple(kept["size"].tolist()) != size:
+        return None
+    statistics = ChannelResult(kept["mean"], kept["covariance"], int(kept["positions"]))
+    return TrueClips(statistics, float(kept["spread"]))
 
 
 @torch.no_grad()
