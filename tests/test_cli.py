@@ -293,7 +293,7 @@ def test_a_killed_run_goes_on(ssvae, tmp_path):
 
 def test_demo(ssvae, tmp_path):
     clip = write(tmp_path / "clip.mp4", 12, 48, 64)
-    words = ("demo", "--out", tmp_path / "demo", "--steps", 2, "--diffusion-steps", 8)
+    words = ("demo", "--out", tmp_path / "demo", "--steps", 2, "--diffusion-steps", 4)
     words += ("--videos", clip, "--device", "cpu")
     output = ssvae(*words)
     assert "low-frequency share" in output
