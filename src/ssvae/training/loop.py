@@ -27,8 +27,7 @@ logger = logging.getLogger(__name__)
 
 PATIENCE = 10  # steps in a row whose loss may be not finite
 SPEED_EVERY = 20  # steps between two rows of speed.jsonl
-READ_OUT_EVERY = {"cpu": 1}  # steps, and on other devices:
-READ_OUT = 20
+READ_OUT_EVERY = 20  # steps whose metrics are read together, but on a CPU, which does not wait
 FREE = re.compile(
     r"steps|cooldown_steps|workers|compile|gradient_checkpointing|max_broken|checkpoint_every|validation\..*"
 )
@@ -156,7 +155,7 @@ def train(
     tracking = Tracking(tracker, out, flat(config), steps.start, accelerator)
     log = _Log(out, accelerator, tracking, on_step)
     speed = SpeedLog(out / "speed.jsonl", _a_step(flat(config), "batch_size"), accelerator)
-    read_out_every = READ_OUT_EVERY.get(accelerator.device.type, READ_OUT)
+    read_out_every = 1 if accelerator.device.type == "cpu" else READ_OUT_EVERY
     with interruptible() as interruption:
         for step, batch in zip(steps, speed.waited_for(data), strict=True):
             work = partial(trainer.step, step, batch)

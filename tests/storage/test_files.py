@@ -1,0 +1,75 @@
+import os
+
+import pytest
+
+from ssvae.storage.files import Replacement, read_rows, replacing, write_json, write_text
+from ssvae.storage.runs import checkpoint_folder, checkpoints
+
+
+def test_a_file_is_there_whole_or_as_it_was(tmp_path):
+    path = tmp_path / "a.bin"
+    path.write_bytes(b"before")
+
+    def fail() -> None:
+        with replacing(path) as partial:
+            partial.write_bytes(b"half")
+            assert path.read_bytes() == b"before"
+            raise OSError("disk full")
+
+    with pytest.raises(OSError, match="disk full"):
+        fail()
+    assert path.read_bytes() == b"before"
+    with replacing(path) as partial:
+        assert partial.parent == path.parent  # one move, on one disk
+        assert partial.suffix == ".bin"  # which some libraries go by
+        partial.write_bytes(b"after")
+    assert path.read_bytes() == b"after"
+    assert os.listdir(tmp_path) == ["a.bin"]
+
+
+def test_a_folder_takes_the_place_of_another(tmp_path):
+    path = tmp_path / "folder"
+    for content in ("one", "two"):
+        with replacing(path) as partial:
+            partial.mkdir()
+            (partial / content).touch()
+    assert os.listdir(path) == ["two"]
+
+    def fail() -> None:
+        with replacing(path) as partial:
+            partial.mkdir()
+            (partial / "three").touch()
+            raise OSError("disk full")
+
+    with pytest.raises(OSError, match="disk full"):
+        fail()
+    assert os.listdir(path) == ["two"]
+    assert os.listdir(tmp_path) == ["folder"]
+
+
+def test_what_a_kill_left_is_overwritten(tmp_path):
+    path = tmp_path / "folder"
+    left = Replacement(path).partial
+    left.mkdir()
+    (left / "half").touch()
+    with replacing(path) as partial:
+        partial.mkdir()
+        (partial / "whole").touch()
+    assert os.listdir(path) == ["whole"]
+    assert os.listdir(tmp_path) == ["folder"]
+
+
+def test_text_and_rows(tmp_path):
+    write_json(tmp_path / "a.json", {"a": [1, 2]}, indent=1)
+    assert (tmp_path / "a.json").read_text() == '{\n "a": [\n  1,\n  2\n ]\n}\n'
+    write_text(tmp_path / "rows.jsonl", '{"step": 1}\n{"step": 2}\n')
+    assert read_rows(tmp_path / "rows.jsonl") == [{"step": 1}, {"step": 2}]
+    assert sorted(os.listdir(tmp_path)) == ["a.json", "rows.jsonl"]
+
+
+def test_checkpoints_in_the_order_of_their_steps(tmp_path):
+    for step in (200, 5, 1000):
+        checkpoint_folder(tmp_path, step).mkdir(parents=True)
+    (tmp_path / "checkpoints" / ".partial-step-00002000").mkdir()
+    assert [step for step, _ in checkpoints(tmp_path)] == [5, 200, 1000]
+    assert checkpoints(tmp_path / "none") == []
