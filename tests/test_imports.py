@@ -1,6 +1,7 @@
 """Imports run one way: between packages in the order below, and inside each without a circle."""
 
 import ast
+import re
 import subprocess
 import sys
 from graphlib import CycleError, TopologicalSorter
@@ -63,6 +64,12 @@ def test_every_package_has_a_place():
     assert found - {"__init__"} == set(ORDER)
 
 
+def test_the_readme_shows_them_in_their_order():
+    readme = (Path(__file__).parents[1] / "README.md").read_text()
+    shown = re.findall(r"^\| `([\w]+)(?:/|\.py)` \|", readme, re.MULTILINE)
+    assert shown == [name for name in ORDER if name != "__main__"]
+
+
 def test_imports_run_one_way():
     for name, path in MODULES.items():
         if name == "ssvae":  # offers what others hold, when it is asked for
@@ -108,6 +115,7 @@ def test_the_loop_knows_no_model():
     [
         ("import ssvae", ["torch", "diffusers", "transformers"]),
         ("import ssvae.regularizers", ["diffusers", "transformers", "accelerate", "rich"]),
+        ("import ssvae.cli.vae", ["matplotlib", "ssvae.bench", "ssvae.evaluation"]),
         (
             "import sys; sys.argv = ['ssvae', '--help']\n"
             "from ssvae.cli import main\n"
@@ -116,7 +124,7 @@ def test_the_loop_knows_no_model():
             ["torch", "diffusers", "tyro", "matplotlib"],
         ),
     ],
-    ids=["ssvae", "regularizers", "help"],
+    ids=["ssvae", "regularizers", "train", "help"],
 )
 def test_only_what_is_needed_is_imported(code, absent):
     ask = f"{code}\nimport sys; print(*[n for n in {absent} if n in sys.modules], sep=',')"

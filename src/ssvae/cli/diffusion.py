@@ -48,8 +48,8 @@ def cache_latents(
     process encodes its share of the shards.
 
     Args:
-        vae: A trained autoencoder: a run, a checkpoint, a model folder or a hub id, ours or one of
-            diffusers' (AutoencoderKLWan, -CogVideoX, -HunyuanVideo, -LTXVideo).
+        vae: A trained autoencoder: a run, a checkpoint, a model folder or a hub id, ours or any of
+            diffusers' video VAEs.
         out: The cache's folder.
         data: "world" (procedural), or a folder of videos.
         clips: Number of clips.

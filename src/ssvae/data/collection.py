@@ -19,7 +19,7 @@ import torch
 
 from ssvae.data.batch import Batch, in_turn
 from ssvae.data.video import IMAGES, VideoError, VideoFile, draw_bytes
-from ssvae.data.world import uniform
+from ssvae.storage.seeds import uniform
 
 logger = logging.getLogger(__name__)
 

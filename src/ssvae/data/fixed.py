@@ -77,7 +77,7 @@ class FixedClips:
 
 def file_of(name: str) -> str:
     """What the clips of one file have in common of their names."""
-    return re.split(r", (?:part|again|source) \d+", name)[0]
+    return re.sub(r"(?:, (?:part|again|source) \d+)+$", "", name)
 
 
 def of_world(world: World, number: int) -> FixedClips:

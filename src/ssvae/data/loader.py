@@ -46,7 +46,7 @@ class Loader:
         else:
             indices = self.videos.indices(number - before, self.video_batch, *share)
             batch = self.videos.batch(indices)
-        if not self.read_ahead:  # clips from files are made of bytes, and this runs in a thread
+        if batch.video.is_floating_point():  # not bytes, as files have them
             check_finite(batch.video, f"batch {number + 1}")
         return batch
 

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 
 from ssvae.data.batch import Batch, in_turn
+from ssvae.storage.seeds import uniform
 
 SHAPES = ("disc", "square", "triangle", "cross")
 COLOURS = {
@@ -88,21 +89,6 @@ class Attributes:
                 ]
             )
         return cls(*torch.tensor(rows, dtype=torch.int64).view(-1, 4).unbind(1))
-
-
-def uniform(seed: int, indices: Sequence[int], draws: int) -> np.ndarray:
-    """Independent numbers in [0, 1), float64 (B, draws): SplitMix64 over (seed, index, draw)."""
-
-    def mix(x: np.ndarray) -> np.ndarray:
-        x = x + np.uint64(0x9E3779B97F4A7C15)
-        x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-        x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-        return x ^ (x >> np.uint64(31))
-
-    rows = np.asarray(indices, dtype=np.uint64)[:, None]
-    start = mix(np.full_like(rows, seed % 2**64))
-    bits = mix(mix(start ^ mix(rows)) ^ np.arange(draws, dtype=np.uint64))
-    return (bits >> np.uint64(11)) * 2.0**-53
 
 
 class World:

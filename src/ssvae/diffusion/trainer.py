@@ -1,6 +1,6 @@
 """Training a video diffusion model on cached latents."""
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import nullcontext
 from dataclasses import dataclass
 from itertools import islice
@@ -106,7 +106,7 @@ class DiffusionTrainer:
         self._wrapped, *self.optimizers = prepare(accelerator, self.objective, *optimizers)
         self.ema = ema_of(self.objective.parameters(), recipe.ema_decay, device)
 
-    def batches(self, first_step: int, last_step: int) -> Iterator[tuple[LatentBatch, ...]]:
+    def batches(self, first_step: int, last_step: int) -> Generator[tuple[LatentBatch, ...]]:
         """The batches of each of these steps; every clip once an epoch, in a new order each."""
         size, share = self.recipe.batch_size, self.accelerator.process_index
         processes, order = self.accelerator.num_processes, _Order(self.recipe.seed, len(self.cache))

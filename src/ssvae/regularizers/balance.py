@@ -21,7 +21,8 @@ class Balanced(NamedTuple):
     penalty: torch.Tensor | None
     """The penalty, a scalar without a gradient; None where nothing is added."""
     weight: torch.Tensor
-    """The penalty's weight, a scalar that the backward pass fills in; NaN until then."""
+    """The penalty's weight, a scalar that the backward pass fills in; NaN until then. Large, and of no
+    effect, where the penalty is met and so has no gradient."""
 
 
 def balance(

@@ -227,8 +227,8 @@ def advise(analysis: Analysis) -> list[Advice]:
         ""
         if smooth
         else "Local correlation regularisation (LCR) raises it. Cost: about 2 % of a training step "
-        "with ssvae.regularizers.balance; in this project's benchmark 0.02 dB of PSNR where the "
-        "decoder trains on afterwards, more where it does not, and fine detail bears less noise.",
+        "with ssvae.regularizers.balance; the decoder may need some steps more for the same "
+        "reconstruction, and fine detail bears less noise.",
     )
     share, count = leading_share(analysis), len(analysis.channels.eigenvalues)
     baseline, best = TEN_OF_48["48-channel baseline"], TEN_OF_48["SSVAE"]
@@ -241,9 +241,9 @@ def advise(analysis: Analysis) -> list[Advice]:
         f"baseline), both of 48 channels{'' if count == 48 else f', so for {count} a guide alone'}.",
         ""
         if verdict == "there"
-        else "Latent masked reconstruction (LMR) gathers it. Cost: no time (masked latents decode as "
-        "others do); 0.4 dB of PSNR in this project's benchmark, for a share of the steps "
-        "reconstructs from masked latents.",
+        else "Latent masked reconstruction (LMR) gathers it in the paper; in short runs of small "
+        "models it may not, so measure. Cost: no time (masked latents decode as others do); some "
+        "reconstruction, for a share of the steps decodes masked latents.",
     )
     return [frequency, channels]
 

@@ -1,4 +1,4 @@
-"""Where the checkpoints of a training run lie."""
+"""Where things lie in a training run."""
 
 from pathlib import Path
 
@@ -14,3 +14,8 @@ def checkpoints(run: Path) -> list[tuple[int, Path]]:
 def checkpoint_folder(run: Path, step: int) -> Path:
     """Where the checkpoint of a step lies."""
     return run / "checkpoints" / f"{_PREFIX}{step:08d}"
+
+
+def sample_film(run: Path, step: int) -> Path:
+    """Where the film of a step's validation lies."""
+    return run / "samples" / f"step-{step:08d}.mp4"

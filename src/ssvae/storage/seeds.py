@@ -1,4 +1,6 @@
-"""Generators of random numbers whose state follows from a few integers."""
+"""Random numbers that follow from a few integers."""
+
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -11,3 +13,18 @@ def generator_of(*entropy: int, device: torch.device | str = "cpu") -> torch.Gen
     """
     state = int(np.random.SeedSequence(entropy).generate_state(1, np.uint64)[0] >> np.uint64(1))
     return torch.Generator(device).manual_seed(state)
+
+
+def uniform(seed: int, indices: Sequence[int], draws: int) -> np.ndarray:
+    """Independent numbers in [0, 1), float64 (B, draws): SplitMix64 over (seed, index, draw)."""
+
+    def mix(x: np.ndarray) -> np.ndarray:
+        x = x + np.uint64(0x9E3779B97F4A7C15)
+        x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+        x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+        return x ^ (x >> np.uint64(31))
+
+    rows = np.asarray(indices, dtype=np.uint64)[:, None]
+    start = mix(np.full_like(rows, seed % 2**64))
+    bits = mix(mix(start ^ mix(rows)) ^ np.arange(draws, dtype=np.uint64))
+    return (bits >> np.uint64(11)) * 2.0**-53

@@ -2,7 +2,7 @@
 
 float32 means float32: TensorFloat-32 stays off, so that a GPU agrees with the CPU to rounding (1e-4
 of a clip's range; tests/gpu holds it to that). bfloat16 is mixed precision: weights, their updates,
-norms and losses in float32, products in bfloat16, and results that agree to some 1 %. Kernels are
+norms and losses in float32, products in bfloat16, and results that agree within 3 %. Kernels are
 chosen by measuring (cuDNN's benchmark), which may change results in the last bit from run to run;
 ``repeat_bit_for_bit`` takes those that repeat, at a price.
 """

@@ -5,7 +5,8 @@ import json
 import logging
 import math
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, TypeVar
@@ -14,7 +15,7 @@ from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
 
 from ssvae.storage.files import write_json, write_text
-from ssvae.storage.runs import checkpoint_folder, checkpoints
+from ssvae.storage.runs import checkpoint_folder, checkpoints, sample_film
 from ssvae.storage.settings import as_json, check_same_settings, flat
 from ssvae.training import checkpoint
 from ssvae.training.devices import expect_steps, make_accelerator
@@ -41,7 +42,7 @@ OnStep = Callable[[int, dict[str, float]], Any]
 class Trainer(Protocol):
     """What the loop drives: a model in training."""
 
-    def batches(self, first_step: int, last_step: int) -> Iterator[Any]:
+    def batches(self, first_step: int, last_step: int) -> Generator[Any]:
         """A batch for each of these steps, which depends on the step alone."""
         ...
 
@@ -156,7 +157,7 @@ def train(
     log = _Log(out, accelerator, tracking, on_step)
     speed = SpeedLog(out / "speed.jsonl", _a_step(flat(config), "batch_size"), accelerator)
     read_out_every = 1 if accelerator.device.type == "cpu" else READ_OUT_EVERY
-    with interruptible() as interruption:
+    with interruptible() as interruption, closing(data):
         for step, batch in zip(steps, speed.waited_for(data), strict=True):
             work = partial(trainer.step, step, batch)
             count = step == steps.start and accelerator.device.type == "cuda"
@@ -248,8 +249,7 @@ class _Log:
         with open(self.out / "validation.jsonl", "a") as file:
             file.write(_row(step, figures))
         self.tracking.log({f"validation/{name}": v for name, v in figures.items()}, step)
-        film = self.out / "samples" / f"step-{step:08d}.mp4"
-        self.tracking.film("reconstructions", film, step)
+        self.tracking.film("reconstructions", sample_film(self.out, step), step)
 
 
 def _last_checkpoint(out: Path, accelerator: Accelerator) -> tuple[int, Path | None]:

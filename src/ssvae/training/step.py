@@ -14,18 +14,18 @@ def update(
     optimizers: Sequence[torch.optim.Optimizer],
     max_grad_norm: float,
     finite: torch.Tensor,
-    share: float = 1.0,
+    scale: float = 1.0,
     wanted: bool = True,
 ) -> tuple[torch.Tensor, bool]:
     """One update by the gradients that there are: their norm before clipping, and whether it was made.
 
     It is not where the norm or, by ``finite``, a loss is not finite on any process, nor where it is
-    not ``wanted``. Gradients are taken times ``share``, for those of several batches add up. Here,
+    not ``wanted``. Gradients are taken times ``scale``, for those of several batches add up. Here,
     once a step, the host waits for the device.
     """
-    if share != 1:
+    if scale != 1:
         gradients = [p.grad for p in model.parameters() if p.grad is not None]
-        torch._foreach_mul_(gradients, share)
+        torch._foreach_mul_(gradients, scale)
     norm = nn.utils.clip_grad_norm_(model.parameters(), max_grad_norm)
     if isinstance(norm, DTensor):
         norm = norm.full_tensor()

@@ -10,7 +10,7 @@ from ssvae.models.backbones import Backbone, load_backbone
 from ssvae.models.blocks import channels_last
 from ssvae.models.discriminator import Discriminator
 from ssvae.models.finding import load_vae, resolve_vae
-from ssvae.regularizers import LatentMasking, local_correlation
+from ssvae.regularizers import LatentMasking, LocalCorrelation
 from ssvae.vae.recipe import AdaptRecipe, TrainingRecipe, VAERecipe
 
 SMALLEST_PERCEPTUAL = 16  # pixels of a side that VGG16 leaves anything of
@@ -59,7 +59,10 @@ def problems_of(recipe: TrainingRecipe) -> list[str]:
         for frames in {clip.frames, 1} if recipe.images.share else {clip.frames}:
             shape = backbone.latent_shape(frames, clip.height, clip.width)
             latents = torch.zeros(1, *shape, device="meta")
-            local_correlation(latents.squeeze(2), recipe.lcr.window, backbone.lone_first_frame)
+            lcr = LocalCorrelation(
+                recipe.lcr.window, recipe.lcr.threshold, backbone.lone_first_frame
+            )
+            lcr(latents.squeeze(2))
     except ValueError as error:
         wrong.append(str(error))
     side, size = min(clip.height, clip.width), f"{clip.height}x{clip.width}"

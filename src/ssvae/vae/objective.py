@@ -97,8 +97,11 @@ class Objective(nn.Module):
             )
             assert penalty is not None, "the generator's loss acts in training alone"
             terms["generator"] = penalty
-        loss = self._reconstruction_loss(made, clips, terms)
+        loss, errors = self._reconstruction_loss(made, clips)
+        terms |= errors
         if isinstance(posterior, DiagonalGaussian):
+            # Of the posterior itself, not of the balanced moments: LCR is weighed against what comes
+            # through the decoder alone (see balance).
             terms["kl"] = kl_loss(posterior, clips)
             loss = loss + recipe.kl_weight * terms["kl"]
         if reduce is not None and clips.shape[2] == 1:
@@ -108,19 +111,19 @@ class Objective(nn.Module):
         return Outcome(loss, terms, weights, plain)
 
     def _reconstruction_loss(
-        self, made: torch.Tensor, clips: torch.Tensor, terms: Terms
-    ) -> torch.Tensor:
-        """L1, with LPIPS where it has a weight, under the variance where one is learned."""
-        error = terms["l1"] = l1_loss(made, clips)
+        self, made: torch.Tensor, clips: torch.Tensor
+    ) -> tuple[torch.Tensor, Terms]:
+        """L1, with LPIPS where it has a weight, under the variance where one is learned; its terms."""
+        error = l1_loss(made, clips)
+        terms: Terms = dict(l1=error)
         if self.lpips is not None:
             terms["lpips"] = of_frames(self.lpips, made, clips).mean()
             error = error + self.recipe.perceptual.weight * terms["lpips"]
         if self.log_variance is None:
-            return under_variance(error, None)
-        scale = self.log_variance.squeeze()
-        terms["nll"] = under_variance(error, scale)
-        terms["log_variance"] = scale.detach().clone()
-        return terms["nll"]
+            return under_variance(error, None), terms
+        log_variance = self.log_variance.squeeze()
+        nll = under_variance(error, log_variance)
+        return nll, terms | dict(nll=nll, log_variance=log_variance.detach().clone())
 
     def _sample(
         self, posterior: Posterior, generator: torch.Generator, share: tuple[int, int]

@@ -1,7 +1,7 @@
 """Training an autoencoder: the model, its optimiser, and a step."""
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import nullcontext
 from itertools import islice
 from pathlib import Path
@@ -16,6 +16,7 @@ from ssvae.data.batch import Batch, Source
 from ssvae.data.collection import Collection
 from ssvae.data.loader import Loader, batches
 from ssvae.data.sources import open_source
+from ssvae.storage.runs import sample_film
 from ssvae.storage.seeds import generator_of
 from ssvae.training.loop import OnStep, check_problems, train
 from ssvae.training.metrics import StepOutcome, Value
@@ -86,7 +87,7 @@ class VAETrainer:
         if recipe.ema_decay:
             self.ema = ema_of(self._trained_weights(), recipe.ema_decay, accelerator.device)
 
-    def batches(self, first_step: int, last_step: int) -> Iterator[tuple[Batch, ...]]:
+    def batches(self, first_step: int, last_step: int) -> Generator[tuple[Batch, ...]]:
         """The batches of each of these steps."""
         recipe, clip, images = self.recipe, self.recipe.clip, self.recipe.images
         loader = Loader(
@@ -98,15 +99,17 @@ class VAETrainer:
             *self.share,
         )
         numbers = range((first_step - 1) * recipe.accumulate, last_step * recipe.accumulate)
-        return self._parts(batches(loader, numbers, recipe.workers))
+        return self._of_steps(batches(loader, numbers, recipe.workers))
 
-    def _parts(self, stream: Iterator[Batch]) -> Iterator[tuple[Batch, ...]]:
+    def _of_steps(self, stream: Iterator[Batch]) -> Generator[tuple[Batch, ...]]:
         """The batches of a step together; at the end, why clips were left out."""
-        while parts := tuple(islice(stream, self.recipe.accumulate)):
-            yield parts
-        for (name, _, _), source in self._sources.items():
-            if isinstance(source, Collection) and source.broken:
-                logger.info("of %s were left out: %s", name, source.reasons())
+        try:
+            while parts := tuple(islice(stream, self.recipe.accumulate)):
+                yield parts
+        finally:
+            for (name, _, _), source in self._sources.items():
+                if isinstance(source, Collection) and source.broken:
+                    logger.info("of %s were left out: %s", name, source.reasons())
 
     def step(self, step: int, batch: tuple[Batch, ...]) -> StepOutcome:
         """One update of the model, and one of its adversary from the same reconstructions.
@@ -135,17 +138,16 @@ class VAETrainer:
                 accelerator.backward(loss)
             # What is balanced enters by its gradient, and so the loss that is told.
             loss = loss.detach() + sum(weights[name] * terms[name] for name in weights)
-            if adversary is not None:
-                terms |= adversary.learn(clips, made, last)
+            judged = {} if adversary is None else adversary.learn(clips, made, last)
             weighed = {f"{name}_weight": weight for name, weight in weights.items()}
-            rows.append(dict(loss=loss) | terms | weighed)
-        share = 1 / len(batch)
+            rows.append(dict(loss=loss) | terms | judged | weighed)
+        scale = 1 / len(batch)
         finite = torch.stack([torch.isfinite(row["loss"]) for row in rows]).all()
         norm, updated = update(
-            accelerator, self._wrapped, self.optimizers, recipe.max_grad_norm, finite, share
+            accelerator, self._wrapped, self.optimizers, recipe.max_grad_norm, finite, scale
         )
         if adversary is not None:
-            adversary.update(recipe.max_grad_norm, updated, share)
+            adversary.update(recipe.max_grad_norm, updated, scale)
         if self.ema is not None and updated:
             self.ema.step(self._trained_weights())
         metrics: dict[str, Value] = {}
@@ -162,7 +164,6 @@ class VAETrainer:
         clip = self.recipe.clip
         # None of the training's draws: another seed is another world, and other starts of a video.
         source = self._source(config.data or self.recipe.data, clip.frames, self.recipe.seed + 1)
-        show = out / "samples" / f"step-{step:08d}.mp4"
         with averaged(self.ema, self._trained_weights()), unsharded(self._wrapped):
             return validate(
                 backbone=self.backbone,
@@ -170,7 +171,7 @@ class VAETrainer:
                 clips=config.clips,
                 batch_size=self.recipe.batch_size,
                 accelerator=self.accelerator,
-                show=show,
+                show=sample_film(out, step),
                 shown=config.shown,
                 fps=clip.fps or 8,
             )
