@@ -30,7 +30,6 @@ import diffusers
 import torch
 from accelerate import Accelerator
 from diffusers import AutoencoderKLWan
-from torch.utils.flop_counter import FlopCounterMode
 
 from ssvae.data import World
 from ssvae.data.shard_writer import render, write_shards
@@ -45,6 +44,7 @@ from ssvae.report.tables import markdown
 from ssvae.storage.files import read_rows, write_json, write_text
 from ssvae.training import make_accelerator
 from ssvae.training.devices import peak_of
+from ssvae.training.speed import counted
 from ssvae.vae import (
     ClipConfig,
     GANConfig,
@@ -186,9 +186,7 @@ def run_codecs(plan: Plan) -> list[dict[str, Any]]:
 
 def timed(work: Coder, x: torch.Tensor, plan: Plan) -> dict[str, Any]:
     """The median of some rounds, after one that counts operations and one that warms up."""
-    with FlopCounterMode(display=False) as counter:
-        work(x)
-    operations = float(counter.get_total_flops())
+    _, operations = counted(lambda: work(x))
     work(x)
     wait_for(plan.device)
     cuda, memory = plan.device.type == "cuda", 0

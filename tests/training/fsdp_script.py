@@ -18,7 +18,7 @@ from ssvae.cli.console import exit_without_teardown
 from ssvae.diffusion import DiffusionRecipe, TextConfig, TransformerConfig, train_diffusion
 from ssvae.recipes import tiny
 from ssvae.training import make_accelerator
-from ssvae.vae import GANConfig, VAETrainer, ValidationConfig, train_autoencoder
+from ssvae.vae import GANConfig, ImagesConfig, VAETrainer, ValidationConfig, train_autoencoder
 
 DOCS = Path(__file__).parents[2] / "docs" / "scaling.md"
 
@@ -54,6 +54,7 @@ def train_vae(out: Path, steps: int, accelerator: Accelerator, divided: bool) ->
         ema_decay=0.9,
         learned_variance=True,
         gan=GANConfig(start=1, halvings=3, channels=4),
+        images=ImagesConfig(share=0.25, batch_size=2),
         validation=ValidationConfig(every=2, clips=4),
     )
     train_autoencoder(recipe, out, accelerator)
@@ -76,7 +77,8 @@ def train_transformer(cache: str, out: Path, steps: int, accelerator: Accelerato
 
 
 def main(cache: str, out: Path, steps: int) -> None:
-    accelerator, divided = make_accelerator("cpu"), bool(os.environ.get("FSDP"))
+    accelerator = make_accelerator("cpu", os.environ.get("DTYPE", "float32"))
+    divided = bool(os.environ.get("FSDP"))
     for until in [2, steps] if divided else [steps]:  # and goes on
         if divided:
             divide_as_documented(accelerator)

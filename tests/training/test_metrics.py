@@ -7,8 +7,8 @@ from small_runs import cpu, small
 from ssvae.storage.files import read_rows
 from ssvae.training.devices import peak_of
 from ssvae.training.metrics import Ratio, read_out
-from ssvae.training.speed import SpeedLog
-from ssvae.vae import train_autoencoder
+from ssvae.training.speed import SpeedLog, counted
+from ssvae.vae import ClipConfig, GANConfig, VAETrainer, train_autoencoder
 
 
 def test_metrics_of_several_steps_at_once():
@@ -61,3 +61,14 @@ def test_operations_are_those_of_torch(tmp_path):
     assert row["teraflops"] == pytest.approx(140e-12 * row["steps_per_second"])
     assert speed.write(2) == {}, "nothing since"
     assert peak_of(torch.device("cpu"), half=True) is None
+
+
+def test_operations_of_a_step_with_all_of_it():
+    """balance and R1 differentiate by what enters the discriminators."""
+    gan = GANConfig(start=0, channels=4, halvings=3, r1_weight=0.1)
+    clip = ClipConfig(9, 24, 24)
+    trainer = VAETrainer(small(gan=gan, clip=clip), cpu())
+    (batch,) = trainer.batches(1, 1)
+    outcome, operations = counted(lambda: trainer.step(1, batch))
+    assert outcome.updated
+    assert operations > 1e8

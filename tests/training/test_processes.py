@@ -57,6 +57,20 @@ def test_divided_weights_train_save_and_resume_as_whole_ones(cache, tmp_path):
             assert apart < 0.01 * moved, name
 
 
+@pytest.mark.slow
+def test_divided_weights_train_in_bfloat16(cache, tmp_path):
+    launch(HERE / "fsdp_script.py", cache, tmp_path, 4, FSDP="1", DTYPE="bfloat16")
+    for kind in ("vae", "dit"):
+        lines = (tmp_path / kind / "metrics.jsonl").read_text().splitlines()
+        metrics = [json.loads(line) for line in lines]
+        assert [row["step"] for row in metrics] == [1, 2, 3, 4]
+        assert all(row["grad_norm"] is not None for row in metrics)
+        assert all(row["loss"] is not None for row in metrics)
+    vae = json.loads((tmp_path / "vae" / "metrics.jsonl").read_text().splitlines()[-1])
+    assert vae["lcr_weight"] > 0
+    assert vae["generator_weight"] > 0
+
+
 def test_what_is_not_finite_on_one_process_is_skipped_on_both(tmp_path):
     output = launch(HERE / "nan_script.py", tmp_path)
     assert "all agree" in output

@@ -40,8 +40,8 @@ class CaptionEmbeddings:
 
         In bfloat16 on a GPU, in float32 on a CPU; bfloat16 in the files.
         """
-        missing = [i for i, path in enumerate(self._paths) if not path.exists()]
-        own = missing[accelerator.process_index :: accelerator.num_processes]
+        every = range(accelerator.process_index, len(self._paths), accelerator.num_processes)
+        own = [i for i in every if not self._paths[i].exists()]
         if own:
             logger.info("embedding %d captions by %s", len(self._rows), self._encoder)
             device = accelerator.device
@@ -71,7 +71,7 @@ class CaptionEmbeddings:
         return self._shard(0)["embeddings"].shape[1]
 
     def embeddings(self, captions: Sequence[str]) -> torch.Tensor:
-        """Embeddings of these captions (B, L, D), float32, zero behind each one's tokens."""
+        """Embeddings of these captions (B, L, D), bfloat16, zero behind each one's tokens."""
         rows = []
         for caption in captions:
             clean = prompt_clean(caption)
@@ -80,7 +80,7 @@ class CaptionEmbeddings:
             number, i = divmod(self._rows[clean], SHARD)
             tensors = self._shard(number)
             start = int(tensors["ends"][i - 1]) if i else 0
-            rows.append(tensors["embeddings"][start : int(tensors["ends"][i])].float())
+            rows.append(tensors["embeddings"][start : int(tensors["ends"][i])])
         return torch.nn.utils.rnn.pad_sequence(rows, batch_first=True)
 
     def _shard(self, number: int) -> dict[str, torch.Tensor]:

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 from diffusers.utils import SAFETENSORS_WEIGHTS_NAME as DIFFUSERS_WEIGHTS
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import nn
 from transformers.utils import SAFE_WEIGHTS_NAME as TRANSFORMERS_WEIGHTS
 
@@ -26,6 +26,7 @@ from ssvae.diffusion.text import tokenize, word_level_encoder
 from ssvae.latents.cache import LatentCache
 from ssvae.latents.mapped import load_map, save_map
 from ssvae.storage.seeds import generator_of
+from ssvae.training.checkpoint import write_tensors
 from ssvae.training.loop import OnStep, check_problems, train
 from ssvae.training.metrics import Ratio, StepOutcome, Value
 from ssvae.training.optimizers import set_rates, transformer_optimizers
@@ -135,7 +136,8 @@ class DiffusionTrainer:
         losses, times = [], []
         for number, part in enumerate(batch):
             last = number == len(batch) - 1
-            with nullcontext() if last else accelerator.no_sync(self._wrapped):
+            alone = nullcontext() if last else accelerator.no_sync(self._wrapped)
+            with alone, accelerator.autocast():  # which accelerate leaves out under FSDP
                 of_clips, at = self._losses(part, step, number)
                 accelerator.backward(of_clips.mean())
             losses.append(of_clips.detach())
@@ -198,11 +200,11 @@ class DiffusionTrainer:
     def save(self, folder: Path, state: dict[str, Any]) -> None:
         """Write a :meth:`state`: the running mean as models that load by themselves, and the rest."""
         self.objective.transformer.save_config(folder / "transformer")
-        _write(state["transformer"], folder / "transformer" / DIFFUSERS_WEIGHTS)
+        write_tensors(state["transformer"], folder / "transformer" / DIFFUSERS_WEIGHTS)
         if self.objective.text_encoder is not None:
             config: Any = self.objective.text_encoder.config
             config.save_pretrained(folder / "text_encoder")
-            _write(state["text_encoder"], folder / "text_encoder" / TRANSFORMERS_WEIGHTS)
+            write_tensors(state["text_encoder"], folder / "text_encoder" / TRANSFORMERS_WEIGHTS)
             self.tokenizer.save_pretrained(folder / "tokenizer")
         save_map(self.map, folder / "map.safetensors")
         cache, recipe = self.cache.config, self.recipe
@@ -215,7 +217,7 @@ class DiffusionTrainer:
             vae=cache.vae,
             text_encoder=recipe.text.encoder,
         ).save(folder)
-        _write(state["model"], folder / "model.safetensors")
+        write_tensors(state["model"], folder / "model.safetensors")
         torch.save(state["ema"], folder / "ema.pt")
         torch.save(state["optimizer"], folder / "optimizer.pt")
 
@@ -234,7 +236,7 @@ class DiffusionTrainer:
         """What the objective takes: embeddings, or token ids with their mask."""
         device = self.accelerator.device
         if self._embeddings is not None:
-            return (moved(self._embeddings.embeddings(captions), device),)
+            return (moved(self._embeddings.embeddings(captions), device).float(),)
         for caption in set(captions) - set(self._tokens):
             ids, mask = tokenize(self.tokenizer, [caption])
             self._tokens[caption] = ids[0], mask[0]
@@ -243,10 +245,6 @@ class DiffusionTrainer:
             nn.utils.rnn.pad_sequence(list(x), batch_first=True) for x in zip(*rows, strict=True)
         ]
         return tuple(moved(x, device) for x in padded)
-
-
-def _write(state: dict[str, torch.Tensor], path: Path) -> None:
-    save_file({k: v.contiguous() for k, v in state.items()}, path, {"format": "pt"})
 
 
 class _Order:

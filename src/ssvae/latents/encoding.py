@@ -133,7 +133,7 @@ def _write_shard(
     for indices, batch, posterior in encode_clips(backbone, source, clips, config.size):
         z = _latents(posterior, config, indices)
         good = torch.isfinite(z.flatten(1)).all(1)
-        good &= torch.isfinite(batch.on().flatten(1)).all(1)
+        good &= torch.isfinite(batch.video.flatten(1)).all(1).cpu()
         for i, caption, fine in zip(indices, batch.captions, good.tolist(), strict=True):
             if fine:
                 kept.append(i)

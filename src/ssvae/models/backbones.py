@@ -250,6 +250,8 @@ class Backbone:
         """Compile the blocks that repeat; a ValueError where the model does not name them."""
         if not getattr(self.vae, "_repeated_blocks", None):
             raise ValueError(f"{self.name} names no blocks that repeat: leave out --compile")
+        # Blocks of one class see many shapes, each of which is a graph: 21 in the published model.
+        torch._dynamo.config.recompile_limit = max(64, torch._dynamo.config.recompile_limit)
         self.vae.compile_repeated_blocks()
 
     def enable_gradient_checkpointing(self) -> None:

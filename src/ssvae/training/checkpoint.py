@@ -1,10 +1,12 @@
 """Checkpoints of a run: written whole or not at all, and copied to begin another."""
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
+import torch
 from safetensors import SafetensorError
+from safetensors.torch import save_file
 
 from ssvae.storage.files import PARTIAL, replacing
 from ssvae.storage.runs import checkpoint_folder, checkpoints
@@ -41,3 +43,8 @@ def branch(run: Path, step: int, out: Path) -> None:
     with replacing(out) as partial:
         shutil.copytree(checkpoint_folder(run, step), checkpoint_folder(partial, step))
         shutil.copy2(run / "config.json", partial)
+
+
+def write_tensors(state: Mapping[str, torch.Tensor], path: Path) -> None:
+    """A model's weights, as diffusers and transformers write them."""
+    save_file({k: v.contiguous() for k, v in state.items()}, path, {"format": "pt"})

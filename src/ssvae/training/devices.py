@@ -38,6 +38,12 @@ def make_accelerator(device: str = "auto", dtype: str = "float32") -> Accelerato
     if device == "cuda" and not torch.cuda.is_available():
         raise ValueError("device cuda was asked for, but this torch sees no GPU: use --device cpu")
     precision = {"float32": "no", "bfloat16": "bf16"}[dtype]
+    configured = os.environ.get("ACCELERATE_MIXED_PRECISION", precision)
+    if configured != precision:
+        raise ValueError(
+            f"accelerate is configured for mixed_precision {configured}, but --dtype is {dtype}: give "
+            f"--dtype bfloat16 for bf16, float32 for no"
+        )
     torch.set_float32_matmul_precision("highest")
     torch.backends.cudnn.allow_tf32 = False
     torch.backends.cudnn.benchmark = not torch.are_deterministic_algorithms_enabled()
@@ -55,14 +61,14 @@ def repeat_bit_for_bit() -> None:
     torch.backends.cuda.enable_cudnn_sdp(False)
 
 
-def expect_steps() -> None:
-    """From the first step on processes wait for each other no longer than a step can take.
+def set_patience(patience: timedelta) -> None:
+    """How long processes on GPUs wait for each other: ``PATIENT``, or ``IN_STEPS`` once a run steps.
 
     Of one that died the others hear at once from the launcher; of one that hangs, by this.
     """
     if torch.distributed.is_initialized() and torch.distributed.get_backend() == "nccl":
         set_timeout: Any = torch.distributed.distributed_c10d._set_pg_timeout
-        set_timeout(IN_STEPS)
+        set_timeout(patience)
 
 
 def peak_of(device: torch.device, half: bool) -> float | None:

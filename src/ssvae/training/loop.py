@@ -5,8 +5,8 @@ import json
 import logging
 import math
 import re
-from collections.abc import Callable, Generator, Mapping, Sequence
-from contextlib import closing
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, TypeVar
@@ -18,7 +18,7 @@ from ssvae.storage.files import write_json, write_text
 from ssvae.storage.runs import checkpoint_folder, checkpoints, sample_film
 from ssvae.storage.settings import as_json, check_same_settings, flat
 from ssvae.training import checkpoint
-from ssvae.training.devices import expect_steps, make_accelerator
+from ssvae.training.devices import IN_STEPS, PATIENT, make_accelerator, set_patience
 from ssvae.training.interruption import InterruptedRun, interruptible
 from ssvae.training.metrics import StepOutcome, Value, read_out
 from ssvae.training.speed import SpeedLog
@@ -113,7 +113,7 @@ def train(
 
     The folder holds ``config.json``, ``metrics.jsonl`` (an object a step), ``speed.jsonl``,
     ``validation.jsonl`` where there is validation, and ``checkpoints/``. On one device a resumed run
-    gives the losses, bit for bit, of an unbroken one. Returns the last checkpoint. ``tracker`` is
+    gives the losses, bit for bit, of an unbroken one (on a GPU after ``repeat_bit_for_bit``). Returns the last checkpoint. ``tracker`` is
     "tensorboard", "wandb" or "trackio".
 
     Raises:
@@ -157,7 +157,7 @@ def train(
     log = _Log(out, accelerator, tracking, on_step)
     speed = SpeedLog(out / "speed.jsonl", _a_step(flat(config), "batch_size"), accelerator)
     read_out_every = 1 if accelerator.device.type == "cpu" else READ_OUT_EVERY
-    with interruptible() as interruption, closing(data):
+    with interruptible() as interruption, closing(data), _finished(log, accelerator):
         for step, batch in zip(steps, speed.waited_for(data), strict=True):
             work = partial(trainer.step, step, batch)
             count = step == steps.start and accelerator.device.type == "cuda"
@@ -165,7 +165,7 @@ def train(
             speed.step()
             log.add(step, outcome.metrics)
             if step == steps.start:
-                expect_steps()
+                set_patience(IN_STEPS)
             skipped = 0 if outcome.updated else skipped + 1
             if not outcome.updated:
                 logger.warning("step %d skipped: the loss or its gradient is not finite", step)
@@ -179,24 +179,26 @@ def train(
                     "with a lower learning rate"
                 )
             # What a checkpoint holds is good: none is written while steps are being skipped.
-            if outcome.updated and (figures := trainer.validate(step, out)):
+            with speed.paused():
+                figures = trainer.validate(step, out) if outcome.updated else {}
+            if figures:
+                log.write()  # trackers take no step that goes back
                 log.write_figures(step, figures)
-            alone = accelerator.num_processes == 1
-            asked = alone or step % read_out_every == 0 or step == recipe.steps
-            stop = interruption.agreed(accelerator) if asked else 0
+            stop = interruption.agreed(accelerator)
             due = stop or step % recipe.checkpoint_every == 0 or step == recipe.steps
             if outcome.updated and due:
                 log.write()
-                state = trainer.state()
-                if main:
-                    checkpoint.save(out, step, partial(trainer.save, state=state))
-                del state
-                accelerator.wait_for_everyone()
+                with speed.paused():
+                    state = trainer.state()
+                    if main:
+                        checkpoint.save(out, step, partial(trainer.save, state=state))
+                    del state
+                    accelerator.wait_for_everyone()
                 done, last = step, checkpoint_folder(out, step)
             if step % SPEED_EVERY == 0 or step == recipe.steps or stop:
+                log.write()
                 log.write_speed(step, speed.write(step))
             if stop:
-                log.write()
                 tracking.close()
                 raise InterruptedRun(stop, done)
     tracking.close()
@@ -205,6 +207,17 @@ def train(
             f"the run ended on steps that were not finite; last good checkpoint: {last}"
         )
     return last
+
+
+@contextmanager
+def _finished(log: "_Log", accelerator: Accelerator) -> Iterator[None]:
+    """However the steps end: what waits is written, and processes are patient again."""
+    try:
+        yield
+    finally:
+        if accelerator.num_processes == 1:  # others might wait for one that is gone
+            log.write()
+        set_patience(PATIENT)
 
 
 class _Log:

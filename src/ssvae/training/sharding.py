@@ -4,6 +4,7 @@ Plain tensors pass through, so that trainers need not ask how they run, and file
 however a run is divided. What gathers must be called on every process.
 """
 
+import dataclasses
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -28,6 +29,13 @@ def prepare(accelerator: Accelerator, model: nn.Module, *optimizers: torch.optim
             raise ValueError(
                 "FSDP must be version 2, for parameters keep their names in it: fsdp_version: 2 in "
                 "the configuration of accelerate"
+            )
+        plugin: Any = accelerator.state.fsdp_plugin
+        if plugin.mixed_precision_policy is not None:
+            # Products are autocast's, as without FSDP. What a model gives stays as it is: a copy in
+            # another format would not be filled in by the backward pass (see balance).
+            plugin.mixed_precision_policy = dataclasses.replace(
+                plugin.mixed_precision_policy, output_dtype=None, reduce_dtype=torch.float32
             )
         for parameter in model.parameters():
             parameter.data = parameter.data.contiguous()  # it shards no channels-last weights
@@ -94,9 +102,13 @@ def unsharded(model: nn.Module) -> Iterator[None]:
 
 
 def full(tree: Any) -> Any:
-    """A state with every tensor whole; those that were divided are on the CPU."""
+    """A state with every tensor whole.
+
+    Those that were divided are on the CPU of the main process, which saves; elsewhere they are empty.
+    """
     if isinstance(tree, DTensor):
-        return tree.full_tensor().cpu()
+        whole = tree.full_tensor()
+        return whole.cpu() if torch.distributed.get_rank() == 0 else whole.new_empty(0)
     if isinstance(tree, Mapping):
         return {key: full(value) for key, value in tree.items()}
     if isinstance(tree, list | tuple):
@@ -114,7 +126,8 @@ def full_state(module: nn.Module, copied: bool = False) -> dict[str, torch.Tenso
     for name, value in module.state_dict(keep_vars=True).items():
         if id(value) not in seen:
             whole = full(value.detach())
-            state[name] = whole.clone() if copied else whole
+            # A copy of what lies on a GPU goes to the CPU: there may be no room beside it.
+            state[name] = whole.to("cpu", copy=True) if copied else whole
         seen.add(id(value))
     return state
 

@@ -6,6 +6,7 @@ Apart from ``metrics.jsonl``, which is the same, bit for bit, however fast and o
 import json
 import time
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -16,6 +17,32 @@ from torch.utils.flop_counter import FlopCounterMode
 from ssvae.training.devices import peak_of
 
 T = TypeVar("T")
+
+
+class _NoModules:
+    """In place of what tells FlopCounterMode the modules that operations are of.
+
+    That hooks into each module's inputs, which torch.autograd.grad by such an input, as balance and
+    the R1 penalty call it, does not bear.
+    """
+
+    parents = frozenset({"Global"})
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, *_: object) -> None: ...
+
+
+def counted(work: Callable[[], T]) -> tuple[T, float]:
+    """What some work gives, and the operations that torch counts in it.
+
+    Compiled parts run as they were written: dynamo would give up compiling what it meets here.
+    """
+    counter = FlopCounterMode(display=False)
+    counter.mod_tracker = _NoModules()  # type: ignore[assignment]
+    with torch.compiler.set_stance("force_eager"), counter:
+        result = work()
+    return result, float(counter.get_total_flops())
 
 
 class SpeedLog:
@@ -32,6 +59,8 @@ class SpeedLog:
         self.operations: float | None = None
         """Of a step on one process, counted by torch; None where they were not counted."""
         self._steps, self._waited, self._began = 0, 0.0, time.perf_counter()
+        if self.device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(self.device)
 
     def waited_for(self, batches: Iterable[T]) -> Iterator[T]:
         """The batches, the time until each comes being counted."""
@@ -47,10 +76,15 @@ class SpeedLog:
 
     def counted(self, step: Callable[[], T]) -> T:
         """A step whose operations are counted, which takes the host a little longer."""
-        with FlopCounterMode(display=False) as counter:
-            outcome = step()
-        self.operations = float(counter.get_total_flops())
+        outcome, self.operations = counted(step)
         return outcome
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """What is no step: validating, saving."""
+        began = time.perf_counter()
+        yield
+        self._began += time.perf_counter() - began
 
     def step(self) -> None:
         """A step is done."""

@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 import torch
 from torch import nn
+from torch.distributed.tensor import DTensor
 
 from ssvae.losses import generator_loss, kl_loss, l1_loss, load_lpips, of_frames, under_variance
 from ssvae.models import DiagonalGaussian
@@ -36,7 +37,10 @@ class Objective(nn.Module):
     def __init__(self, backbone: Backbone, recipe: TrainingRecipe):
         super().__init__()
         self.backbone, self.vae, self.recipe = backbone, backbone.vae, recipe
-        self._no_split_modules = list(getattr(backbone.vae, "_repeated_blocks", None) or [])
+        # What FSDP gathers one by one.
+        named = backbone.vae._no_split_modules or getattr(backbone.vae, "_repeated_blocks", None)
+        present = {type(module).__name__ for module in backbone.vae.modules()}
+        self._no_split_modules = [name for name in named or () if name in present]
         if recipe.freeze_encoder:
             backbone.freeze_encoder()
         if recipe.gradient_checkpointing:
@@ -106,7 +110,9 @@ class Objective(nn.Module):
             loss = loss + recipe.kl_weight * terms["kl"]
         if reduce is not None and clips.shape[2] == 1:
             # Some models pass images by layers of time, whose gradients all processes wait for.
+            # (FSDP waits for none that has no gradient.)
             trained = [p for p in self.parameters() if p.requires_grad]
+            trained = [p for p in trained if not isinstance(p, DTensor)]
             loss = loss + 0 * torch.stack([p[(0,) * p.ndim] for p in trained]).sum()
         return Outcome(loss, terms, weights, plain)
 

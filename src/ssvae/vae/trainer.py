@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 from diffusers.utils import SAFETENSORS_WEIGHTS_NAME
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 
 from ssvae.data.batch import Batch, Source
 from ssvae.data.collection import Collection
@@ -18,6 +18,7 @@ from ssvae.data.loader import Loader, batches
 from ssvae.data.sources import open_source
 from ssvae.storage.runs import sample_film
 from ssvae.storage.seeds import generator_of
+from ssvae.training.checkpoint import write_tensors
 from ssvae.training.loop import OnStep, check_problems, train
 from ssvae.training.metrics import StepOutcome, Value
 from ssvae.training.optimizers import autoencoder_optimizers, set_rates
@@ -127,7 +128,8 @@ class VAETrainer:
             clips = part.on(accelerator.device).to(self.backbone.vae.dtype)
             # All randomness of a step follows from these, so none is ever saved.
             generator = generator_of(recipe.seed, number, step, device=accelerator.device)
-            with nullcontext() if last else accelerator.no_sync(self._wrapped):
+            alone = nullcontext() if last else accelerator.no_sync(self._wrapped)
+            with alone, accelerator.autocast():  # which accelerate leaves out under FSDP
                 loss, terms, weights, made = self._wrapped(
                     clips,
                     generator=generator,
@@ -164,7 +166,11 @@ class VAETrainer:
         clip = self.recipe.clip
         # None of the training's draws: another seed is another world, and other starts of a video.
         source = self._source(config.data or self.recipe.data, clip.frames, self.recipe.seed + 1)
-        with averaged(self.ema, self._trained_weights()), unsharded(self._wrapped):
+        with (
+            averaged(self.ema, self._trained_weights()),
+            unsharded(self._wrapped),
+            torch.compiler.set_stance("force_eager"),  # not worth graphs of other sizes
+        ):
             return validate(
                 backbone=self.backbone,
                 source=source,
@@ -196,13 +202,13 @@ class VAETrainer:
     def save(self, folder: Path, state: dict[str, Any]) -> None:
         """Write a :meth:`state`; the model and its masking load by themselves."""
         self.backbone.vae.save_config(folder / "vae")
-        _write(state["vae"], folder / "vae" / SAFETENSORS_WEIGHTS_NAME)
+        write_tensors(state["vae"], folder / "vae" / SAFETENSORS_WEIGHTS_NAME)
         self.objective.masking.save(folder / "masking.safetensors", state["masking"])
         for name in ("optimizer", "muon", "ema", "log_variance"):
             if name in state:
                 torch.save(state[name], folder / f"{name}.pt")
         if "weights" in state:
-            _write(state["weights"], folder / "model.safetensors")
+            write_tensors(state["weights"], folder / "model.safetensors")
         if self.adversary is not None:
             self.adversary.save(folder)
 
@@ -244,7 +250,3 @@ class VAETrainer:
 
     def _trained_weights(self) -> list[torch.nn.Parameter]:
         return [p for p in self.backbone.vae.parameters() if p.requires_grad]
-
-
-def _write(state: dict[str, torch.Tensor], path: Path) -> None:
-    save_file({k: v.contiguous() for k, v in state.items()}, path, {"format": "pt"})
