@@ -1,5 +1,5 @@
 # make demo   trains two small VAEs and writes demo/report.html
-# make test   runs the tests, files side by side, one thread each
+# make test   runs the tests, files side by side in their order (the longest first), one thread each
 # make gpu    runs the tests that need a GPU and all that is worth measuring on one: results/gpu
 # make docs   builds the documentation into site/; warnings are errors
 # make check  runs the linter, the formatter's check and the type checker
@@ -19,7 +19,7 @@ demo: $(READY)
 	$(BIN)/ssvae demo --out demo $(DEMO)
 
 test: $(READY)
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --dist loadfile --no-loadscope-reorder
 
 test-slow: $(READY)
 	$(BIN)/pytest -m slow
