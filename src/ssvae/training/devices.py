@@ -38,11 +38,11 @@ def make_accelerator(device: str = "auto", dtype: str = "float32") -> Accelerato
     if device == "cuda" and not torch.cuda.is_available():
         raise ValueError("device cuda was asked for, but this torch sees no GPU: use --device cpu")
     precision = {"float32": "no", "bfloat16": "bf16"}[dtype]
-    configured = os.environ.get("ACCELERATE_MIXED_PRECISION", precision)
-    if configured != precision:
+    configured = os.environ.get("ACCELERATE_MIXED_PRECISION", "no")
+    if configured not in ("no", precision):
         raise ValueError(
             f"accelerate is configured for mixed_precision {configured}, but --dtype is {dtype}: give "
-            f"--dtype bfloat16 for bf16, float32 for no"
+            "--dtype bfloat16 for bf16, or configure no"
         )
     torch.set_float32_matmul_precision("highest")
     torch.backends.cudnn.allow_tf32 = False
