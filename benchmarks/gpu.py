@@ -31,6 +31,7 @@ import torch
 from accelerate import Accelerator
 from diffusers import AutoencoderKLWan
 
+from autoencoder import WAN_22
 from ssvae.data import World
 from ssvae.data.shard_writer import render, write_shards
 from ssvae.diffusion import train_diffusion
@@ -46,7 +47,6 @@ from ssvae.training import make_accelerator
 from ssvae.training.devices import peak_of
 from ssvae.training.speed import counted
 from ssvae.vae import (
-    ClipConfig,
     GANConfig,
     PerceptualConfig,
     TrainingRecipe,
@@ -56,21 +56,6 @@ from ssvae.vae import (
 )
 
 ROOT = Path(__file__).parents[1]
-WAN_22: dict[str, Any] = dict(
-    base_dim=160,
-    decoder_base_dim=256,
-    z_dim=48,
-    is_residual=True,
-    in_channels=12,
-    out_channels=12,
-    patch_size=2,
-    dim_mult=[1, 2, 4, 4],
-    num_res_blocks=2,
-    temperal_downsample=[False, True, True],
-    scale_factor_spatial=16,
-    latents_mean=[0.0] * 48,
-    latents_std=[1.0] * 48,
-)
 WAN_TINY: dict[str, Any] = dict(
     base_dim=8,
     z_dim=4,
@@ -100,7 +85,8 @@ class Plan:
     clips: tuple[tuple[int, int, int], ...]
     """Frames, height and width."""
     rounds: int
-    compiled: bool
+    full_size: bool
+    """Whether all is of a size worth a GPU, compiled too."""
     steps: int
     """Of each training run; the first row of its speed is left out."""
 
@@ -154,7 +140,7 @@ def coders_of(plan: Plan) -> dict[str, Callable[[], Coders]]:
         "plain form": lambda: ours("plain form"),
         "Wan 2.2": wan,
     }
-    return named | ({"compiled": lambda: ours("compiled")} if plan.compiled else {})
+    return named | ({"compiled": lambda: ours("compiled")} if plan.full_size else {})
 
 
 def wait_for(device: torch.device) -> None:
@@ -215,6 +201,18 @@ def tiniest() -> VAERecipe:
     return dataclasses.replace(recipe, model=model, batch_size=1)
 
 
+def bare(recipe: TrainingRecipe, plan: Plan, **changes: Any) -> TrainingRecipe:
+    """A recipe without LPIPS, whose weights are not ours, and without what is no step."""
+    return dataclasses.replace(
+        recipe,
+        steps=plan.steps,
+        perceptual=PerceptualConfig(),
+        validation=ValidationConfig(),
+        checkpoint_every=10_000,
+        **changes,
+    )
+
+
 def speed_of(run: Path) -> dict[str, Any]:
     """The means of a run's speed, without the first row."""
     found = read_rows(run / "speed.jsonl")[1:]
@@ -223,24 +221,15 @@ def speed_of(run: Path) -> dict[str, Any]:
 
 
 def run_autoencoder(plan: Plan, accelerator: Accelerator) -> list[dict[str, Any]]:
-    """Steps of the published recipe with the GAN on; without LPIPS, whose weights are not ours."""
-    recipe: TrainingRecipe = ssvae_256p() if plan.compiled else tiniest()
-    gan = GANConfig(start=0) if plan.compiled else GANConfig(start=0, channels=4, halvings=3)
+    """Steps of the published recipe with the GAN on."""
+    recipe: TrainingRecipe = ssvae_256p() if plan.full_size else tiniest()
+    gan = GANConfig(start=0) if plan.full_size else GANConfig(start=0, channels=4, halvings=3)
     rows = []
-    for compiled in (False, True) if plan.compiled else (False,):
-        changed = dataclasses.replace(
-            recipe,
-            data="world",
-            steps=plan.steps,
-            perceptual=PerceptualConfig(),
-            gan=gan,
-            validation=ValidationConfig(),
-            checkpoint_every=10_000,
-            compile=compiled,
-        )
+    for compiled in (False, True) if plan.full_size else (False,):
+        changed = bare(recipe, plan, data="world", gan=gan, compile=compiled)
         with tempfile.TemporaryDirectory() as folder:
             train_autoencoder(changed, Path(folder) / "run", accelerator)
-            name = "ssvae-256p" if plan.compiled else "tiny"
+            name = "ssvae-256p" if plan.full_size else "tiny"
             rows.append({"recipe": name, "compiled": compiled, **speed_of(Path(folder) / "run")})
         accelerator.free_memory()
     return rows
@@ -252,22 +241,22 @@ def run_transformer(plan: Plan, accelerator: Accelerator) -> list[dict[str, Any]
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         AutoencoderKLSSVAE.from_preset("tiny").save_pretrained(folder / "vae")
-        config = CacheConfig(str(folder / "vae"), clips=1024 if plan.compiled else 32)
+        config = CacheConfig(str(folder / "vae"), clips=1024 if plan.full_size else 32)
         backbone = load_backbone(folder / "vae", accelerator.device)
         write_cache(backbone, folder / "cache", config, accelerator)
-        recipe = dit_small() if plan.compiled else dit_tiny()
-        for compiled in (False, True) if plan.compiled else (False,):
+        recipe = dit_small() if plan.full_size else dit_tiny()
+        for compiled in (False, True) if plan.full_size else (False,):
             changed = dataclasses.replace(
                 recipe,
                 latents=str(folder / "cache"),
                 steps=plan.steps,
                 compile=compiled,
                 checkpoint_every=10_000,
-                **({} if plan.compiled else dict(batch_size=2)),
+                **({} if plan.full_size else dict(batch_size=2)),
             )
             run = folder / f"run-{compiled}"
             train_diffusion(changed, run, accelerator)
-            kind = "dit-small" if plan.compiled else "dit-tiny"
+            kind = "dit-small" if plan.full_size else "dit-tiny"
             rows.append({"recipe": kind, "compiled": compiled, **speed_of(run)})
             accelerator.free_memory()
     return rows
@@ -278,21 +267,12 @@ def run_loader(plan: Plan, accelerator: Accelerator) -> list[dict[str, Any]]:
     rows = []
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        side = (480, 640) if plan.compiled else (48, 64)
+        side = (480, 640) if plan.full_size else (48, 64)
         write_shards(range(8), render(World(90, *side), 30), folder / "shards", 4)
-        recipe: TrainingRecipe = small() if plan.compiled else tiniest()
-        for workers in (4, 8, 16) if plan.compiled else (2,):
-            changed = dataclasses.replace(
-                recipe,
-                data=str(folder / "shards"),
-                steps=plan.steps,
-                workers=workers,
-                perceptual=PerceptualConfig(),
-                gan=GANConfig(),
-                validation=ValidationConfig(),
-                checkpoint_every=10_000,
-                **({} if plan.compiled else dict(clip=ClipConfig(9, 32, 32))),
-            )
+        recipe: TrainingRecipe = small() if plan.full_size else tiniest()
+        for workers in (4, 8, 16) if plan.full_size else (2,):
+            data = str(folder / "shards")
+            changed = bare(recipe, plan, data=data, workers=workers, gan=GANConfig())
             run = folder / f"run-{workers}"
             train_autoencoder(changed, run, accelerator)
             rows.append({"threads": workers, **speed_of(run)})

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -17,7 +18,7 @@ def test_the_benchmark_of_a_gpu_runs(tmp_path):
     assert done.returncode == 0, done.stdout + done.stderr
     results = json.loads((tmp_path / "results.json").read_text())
     assert results["about"]["device"].startswith("CPU")
-    assert results["Tests"][0]["tests"].startswith("8 skipped")
+    assert re.match(r"8 (skipped|passed)", results["Tests"][0]["tests"])
     tasks = {(row["task"], row["model"]) for row in results["Encoding and decoding"]}
     assert ("decode 5x32x32", "Wan 2.2") in tasks
     assert all(row["seconds"] > 0 for row in results["Encoding and decoding"])

@@ -27,9 +27,8 @@ def tiny() -> VAERecipe:
     """1.3 M parameters on the procedural world, 32 x 32 x 9: minutes on two cores.
 
     A laptop's run is some 250 times shorter than the published one, so learning rates and the
-    weight of LCR (0.1 instead of 0.002) are larger, the batch is smaller, and the optimiser is Muon,
-    which here does in 600 steps of 4 clips what Adam does not in 1200 of 8. Masking is as published
-    at 256 p.
+    weight of LCR (0.1 instead of 0.002) are larger, the batch is smaller, and the optimiser is Muon.
+    Masking is as published at 256 p.
     """
     return VAERecipe(
         steps=600,

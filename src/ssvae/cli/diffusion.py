@@ -62,7 +62,9 @@ def cache_latents(
     """
     accelerator = common.accelerator()
     vae = resolve_vae(vae)
-    config = CacheConfig(vae, data, clips, frames, *size, fps, seed, posterior, shard_clips)
+    config = CacheConfig(
+        vae, data, clips, frames, *size, fps, seed, posterior, shard_clips, common.dtype
+    )
     if problems := config.problems():
         raise ValueError("; ".join(problems))
     backbone, main = (

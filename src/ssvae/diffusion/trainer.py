@@ -35,8 +35,8 @@ from ssvae.training.sharding import (
     averaged,
     check_optimizer,
     ema_of,
-    full,
     full_state,
+    full_tensors,
     load_ema,
     load_full_state,
     load_optimizer,
@@ -69,6 +69,7 @@ class DiffusionTrainer:
     """A diffusion model in training: the model, its running mean, its optimiser, and a step."""
 
     def __init__(self, recipe: DiffusionRecipe, accelerator: Accelerator):
+        check_optimizer(recipe.optimizer, accelerator)
         self.recipe, self.accelerator = recipe, accelerator
         device = accelerator.device
         self.cache = LatentCache(recipe.latents)
@@ -95,7 +96,6 @@ class DiffusionTrainer:
             transformer.compile_repeated_blocks()
         shift = shift_of(recipe, self.cache.shape)
         self.objective = FlowObjective(transformer, encoder, shift).train().to(device)
-        check_optimizer(recipe.optimizer, accelerator)
         optimizers = transformer_optimizers(
             transformer.blocks,
             self.objective.parameters(),
@@ -136,8 +136,7 @@ class DiffusionTrainer:
         losses, times = [], []
         for number, part in enumerate(batch):
             last = number == len(batch) - 1
-            alone = nullcontext() if last else accelerator.no_sync(self._wrapped)
-            with alone, accelerator.autocast():  # which accelerate leaves out under FSDP
+            with nullcontext() if last else accelerator.no_sync(self._wrapped):
                 of_clips, at = self._losses(part, step, number)
                 accelerator.backward(of_clips.mean())
             losses.append(of_clips.detach())
@@ -177,7 +176,8 @@ class DiffusionTrainer:
             for u, caption in zip(drop.tolist(), batch.captions, strict=True)
         ]
         moments = recipe.time_mean, recipe.time_std
-        return self._wrapped(batch.latents, self._text(captions), moments, generator)
+        with self.accelerator.autocast():  # which accelerate leaves out under FSDP
+            return self._wrapped(batch.latents, self._text(captions), moments, generator)
 
     def validate(self, step: int, out: Path) -> dict[str, float]:
         """None: its clips are scored by ``ssvae bench``, after the run."""
@@ -193,8 +193,8 @@ class DiffusionTrainer:
             state: dict[str, Any] = {n: full_state(part, copied=True) for n, part in parts.items()}
         return state | dict(
             model=full_state(self.objective),
-            ema=full(self.ema.state_dict()),
-            optimizer=[full(optimizer.state_dict()) for optimizer in self.optimizers],
+            ema=full_tensors(self.ema.state_dict()),
+            optimizer=[full_tensors(optimizer.state_dict()) for optimizer in self.optimizers],
         )
 
     def save(self, folder: Path, state: dict[str, Any]) -> None:

@@ -46,6 +46,8 @@ class CacheConfig:
     """Keep the posterior's mean, or a sample of it."""
     shard_clips: int = 256
     """Clips a shard."""
+    dtype: str = "float32"
+    """Number format that the VAE encoded in; latents are kept in float32."""
 
     @property
     def size(self) -> tuple[int, int, int]:

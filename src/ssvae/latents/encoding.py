@@ -29,7 +29,7 @@ from ssvae.models.backbones import Backbone, Posterior
 from ssvae.spectra.channels import ChannelResult, ChannelSpectrum
 from ssvae.storage.files import replacing, write_json
 from ssvae.storage.seeds import generator_of
-from ssvae.storage.settings import as_json, check_same_settings, keep_settings
+from ssvae.storage.settings import as_json, check_same_settings
 
 logger = logging.getLogger(__name__)
 
@@ -220,4 +220,10 @@ def _check_folder(out: Path, config: CacheConfig) -> None:
     foreign = [p for p in out.iterdir() if not p.name.startswith((".", "config.json", "latents-"))]
     if foreign and not (out / "config.json").exists():
         raise ValueError(f"{out} holds other files and is no cache: choose an empty folder")
-    keep_settings(out / "config.json", f"the cache in {out}", asdict(config))
+    path = out / "config.json"
+    if path.exists():
+        # One of an older version knows nothing of newer settings.
+        before = asdict(CacheConfig(**json.loads(path.read_text())))
+        check_same_settings(f"the cache in {out}", before, as_json(asdict(config)))
+    else:
+        write_json(path, asdict(config))

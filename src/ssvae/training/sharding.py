@@ -101,7 +101,7 @@ def unsharded(model: nn.Module) -> Iterator[None]:
         model.reshard()
 
 
-def full(tree: Any) -> Any:
+def full_tensors(tree: Any) -> Any:
     """A state with every tensor whole.
 
     Those that were divided are on the CPU of the main process, which saves; elsewhere they are empty.
@@ -110,9 +110,9 @@ def full(tree: Any) -> Any:
         whole = tree.full_tensor()
         return whole.cpu() if torch.distributed.get_rank() == 0 else whole.new_empty(0)
     if isinstance(tree, Mapping):
-        return {key: full(value) for key, value in tree.items()}
+        return {key: full_tensors(value) for key, value in tree.items()}
     if isinstance(tree, list | tuple):
-        return type(tree)(full(value) for value in tree)
+        return type(tree)(full_tensors(value) for value in tree)
     return tree
 
 
@@ -125,7 +125,7 @@ def full_state(module: nn.Module, copied: bool = False) -> dict[str, torch.Tenso
     seen: set[int] = set()
     for name, value in module.state_dict(keep_vars=True).items():
         if id(value) not in seen:
-            whole = full(value.detach())
+            whole = full_tensors(value.detach())
             # A copy of what lies on a GPU goes to the CPU: there may be no room beside it.
             state[name] = whole.to("cpu", copy=True) if copied else whole
         seen.add(id(value))

@@ -90,13 +90,13 @@ class Objective(nn.Module):
         made = backbone.decode(self.masking(z, generator, share), train=True)
         plain = made.detach()
         if discriminator is not None:
+            max_ratio = recipe.gan.max_weight / made[0].numel()  # our loss is a mean over the clip
             made, penalty, weights["generator"] = balance_with_terms(
                 made,
                 lambda x: generator_loss(discriminator(x)),
                 backbone.decoders_last_layer,
                 recipe.gan.weight,
-                max_ratio=recipe.gan.max_weight
-                / made[0].numel(),  # our loss is a mean over the clip
+                max_ratio=max_ratio,
                 reduce=reduce,
             )
             assert penalty is not None, "the generator's loss acts in training alone"

@@ -26,8 +26,8 @@ from ssvae.training.sharding import (
     averaged,
     check_optimizer,
     ema_of,
-    full,
     full_state,
+    full_tensors,
     load_ema,
     load_full_state,
     load_optimizer,
@@ -128,15 +128,15 @@ class VAETrainer:
             clips = part.on(accelerator.device).to(self.backbone.vae.dtype)
             # All randomness of a step follows from these, so none is ever saved.
             generator = generator_of(recipe.seed, number, step, device=accelerator.device)
-            alone = nullcontext() if last else accelerator.no_sync(self._wrapped)
-            with alone, accelerator.autocast():  # which accelerate leaves out under FSDP
-                loss, terms, weights, made = self._wrapped(
-                    clips,
-                    generator=generator,
-                    share=self.share,
-                    reduce=self._reduce,
-                    discriminator=adversary and adversary.discriminator,
-                )
+            with nullcontext() if last else accelerator.no_sync(self._wrapped):
+                with accelerator.autocast():  # which accelerate leaves out under FSDP
+                    loss, terms, weights, made = self._wrapped(
+                        clips,
+                        generator=generator,
+                        share=self.share,
+                        reduce=self._reduce,
+                        discriminator=adversary and adversary.discriminator,
+                    )
                 accelerator.backward(loss)
             # What is balanced enters by its gradient, and so the loss that is told.
             loss = loss.detach() + sum(weights[name] * terms[name] for name in weights)
@@ -188,15 +188,15 @@ class VAETrainer:
         with averaged(self.ema, self._trained_weights()):
             state: dict[str, Any] = dict(vae=full_state(vae, copied=self.ema is not None))
         state |= dict(
-            masking=full(self.objective.masking.token),
-            optimizer=full(self.optimizers[0].state_dict()),
+            masking=full_tensors(self.objective.masking.token),
+            optimizer=full_tensors(self.optimizers[0].state_dict()),
         )
         for muon in self.optimizers[1:]:
-            state["muon"] = full(muon.state_dict())
+            state["muon"] = full_tensors(muon.state_dict())
         if self.ema is not None:
-            state |= dict(weights=full_state(vae), ema=full(self.ema.state_dict()))
+            state |= dict(weights=full_state(vae), ema=full_tensors(self.ema.state_dict()))
         if self.objective.log_variance is not None:
-            state["log_variance"] = full(self.objective.log_variance.detach())
+            state["log_variance"] = full_tensors(self.objective.log_variance.detach())
         return state
 
     def save(self, folder: Path, state: dict[str, Any]) -> None:
