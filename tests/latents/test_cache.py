@@ -103,6 +103,20 @@ def test_no_usable_clip_is_an_error(backbone, vae_folder, tmp_path):
         write(backbone, vae_folder, tmp_path, Broken())
 
 
+def test_a_cache_that_an_older_version_began_goes_on(backbone, vae_folder, tmp_path):
+    """It knows nothing of the number format, which was then float32."""
+    whole = write(backbone, vae_folder, tmp_path)
+    (tmp_path / "index.json").unlink()
+    path = tmp_path / "config.json"
+    older = json.loads(path.read_text())
+    assert older.pop("dtype") == "float32"
+    path.write_text(json.dumps(older))
+    again = write(backbone, vae_folder, tmp_path)
+    assert torch.equal(again.latents(range(20)), whole.latents(range(20)))
+    with pytest.raises(ValueError, match="dtype was float32 and is bfloat16"):
+        write(backbone, vae_folder, tmp_path, dtype="bfloat16")
+
+
 def test_other_settings_and_broken_files_are_refused(backbone, vae_folder, cache, tmp_path):
     out = tmp_path / "cache"
     shutil.copytree(cache, out)
