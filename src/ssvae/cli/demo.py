@@ -19,6 +19,7 @@ from ssvae.bench.tasks import Task, run_tasks
 from ssvae.cli.common import Common, CommonOptions
 from ssvae.cli.console import console, print_rows, progress
 from ssvae.data import World, probe, read_clip
+from ssvae.evaluation.probe import KINDS
 from ssvae.inference import reconstruct_clips
 from ssvae.models import AutoencoderKLSSVAE
 from ssvae.models.finding import load_vae
@@ -246,7 +247,10 @@ def _report(
         0,
         html.strip(
             "Generated clips",
-            "The same captions and the same noise, row by row: " + "; ".join(captions) + ".",
+            "The same captions and the same noise, row by row: "
+            + "; ".join(captions)
+            + ". "
+            + _by_attribute(learned),
             {n: html.grid(clips, 3, 4) for n, clips in samples.items()},
             fps=6,
         ),
@@ -325,6 +329,21 @@ def _lead(
         f"{ceilings[REGULARISED]:.3f} against {ceilings[BASELINE]:.3f}. After {last[0]['step']} steps "
         f"the same diffusion model's clips score {last[1]['reward']:.3f} on its latents and "
         f"{last[0]['reward']:.3f} on the baseline's."
+    )
+
+
+def _by_attribute(learned: dict[str, list[dict[str, Any]]]) -> str:
+    """What of a caption the clips show: why a shape may be none yet."""
+    last = [rows[-1] for rows in learned.values()]
+
+    def of_kind(kind: str, count: int) -> str:
+        found = " and ".join(f"{row['rewards'][kind]:.2f}" for row in last)
+        return f"{kind} {found} ({1 / count:.2f})"
+
+    return (
+        f"After {last[0]['step']} steps the probe finds what was asked for with probability (by chance in brackets): "
+        + ", ".join(of_kind(kind, count) for kind, count in KINDS.items())
+        + "."
     )
 
 
