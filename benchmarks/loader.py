@@ -96,7 +96,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder)
         if options.src is None:
-            write_shards(range(4), render(World(90, 480, 640), 30), out, 2)
+            make = render(World(90, 480, 640), "world", (90, 480, 640), fps=30, seed=0)
+            write_shards(range(4), make, out, 2)
         else:
             write_shards(find_media(options.src), copy_file, out, 8)
         size = options.frames, options.size, options.size

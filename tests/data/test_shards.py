@@ -107,7 +107,8 @@ def test_shards_of_other_items_are_refused(media, tmp_path):
 
 def test_shards_of_the_world(tmp_path):
     world = World(9, 32, 48, seed=3)
-    assert write_shards(range(4), render(world, 8), tmp_path, 4) == (4, [])
+    make = render(world, "world", (9, 32, 48), fps=8, seed=3)
+    assert write_shards(range(4), make, tmp_path, 4) == (4, [])
     batch = open_source(str(tmp_path), 9, 32, 48).batch(range(4))
     rendered = world.batch(range(4))
     order = [rendered.captions.index(c) for c in batch.captions]

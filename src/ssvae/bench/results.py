@@ -14,6 +14,7 @@ from ssvae.bench.scales import Scale
 from ssvae.bench.stages import SHOWN, Options
 from ssvae.bench.summary import CLAIMED, SEEDS_FOR_A_CLAIM, Curves
 from ssvae.data import write_video
+from ssvae.evaluation.convergence import student
 from ssvae.report.figures import Band, Spectra, diffusability_figure, save_figure, to_svg
 from ssvae.report.html import grid
 from ssvae.report.tables import interval, markdown, number
@@ -50,21 +51,28 @@ def write_results(
 
 
 def figure_of(curves: Curves, measures: Measures):
-    """The three panels: frequency spectrum, channel spectrum, reward over steps."""
-    spectra, bands = {}, {}
+    """Frequency spectrum, channel spectrum, reward over steps, and gain over the baseline."""
+    spectra, rewards, gains, ceilings = {}, {}, {}, {}
     for name in curves.rows:
         its = measures[name]
         means = [
             np.mean([m["analysis"][curve] for m in its], 0) for curve in ("curve", "explained")
         ]
         spectra[name] = Spectra(*(mean.tolist() for mean in means))
-        points = curves.over_steps(name, "reward")
-        bands[name] = Band(
-            curves.steps,
-            *zip(*((p.value, p.low or p.value, p.high or p.value) for p in points), strict=True),
-            ceiling=float(np.mean([m["ceiling"]["reward"] for m in its])),
-        )
-    return diffusability_figure(spectra, bands)
+        rewards[name] = _band(curves.steps, curves.of(name, "reward"))
+        if name != curves.baseline:
+            gains[name] = _band(curves.steps, curves.gains(name))
+        ceilings[name] = float(np.mean([m["ceiling"]["reward"] for m in its]))
+    return diffusability_figure(spectra, rewards, ceilings, gains)
+
+
+def _band(steps: Sequence[int], values: np.ndarray) -> Band:
+    """Means over seeds of values (seeds, steps), with Student's intervals; none for one seed."""
+    points = [student(column) for column in values.T]
+    means = [point.value or 0.0 for point in points]
+    lows = [m if p.low is None else p.low for m, p in zip(means, points, strict=True)]
+    highs = [m if p.high is None else p.high for m, p in zip(means, points, strict=True)]
+    return Band(steps, means, lows, highs)
 
 
 def table(summary: Mapping[str, Any]) -> str:
@@ -132,20 +140,32 @@ def _notes(summary: Mapping[str, Any]) -> list[str]:
 
 
 def _write_samples(curves: Curves, scale: Scale, options: Options) -> None:
-    """The same captions and noise through every variant, by models of the first seed: a video.
+    """The same captions and noise through every variant, by models of one seed: a video.
 
-    Where that seed ran elsewhere, its video is what stands in the results.
+    Of the first seed whose runs are here; where none is, what stands in the results is left.
     """
-    runs = [options.work / "diffusion" / f"{name}-{curves.seeds[0]}" for name in curves.rows]
-    if not all((run / "samples.safetensors").exists() for run in runs):
+    files = {
+        seed: [
+            options.work / "diffusion" / f"{name}-{seed}" / "samples.safetensors"
+            for name in curves.rows
+        ]
+        for seed in curves.seeds
+    }
+    here = [seed for seed in curves.seeds if all(path.exists() for path in files[seed])]
+    if not here:
         return
-    clips = [load_file(run / "samples.safetensors")["clips"][:SHOWN] for run in runs]
+    clips = [load_file(path)["clips"][:SHOWN] for path in files[here[0]]]
     named = [grid(of_variant, SHOWN, 3) for of_variant in clips]
     gap = torch.ones_like(named[0][:, :, :6])
     joined = torch.cat([part for clip in named for part in (gap, clip)][1:], 2)
     height, width = (n - n % 2 for n in joined.shape[2:])
     write_video(options.out / "samples.mp4", joined[..., :height, :width], 6)
-    text = ["Rows, top to bottom: " + ", ".join(curves.rows) + ". Columns, left to right:", ""]
+    text = [
+        f"Seed {here[0]}. Rows, top to bottom: "
+        + ", ".join(curves.rows)
+        + ". Columns, left to right:",
+        "",
+    ]
     captions = options.scorer(scale).captions[:SHOWN]
     text += [f"{i + 1}. {caption}" for i, caption in enumerate(captions)]
     (options.out / "samples.md").write_text("\n".join(text) + "\n")

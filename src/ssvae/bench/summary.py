@@ -62,13 +62,9 @@ class Curves:
         """Where a variant ends, over seeds."""
         return student(self.of(variant, quantity)[:, -1])
 
-    def over_steps(self, variant: str, quantity: str) -> list[Interval]:
-        """A quantity at each evaluation, over seeds."""
-        return [student(column) for column in self.of(variant, quantity).T]
-
     def gains(self, variant: str, quantity: str = "reward") -> np.ndarray:
-        """Where a variant ends less where the baseline ends, for each seed."""
-        return self.of(variant, quantity)[:, -1] - self.of(self.baseline, quantity)[:, -1]
+        """A quantity less the baseline's (seeds, steps), seed by seed."""
+        return self.of(variant, quantity) - self.of(self.baseline, quantity)
 
     def speedup(
         self, variant: str, quantity: str = "reward", share: float = CLAIMED
@@ -113,7 +109,7 @@ def claims(curves: Curves, variants: Sequence[str]) -> list[Claim]:
             open_end = (baseline_missed and mean < 0) or (other_missed and mean > 0)
             p = 1.0 if open_end or (baseline_missed and other_missed) else p_value(fast.logs)
             found.append((variant, "speedup", bool(mean > 0), p))
-        gains = curves.gains(variant)
+        gains = curves.gains(variant)[:, -1]
         found.append((variant, "reward", float(gains.mean()) > 0, p_value(gains)))
     corrected = holm([p for *_, p in found])
     return [Claim(*row, corrected=c) for row, c in zip(found, corrected, strict=True)]
@@ -173,13 +169,19 @@ def sensitivity(curves: Curves) -> dict[str, Any]:
     for variant in curves.rows:
         if variant == curves.baseline or (variant in curves.controls and variant != "null"):
             continue
-        rewards.append(curves.gains(variant).var(ddof=1) if seeds > 1 else math.nan)
+        rewards.append(curves.gains(variant)[:, -1].var(ddof=1) if seeds > 1 else math.nan)
         fast = curves.speedup(variant)
         if fast is not None and not any(fast.censored) and seeds > 1:
             logs.append(np.var(fast.logs, ddof=1))
     reward = detectable(float(np.mean(rewards)) ** 0.5, seeds) if rewards else None
     log = detectable(float(np.mean(logs)) ** 0.5, seeds) if logs else None
     return {"speedup": None if log is None else math.exp(log), "reward": reward}
+
+
+def _decoder_steps(measures: Sequence[Mapping[str, Any]]) -> float | None:
+    """Mean over VAEs of the steps that the decoder alone took; None for maps, which train none."""
+    steps = [m["decoder_steps"] for m in measures if "decoder_steps" in m]
+    return float(np.mean(steps)) if steps else None
 
 
 def summarise(
@@ -222,11 +224,11 @@ def summarise(
                 if name == curves.baseline
                 else verdict(own, len(seeds), gap),
                 "claims": [asdict(claim) for claim in own],
-                "gain": entry(student(curves.gains(name))),
+                "gain": entry(student(curves.gains(name)[:, -1])),
                 "speedups": {q: {f"{s:g}": faster(name, q, s) for s in SHARES} for q in STARTS},
                 "at_plateau": curves.at_plateau(name),
                 "ceiling_gap": gap,
-                "decoder_steps": float(np.mean([m.get("decoder_steps", 0) for m in its])),
+                "decoder_steps": _decoder_steps(its),
                 "ceiling_of_attributes": {
                     kind: float(np.mean([c["rewards"][kind] for c in ceilings])) for kind in KINDS
                 },

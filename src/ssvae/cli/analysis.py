@@ -13,7 +13,7 @@ from accelerate import Accelerator
 
 from ssvae.cli.common import Common, CommonOptions, check_outputs, gather_objects
 from ssvae.cli.console import console, print_rows, progress
-from ssvae.data import FixedClips, open_fixed
+from ssvae.data import FixedClips, is_endless, open_fixed
 from ssvae.losses import LPIPS, find_lpips
 from ssvae.models.backbones import Backbone
 from ssvae.models.finding import open_vae
@@ -49,7 +49,7 @@ def analyze(
     Args:
         models: VAEs, each as MODEL or NAME=MODEL: a run, a checkpoint, a model's folder or hub id of
             any class that is known, or a published checkpoint of SSVAE.
-        videos: "world", a video, a folder of videos, a .csv or .jsonl list, or tar files.
+        videos: "world", "stills:FOLDER", a video, a folder of videos, a list, or tar files.
         out: Write a page with everything into this file, .html, and its figures beside it.
         json_out: Write all figures, curves included, to this file.
         figure: Draw both spectra into this file, .png, .svg or .pdf.
@@ -98,8 +98,8 @@ def analyze(
         raise ValueError("; ".join(f"{name}: {reason}" for name, reason in failed.items()))
     rate = f"at {fps:g} frames a second" if fps else "at each video's own rate"
     given = f"from {videos}, evenly drawn, {rate}, resized to cover that size and cropped"
-    if videos == "world":
-        given = f"of the procedural world, seed {seed}"
+    if is_endless(videos):
+        given = f"of {'the procedural world' if videos == 'world' else videos}, seed {seed}"
     _tell(analyses, unread)
     if figure is not None:
         save_figure(spectra_figure(analyses), figure)

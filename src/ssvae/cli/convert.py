@@ -73,7 +73,7 @@ def stats(
 
     Args:
         model: A trained model: a run, a checkpoint or a model folder.
-        videos: A video, a folder of videos, or "world".
+        videos: A video, a folder of videos, "world", or "stills:FOLDER".
         clips: Number of clips, drawn at random by the seed.
         frames: Frames a clip.
         size: Height and width that clips are resized and cropped to.

@@ -7,9 +7,9 @@ import tyro
 
 from ssvae.cli.common import Common, CommonOptions
 from ssvae.cli.console import console, progress
-from ssvae.data import World
 from ssvae.data.listing import find_media, read_list
 from ssvae.data.shard_writer import copy_file, render, write_shards
+from ssvae.data.sources import open_endless
 
 
 def shards(
@@ -26,20 +26,21 @@ def shards(
     """Write videos and images into tar files to train on, with captions, sizes and rates beside.
 
     Args:
-        src: A folder, a .csv or .jsonl list of files with captions, or "world".
+        src: A folder, a .csv or .jsonl list of files with captions, "world", or "stills:FOLDER".
         dst: The folder of the shards. The same command goes on where it stopped.
         per_shard: Items in a tar file.
-        clips: Clips of the world.
-        frames: Frames of each clip of the world.
-        size: Height and width of the clips of the world.
-        fps: Frames a second of the clips of the world.
-        seed: Seed of the world.
+        clips: Clips of the world, or of stills.
+        frames: Frames of each of these clips.
+        size: Height and width of these clips.
+        fps: Frames a second of these clips.
+        seed: Seed of these clips.
     """
     for name, value in (("per-shard", per_shard), ("clips", clips), ("fps", fps)):
         if value <= 0:
             raise ValueError(f"{name} must be positive, got {value}")
-    if src == "world":
-        items, make = list(range(clips)), render(World(frames, *size, seed), fps)
+    source = open_endless(src, frames, *size, seed)
+    if source is not None:
+        items, make = list(range(clips)), render(source, src, (frames, *size), fps, seed)
     else:
         listed = Path(src).suffix.lower() in (".csv", ".jsonl")
         items, make = (read_list(src) if listed else find_media(src)), copy_file

@@ -266,10 +266,10 @@ def _report(
             for r in its
         ]
         low, high = map(list, zip(*errors, strict=True))
-        bands[name] = Band(steps, rewards, low, high, ceilings[name])
+        bands[name] = Band(steps, rewards, low, high)
     spectra = {name: Spectra.of(analysis) for name, analysis in analyses.items()}
     figures = dict(
-        spectra=to_svg(diffusability_figure(spectra, bands)),
+        spectra=to_svg(diffusability_figure(spectra, bands, ceilings)),
         training=to_svg(training_figure(metrics)),
     )
     for name, svg in figures.items():

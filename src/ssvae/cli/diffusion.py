@@ -51,7 +51,7 @@ def cache_latents(
         vae: A trained autoencoder: a run, a checkpoint, a model folder or a hub id, ours or any of
             diffusers' video VAEs.
         out: The cache's folder.
-        data: "world" (procedural), or a folder of videos.
+        data: "world" (procedural), "stills:FOLDER" (a camera over pictures), or a folder of videos.
         clips: Number of clips.
         frames: Frames a clip.
         size: Height and width that clips are resized and cropped to.

@@ -71,7 +71,7 @@ def reconstruction(
 
     Args:
         model: A VAE: a run, a checkpoint, a model's folder or hub id, or a published checkpoint.
-        videos: "world", a video, a folder of videos, a .csv or .jsonl list, or tar files.
+        videos: "world", "stills:FOLDER", a video, a folder of videos, a list, or tar files.
         originals: Folder of true videos.
         reconstructions: Folder of what was made of them.
         network: Also take rFVD by probe, i3d:FILE.pt or videomae:NAME_OR_FOLDER.

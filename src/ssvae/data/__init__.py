@@ -6,7 +6,14 @@ from ssvae.data.fixed import FixedClips
 from ssvae.data.listing import find_videos
 from ssvae.data.loader import Loader, batches
 from ssvae.data.shards import Shards
-from ssvae.data.sources import count_files, open_fixed, open_shelf, open_source
+from ssvae.data.sources import (
+    count_files,
+    is_endless,
+    open_endless,
+    open_fixed,
+    open_shelf,
+    open_source,
+)
 from ssvae.data.video import (
     VideoError,
     probe,
@@ -32,6 +39,8 @@ __all__ = [
     "batches",
     "count_files",
     "find_videos",
+    "is_endless",
+    "open_endless",
     "open_fixed",
     "open_shelf",
     "open_source",

@@ -24,6 +24,7 @@ from ssvae.storage.seeds import uniform
 logger = logging.getLogger(__name__)
 
 ATTEMPTS = 20  # draws for one clip before the data set is called unusable
+DRAWS = 10  # random numbers from which a clip is made
 READS_BEFORE_JUDGING = 100  # until then, no share of broken items ends a run
 
 
@@ -40,6 +41,22 @@ class Clip:
     def read(self, file: VideoFile, where: float) -> np.ndarray:
         """The clip at the share ``where`` of the starts that the file has: bytes (3, T, H, W)."""
         return draw_bytes(file, self.frames, where, self.fps, (self.height, self.width))
+
+    def make(self, file: VideoFile, caption: str, draws: np.ndarray) -> tuple[np.ndarray, str]:
+        """The clip at a start that is drawn, and the caption as it is."""
+        return self.read(file, float(draws[0])), caption
+
+    def __str__(self) -> str:
+        rate = f" at {self.fps:g} frames a second" if self.fps else ""
+        return f"clips of {self.frames} frames{rate}"
+
+
+class Maker(Protocol):
+    """Turns files into clips. As text it says what clips are asked for."""
+
+    def make(self, file: VideoFile, caption: str, draws: np.ndarray) -> tuple[np.ndarray, str]:
+        """A file's clip, bytes (3, T, H, W), that these draws (DRAWS,) in [0, 1) choose; its caption."""
+        ...
 
 
 class ShardError(VideoError):
@@ -72,7 +89,7 @@ class Collection:
 
     read_ahead = True
 
-    def __init__(self, shelf: Shelf, clip: Clip, seed: int = 0, max_broken: float = 0.5):
+    def __init__(self, shelf: Shelf, clip: Maker, seed: int = 0, max_broken: float = 0.5):
         self.shelf, self.clip, self.seed, self.max_broken = shelf, clip, seed, max_broken
         self._lengths = np.asarray(shelf.lengths)
         self.ends = np.cumsum(self._lengths)
@@ -101,7 +118,8 @@ class Collection:
         clips = [self._read(index) for index in indices]
         # NumPy stacks: see Source.read_ahead.
         video = torch.from_numpy(np.stack([clip for clip, _ in clips]))
-        return Batch(video, [caption for _, caption in clips])
+        names = [f"clip {index} of {self.shelf.name}" for index in indices]
+        return Batch(video, [caption for _, caption in clips], names)
 
     def locate(self, index: int) -> tuple[int, int]:
         """The shard, and the item in it, that an index draws."""
@@ -121,13 +139,14 @@ class Collection:
         return order, np.cumsum(self._lengths[order])
 
     def _read(self, index: int) -> tuple[np.ndarray, str]:
-        where, *elsewhere = uniform(self.seed, [index], ATTEMPTS)[0].tolist()
+        u = uniform(self.seed, [index], ATTEMPTS + DRAWS - 1)[0]
+        draws, elsewhere = np.append(u[0], u[ATTEMPTS:]), u[1:ATTEMPTS].tolist()
         shard, item = self.locate(index)
         for attempt, draw in enumerate([*elsewhere, 0.0]):
             reached = True
             try:
                 file, caption = self.shelf.item(shard, item)
-                clip = self.clip.read(file, where)
+                made = self.clip.make(file, caption, draws)
             except ShardError as error:
                 reached = False
                 self._count(error, (shard, None))
@@ -135,7 +154,7 @@ class Collection:
                 self._count(error, (shard, item))
             else:
                 self._count()
-                return clip, caption
+                return made
             # In an item's place another of its shard, which is open, or any of the same epoch.
             length = self.shelf.lengths[shard]
             if reached and length > 1 and attempt < ATTEMPTS // 2:
@@ -143,10 +162,8 @@ class Collection:
             else:
                 shard, item = self.locate(index - index % len(self) + int(draw * len(self)))
         raise ValueError(
-            f"no usable clip in {ATTEMPTS} draws from {self.shelf.name} ({self.reasons()}): clips "
-            f"of {self.clip.frames} frames"
-            + (f" at {self.clip.fps:g} frames a second" if self.clip.fps else "")
-            + " were asked for"
+            f"no usable clip in {ATTEMPTS} draws from {self.shelf.name} ({self.reasons()}): "
+            f"{self.clip} were asked for"
         )
 
     def reasons(self) -> str:

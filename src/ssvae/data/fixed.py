@@ -9,11 +9,10 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 
-from ssvae.data.batch import Batch, check_finite
+from ssvae.data.batch import Batch, Source, check_finite
 from ssvae.data.collection import Clip, Files, Shelf
 from ssvae.data.loader import ahead
 from ssvae.data.video import NamedBytes, VideoError, floats_of
-from ssvae.data.world import World
 
 logger = logging.getLogger(__name__)
 
@@ -80,14 +79,14 @@ def file_of(name: str) -> str:
     return re.sub(r"(?:, (?:part|again|source) \d+)+$", "", name)
 
 
-def of_world(world: World, number: int) -> FixedClips:
-    """The first clips of a procedural world."""
+def of_source(source: Source, number: int) -> FixedClips:
+    """The first clips of an endless source."""
 
     def read(i: int) -> FixedClip:
-        batch = world.batch([i])
-        return FixedClip(batch.video[0], batch.captions[0], batch.names[0])
+        batch = source.batch([i])
+        return FixedClip(batch.on()[0], batch.captions[0], batch.names[0])
 
-    return FixedClips(number, read, from_files=False)
+    return FixedClips(number, read, from_files=source.read_ahead)
 
 
 def of_shelf(shelf: Shelf, clip: Clip, number: int) -> FixedClips:

@@ -12,11 +12,11 @@ from typing import Any
 import av
 from webdataset.writer import TarWriter
 
+from ssvae.data.batch import Source
 from ssvae.data.collection import FileItem
 from ssvae.data.shards import meta_of
 from ssvae.data.video import VideoError, probe, read_frames
 from ssvae.data.video_writer import VideoWriter, write_video
-from ssvae.data.world import World
 from ssvae.storage.files import replacing, write_text
 from ssvae.storage.settings import keep_settings
 
@@ -123,17 +123,17 @@ def _repacked(source: Path, target: Path) -> bool:
     return True
 
 
-def render(world: World, fps: float) -> Make:
-    """What makes a video of a clip of the procedural world."""
+def render(source: Source, name: str, size: tuple[int, int, int], fps: float, seed: int) -> Make:
+    """What makes a video of a clip of the endless source called ``name``; ``size`` is (T, H, W)."""
+    frames, height, width = size
 
     def make(item: Item, scratch: Path) -> tuple[bytes, str, dict[str, Any]]:
         assert isinstance(item, int)
-        batch = world.batch([item])
+        batch = source.batch([item])
         path = scratch / "clip.mp4"
-        write_video(path, batch.video[0], Fraction(fps).limit_denominator(1000))
-        size = dict(width=world.width, height=world.height, caption=batch.captions[0])
-        return path.read_bytes(), ".mp4", size | dict(fps=fps, duration=world.frames / fps)
+        write_video(path, batch.on()[0], Fraction(fps).limit_denominator(1000))
+        facts = dict(width=width, height=height, caption=batch.captions[0])
+        return path.read_bytes(), ".mp4", facts | dict(fps=fps, duration=frames / fps)
 
-    shape = world.frames, world.height, world.width
-    make.settings = f"world {world.seed} {shape} {fps}"  # type: ignore[attr-defined]
+    make.settings = f"{name} {seed} {size} {fps}"  # type: ignore[attr-defined]
     return make

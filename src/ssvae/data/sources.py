@@ -8,11 +8,12 @@ import numpy as np
 import torch
 
 from ssvae.data.batch import Batch, Source
-from ssvae.data.collection import Clip, Collection, Files
-from ssvae.data.fixed import FixedClips, joined, of_shelf, of_world
+from ssvae.data.collection import Clip, Collection, FileItem, Files
+from ssvae.data.fixed import FixedClips, joined, of_shelf, of_source
 from ssvae.data.listing import find_media, read_list
 from ssvae.data.shards import Shards, expand, is_shards
-from ssvae.data.video import EXTENSIONS
+from ssvae.data.stills import CameraMoves, carried_pictures, name_of
+from ssvae.data.video import EXTENSIONS, IMAGES
 from ssvae.data.world import World
 
 
@@ -28,8 +29,8 @@ def open_source(
 ) -> Source:
     """The source called ``name``.
 
-    "world" (procedural clips, rendered on ``device``), a video, a folder of videos or of tar files,
-    a ``.csv`` or ``.jsonl`` list, or a pattern of tar files (``data/{000..099}.tar``, wildcards,
+    "world" (procedural clips, rendered on ``device``), "stills:FOLDER" (a camera that moves over
+    pictures), "stills" (over those that scikit-image carries), a video, a folder of videos or of tar files, a ``.csv`` or ``.jsonl`` list, or a pattern of tar files (``data/{000..099}.tar``, wildcards,
     URLs). ``A:3,B:1`` draws three clips from A for each from B. With one frame a clip, images
     belong to a source as videos do.
 
@@ -42,9 +43,49 @@ def open_source(
         members = [open_source(part, *size, fps, seed, device, max_broken) for part, _ in parts]
         return Mixture(members, [weight for _, weight in parts])
     name = parts[0][0]
+    endless = open_endless(name, frames, height, width, seed, device, max_broken)
+    if endless is not None:
+        return endless
+    return Collection(open_shelf(name, frames), Clip(frames, height, width, fps), seed, max_broken)
+
+
+def open_endless(
+    name: str,
+    frames: int,
+    height: int,
+    width: int,
+    seed: int = 0,
+    device: torch.device | str = "cpu",
+    max_broken: float = 0.5,
+) -> Source | None:
+    """The source called ``name`` if it makes any number of clips that differ; None if it is of videos."""
     if name == "world":
         return World(frames, height, width, seed, device)
-    return Collection(open_shelf(name, frames), Clip(frames, height, width, fps), seed, max_broken)
+    if not is_endless(name):
+        return None
+    pictures = Files(name, _pictures(name.partition(":")[2]))
+    return Collection(pictures, CameraMoves(frames, height, width), seed, max_broken)
+
+
+def is_endless(name: str) -> bool:
+    """Whether a source makes any number of clips that differ."""
+    return name in ("world", "stills") or name.startswith("stills:")
+
+
+def _pictures(where: str) -> list[FileItem]:
+    """The pictures of a folder or a list, each with its caption or, without one, its file's name."""
+    if not where:
+        return carried_pictures()
+    path = Path(where)
+    listed = path.suffix.lower() in (".csv", ".jsonl")
+    if listed:
+        items = [FileItem(i.path, i.caption or name_of(i.path)) for i in read_list(path)]
+    else:
+        items = [FileItem(item.path, name_of(item.path)) for item in find_media(path)]
+    pictures = [item for item in items if item.is_image]
+    if not pictures:
+        raise ValueError(f"no pictures in {where}: their names must end in {', '.join(IMAGES)}")
+    return pictures
 
 
 def open_fixed(
@@ -60,7 +101,7 @@ def open_fixed(
     """Clips to measure on, of the source called ``name`` as for :func:`open_source`.
 
     Of files they are the same whatever the order in which a list names them, and ``seed`` counts
-    for the world alone. Sources in a mixture give clips in the proportion of their weights.
+    for the world and stills alone. Sources in a mixture give clips in the proportion of their weights.
     """
     if clips < 1:
         raise ValueError(f"clips must be at least 1, got {clips}")
@@ -77,16 +118,17 @@ def open_fixed(
             ]
         )
     name = parts[0][0]
-    if name == "world":
-        return of_world(World(*size, seed, device), clips)
+    endless = open_endless(name, frames, height, width, seed, device)
+    if endless is not None:
+        return of_source(endless, clips)
     return of_shelf(open_shelf(name, frames), Clip(*size, fps), clips)
 
 
 def count_files(name: str, frames: int) -> int | None:
-    """Files of the source called ``name``; None where the procedural world is one, or in it."""
+    """Files of the source called ``name``; None where it makes any number of clips, or a part of it does."""
     total = 0
     for part, _ in _parts(name):
-        if part == "world":
+        if is_endless(part):
             return None
         total += sum(open_shelf(part, frames).lengths)
     return total

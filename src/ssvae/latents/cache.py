@@ -29,7 +29,7 @@ class CacheConfig:
     vae: str
     """The VAE's folder or hub id."""
     data: str = "world"
-    """Where clips come from: "world" (procedural), or a folder of videos."""
+    """Where clips come from: see ssvae.data.open_source."""
     clips: int = 4096
     """Number of clips."""
     frames: int = 9

@@ -51,13 +51,12 @@ class Spectra:
 
 @dataclass(frozen=True)
 class Band:
-    """What the third panel shows of one variant: rewards over steps, and their ceiling."""
+    """A quantity of one variant over steps, with an interval at each."""
 
     steps: Sequence[float]
     mean: Sequence[float]
     low: Sequence[float]
     high: Sequence[float]
-    ceiling: float
 
 
 def spectra_figure(analyses: Mapping[str, Analysis]) -> Figure:
@@ -71,24 +70,32 @@ def spectra_figure(analyses: Mapping[str, Analysis]) -> Figure:
     return figure
 
 
-def diffusability_figure(spectra: Mapping[str, Spectra], bands: Mapping[str, Band]) -> Figure:
-    """The paper's three panels: both spectra, and what the diffusion model makes of them."""
+def diffusability_figure(
+    spectra: Mapping[str, Spectra],
+    rewards: Mapping[str, Band],
+    ceilings: Mapping[str, float],
+    gains: Mapping[str, Band] | None = None,
+) -> Figure:
+    """The paper's three panels: both spectra, and what the diffusion model makes of them.
+
+    ``gains``, rewards less the baseline's seed by seed, are a fourth. All mappings are by variant, the
+    baseline first.
+    """
+    colours = dict(zip(rewards, _cycle(len(rewards)), strict=True))
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(14, 4.5), layout="constrained")
-        left, middle, right = figure.subplots(1, 3)
+        figure = Figure(figsize=(11, 8) if gains else (14, 4.5), layout="constrained")
+        panels = figure.subplots(2, 2).flat if gains else figure.subplots(1, 3).flat
+        left, middle, right, *last = panels
         _spectra_panels(left, middle, spectra)
-        for (name, band), colour in zip(bands.items(), _cycle(len(bands)), strict=True):
-            right.plot(band.steps, band.mean, "o-", ms=4, lw=2, color=colour, label=name)
-            right.fill_between(band.steps, band.low, band.high, color=colour, alpha=0.15, lw=0)
-            right.axhline(band.ceiling, color=colour, lw=1, ls=":")
+        _courses(right, rewards, colours)
+        for name, ceiling in ceilings.items():
+            right.axhline(ceiling, color=colours[name], lw=1, ls=":")
+        highest, lowest = max(ceilings.values()), min(min(band.mean) for band in rewards.values())
         right.set(
             title="Reward of generated clips",
-            xlabel="diffusion steps",
-            ylabel="reward, with 95 % bands",
+            ylabel="reward, with 95 % intervals",
+            ylim=(lowest - 0.08, highest + 0.05),
         )
-        handles, names = right.get_legend_handles_labels()
-        figure.legend(handles, names, loc="outside lower center", ncols=len(names))
-        highest = max(band.ceiling for band in bands.values())
         right.annotate(
             "ceilings: true clips, reconstructed",
             (0.02, highest),
@@ -97,7 +104,34 @@ def diffusability_figure(spectra: Mapping[str, Spectra], bands: Mapping[str, Ban
             fontsize=8,
             color=SOFT,
         )
+        if gains:
+            (panel,) = last
+            _courses(panel, gains, colours)
+            panel.axhline(0, color=next(iter(colours.values())), lw=2)
+            panel.set(title="Gain over the baseline, seed by seed", ylabel="gain in reward, 95 %")
+        handles, names = right.get_legend_handles_labels()
+        figure.legend(handles, names, loc="outside lower center", ncols=len(names))
     return figure
+
+
+def _courses(panel: Axes, bands: Mapping[str, Band], colours: Mapping[str, str]) -> None:
+    """Curves with an interval at each point, side by side so that none hides another."""
+    longest = max(max(band.steps) for band in bands.values())
+    for k, (name, band) in enumerate(bands.items()):
+        steps = np.asarray(band.steps) + (k - (len(bands) - 1) / 2) * 0.01 * longest
+        mean, low, high = (np.asarray(x) for x in (band.mean, band.low, band.high))
+        panel.errorbar(
+            steps,
+            mean,
+            yerr=[mean - low, high - mean],
+            fmt="o-",
+            ms=4,
+            lw=1.5,
+            elinewidth=1,
+            color=colours[name],
+            label=name,
+        )
+    panel.set_xlabel("diffusion steps")
 
 
 def _spectra_panels(frequency: Axes, channels: Axes, spectra: Mapping[str, Spectra]) -> None:

@@ -122,7 +122,7 @@ class TrainingRecipe:
     gan: GANConfig = field(default_factory=GANConfig)
     validation: ValidationConfig = field(default_factory=ValidationConfig)
     data: str = "world"
-    """Where clips come from: "world" (procedural), videos, lists or shards; see ssvae.data.open_source."""
+    """Where clips come from: "world" (procedural), "stills:FOLDER", videos, lists or shards; see ssvae.data.open_source."""
     max_broken: float = 0.5
     """Share of broken items above which the run ends."""
     workers: int = 4
