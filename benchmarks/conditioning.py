@@ -14,14 +14,14 @@ from pathlib import Path
 
 from ssvae.bench.scales import mini
 from ssvae.bench.stages import Options, encode_vae, learning_curve
-from ssvae.evaluation.probe import KINDS
+from ssvae.data.world import VOCABULARY
 from ssvae.models.backbones import load_backbone
 from ssvae.models.finding import resolve_vae
 from ssvae.report.tables import markdown
 
 
 def row(name: str, scores: dict) -> list[str]:
-    figures = [scores["reward"], *(scores["accuracy"][kind] for kind in KINDS)]
+    figures = [scores["reward"], *(scores["accuracy"][kind] for kind in VOCABULARY.kinds)]
     return [name, *(f"{figure:.3f}" for figure in figures), f"{scores['frechet']:.0f}"]
 
 
@@ -59,7 +59,7 @@ def main() -> None:
     )
     table = [row(f"{r['step']} steps of {given.batch}", r) for r in rows]
     table.append(row("true clips, reconstructed", prepared.measure["ceiling"]))
-    print(markdown(["", "reward", *KINDS, "Fréchet"], table))
+    print(markdown(["", "reward", *VOCABULARY.kinds, "Fréchet"], table))
 
 
 if __name__ == "__main__":

@@ -268,7 +268,7 @@ def run_loader(plan: Plan, accelerator: Accelerator) -> list[dict[str, Any]]:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         side = (480, 640) if plan.full_size else (48, 64)
-        make = render(World(90, *side), "world", (90, *side), fps=30, seed=0)
+        make = render(World(90, *side), "world", (90, side[0], side[1]), fps=30, seed=0)
         write_shards(range(8), make, folder / "shards", 4)
         recipe: TrainingRecipe = small() if plan.full_size else tiniest()
         for workers in (4, 8, 16) if plan.full_size else (2,):

@@ -13,6 +13,8 @@ from ssvae.bench.scales import SCALES, Scale, mini
 from ssvae.bench.stages import Options, train_vae
 from ssvae.data.video import probe
 from ssvae.diffusion import train_diffusion
+from ssvae.evaluation.probe import SIZE, save_probe, train_probe
+from ssvae.evaluation.reward import true_clips, true_clips_tensors
 from ssvae.training import make_accelerator
 from ssvae.vae import problems_of, train_autoencoder
 
@@ -211,3 +213,28 @@ def test_interventions_leave_the_ceiling(tmp_path):
     assert spectra["power-0"]["low_share"] < spectra["baseline"]["low_share"]
     assert spectra["power-2"]["low_share"] > spectra["power-1.5"]["low_share"]
     assert spectra["power-1.5"]["low_share"] > spectra["baseline"]["low_share"]
+
+
+def test_the_benchmark_on_stills(done, tmp_path):
+    """Another source is a setting: its captions, its probe, its chance."""
+    folder, _ = done
+    scale = micro()
+    scale = replace(
+        scale,
+        vae=replace(scale.vae, data="stills"),
+        decoder=replace(scale.decoder, data="stills"),
+    )
+    vaes = {
+        name: str(folder / "work" / "vae" / f"{name}-0-decoder") for name in ("baseline", "lcr")
+    }
+    untrained = train_probe(2, batch_size=2, data="stills")
+    true = true_clips(untrained, clips=64, data="stills")
+    save_probe(untrained, tmp_path / "probe.safetensors", true_clips_tensors(true, SIZE))
+    where = replace(options(tmp_path), seeds=(0,), probe=tmp_path / "probe.safetensors")
+    summary = run_diffusability(scale, where, vaes)
+    assert set(summary["variants"]["lcr"]["attributes"]) == {"move", "picture"}
+    assert " over " in (where.out / "samples.md").read_text()
+    save_probe(train_probe(1, batch_size=2), tmp_path / "world.safetensors")
+    other = replace(options(tmp_path / "x"), probe=tmp_path / "world.safetensors")
+    with pytest.raises(ValueError, match="captions of stills say something else|those of stills"):
+        run_diffusability(scale, other, vaes)

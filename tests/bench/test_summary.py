@@ -6,17 +6,18 @@ import pytest
 from ssvae.bench.diffusability import names_of
 from ssvae.bench.results import table
 from ssvae.bench.summary import (
-    STARTS,
     Claim,
     Curves,
     claims,
     over_seeds_or_clips,
+    starts_of,
     summarise,
     verdict,
 )
-from ssvae.evaluation.probe import KINDS
+from ssvae.data.world import VOCABULARY
 from ssvae.report.tables import interval
 
+STARTS = starts_of(VOCABULARY)
 STEPS = [100, 200, 300, 400]
 
 
@@ -27,7 +28,7 @@ def made_up(slope: float, seeds: int = 5, spread: float = 0.02, seed: int = 0):
     def row(step, luck):
         rise = slope * step * (1 + spread * luck)
         rewards = {q: start + rise for q, start in STARTS.items()}
-        each = dict.fromkeys(KINDS, 0.5)
+        each = dict.fromkeys(VOCABULARY.kinds, 0.5)
         return {"step": step, **rewards, "rewards": each, "frechet": 100.0, "diversity": 1.0}
 
     return [[row(step, luck) for step in STEPS] for luck in rng.standard_normal(seeds)]
@@ -36,7 +37,7 @@ def made_up(slope: float, seeds: int = 5, spread: float = 0.02, seed: int = 0):
 def measure(reward=0.9, **analysis):
     return {
         "ceiling": {"reward": reward, "reward_error": 0.01}
-        | {"rewards": dict.fromkeys(KINDS, reward)},
+        | {"rewards": dict.fromkeys(VOCABULARY.kinds, reward)},
         "psnr": 24.0,
         "psnr_error": 0.1,
         "decoder_steps": 100,

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from ssvae.data.world import COLOURS, DIRECTIONS, SHAPES, TEXTURES, Attributes, World
+from ssvae.data.world import COLOURS, DIRECTIONS, SHAPES, TEXTURES, VOCABULARY, World
 from ssvae.storage.seeds import uniform
 
 
@@ -79,8 +79,8 @@ def test_a_scene_does_not_depend_on_resolution():
 
 def test_captions_say_all_that_the_attributes_do():
     attributes = World(seed=3).attributes(range(500))
-    again = Attributes.of(attributes.captions())
+    again = VOCABULARY.read(attributes.captions())
     for name in vars(attributes):
-        assert torch.equal(getattr(again, name), getattr(attributes, name))
+        assert torch.equal(again[name], getattr(attributes, name))
     with pytest.raises(ValueError, match="no caption of the procedural world: 'a red cat'"):
-        Attributes.of(["a red cat"])
+        VOCABULARY.read(["a red cat"])

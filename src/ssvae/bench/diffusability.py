@@ -10,6 +10,7 @@ from ssvae.bench.scales import BASELINE, Scale
 from ssvae.bench.stages import Options, encode_vae, map_latents, train_vae
 from ssvae.bench.summary import Curves, summarise
 from ssvae.bench.tasks import OnProgress, Task, run_tasks
+from ssvae.data import vocabulary_of
 from ssvae.latents.maps import MapConfig
 from ssvae.models.finding import resolve_vae
 from ssvae.vae.recipe import VAERecipe
@@ -53,7 +54,7 @@ def run_diffusability(
     everything = [*names, NULL, HURT]
     of = {name: [records[f"learn {name}-{seed}"] for seed in options.seeds] for name in everything}
     rows = {name: [record.rows for record in its] for name, its in of.items()}
-    curves = Curves(baseline, options.seeds, rows, (NULL, HURT))
+    curves = Curves(baseline, options.seeds, rows, (NULL, HURT), vocabulary_of(scale.data))
     vae_seeds = options.seeds[:1] if vaes else options.seeds
     measures = {name: [r.measure for r in its[: len(vae_seeds)]] for name, its in of.items()}
     summary = summarise(curves, measures, vae_seeds)

@@ -13,6 +13,7 @@ from ssvae.bench.scales import BASELINE, Scale
 from ssvae.bench.stages import Options, encode_vae, map_latents, train_vae
 from ssvae.bench.summary import Curves, summarise
 from ssvae.bench.tasks import OnProgress, Task, run_tasks
+from ssvae.data import vocabulary_of
 from ssvae.latents.maps import MapConfig
 from ssvae.models.finding import resolve_vae
 
@@ -48,7 +49,7 @@ def run_interventions(
     of = {label: [records[f"learn {label}-{seed}"] for seed in options.seeds] for label in MAPS}
     measures = {label: [its[0].measure] for label, its in of.items()}
     rows = {label: [record.rows for record in its] for label, its in of.items()}
-    curves = Curves(BASELINE, options.seeds, rows)
+    curves = Curves(BASELINE, options.seeds, rows, (), vocabulary_of(scale.data))
     summary = summarise(curves, measures, [0])
     for label, config in MAPS.items():
         summary["variants"][label]["map"] = dataclasses.asdict(config)

@@ -43,6 +43,11 @@ class Scale:
     """How clips are generated to be scored."""
 
     @property
+    def data(self) -> str:
+        """The source of all clips; its captions are what a probe can name."""
+        return self.vae.data
+
+    @property
     def size(self) -> tuple[int, int, int]:
         """Frames, height and width of the clips."""
         return self.vae.clip.frames, self.vae.clip.height, self.vae.clip.width

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from ssvae.data import World
+from ssvae.data import Batch, open_source, vocabulary_of
 from ssvae.diffusion.pipeline import assemble, generate
 from ssvae.evaluation.probe import load_probe
 from ssvae.evaluation.reward import Scores, kept_true_clips, score_clips, true_clips
@@ -17,7 +17,7 @@ from ssvae.latents.maps import LatentMap
 from ssvae.models.backbones import Backbone
 from ssvae.spectra import analyze, psnr
 
-CAPTIONS_SEED = 8_000_001  # the world whose captions are asked for; nothing is trained on it
+CAPTIONS_SEED = 8_000_001  # the source whose captions are asked for; nothing is trained on it
 
 
 @dataclass(frozen=True)
@@ -43,12 +43,20 @@ class Scorer:
         size: tuple[int, int, int],
         probe: Path | None,
         device: torch.device | str,
+        data: str = "world",
     ):
-        self.sampling, self.size = sampling, size
-        self.probe = load_probe(probe, device)
-        self.true = kept_true_clips(probe, size) or true_clips(self.probe, *size)
-        world = World(*size, seed=CAPTIONS_SEED)
-        self.captions = world.attributes(range(sampling.samples)).captions()
+        self.sampling, self.size, self.data = sampling, size, data
+        self.probe = load_probe(probe, device, data)
+        known, asked = self.probe.vocabulary, vocabulary_of(data)
+        if {k: list(v) for k, v in known.kinds.items()} != {
+            k: list(v) for k, v in asked.kinds.items()
+        }:
+            raise ValueError(
+                f"the probe names what captions of {known.source} say, and those of {data} say "
+                f"something else: ssvae train-probe --data {data} trains another"
+            )
+        self.true = kept_true_clips(probe, size, data) or true_clips(self.probe, size, data=data)
+        self.captions = [caption for batch in self._batches() for caption in batch.captions]
 
     def score(self, clips: torch.Tensor) -> Scores:
         """Scores of a clip for each caption."""
@@ -58,10 +66,13 @@ class Scorer:
         """Scores of reconstructions of true clips: no diffusion model on this VAE can pass them."""
         return self.score(torch.cat(_reconstructed(backbone, self._videos())))
 
+    def _batches(self) -> list[Batch]:
+        """The true clips of the captions."""
+        n, source = self.sampling.samples, open_source(self.data, *self.size, seed=CAPTIONS_SEED)
+        return [source.batch(range(i, min(i + 32, n))) for i in range(0, n, 32)]
+
     def _videos(self) -> list[torch.Tensor]:
-        """The true clips of the captions, in batches."""
-        n, world = self.sampling.samples, World(*self.size, CAPTIONS_SEED)
-        return [world.batch(range(i, min(i + 32, n))).video for i in range(0, n, 32)]
+        return [batch.on() for batch in self._batches()]
 
     def measure(self, backbone: Backbone, latent_map: LatentMap | None = None) -> dict[str, Any]:
         """What a VAE can do: the scores of its reconstructions of true clips (the ceiling that a
@@ -102,6 +113,7 @@ def scorer_of(
     size: tuple[int, int, int],
     probe: Path | None,
     device: torch.device | str,
+    data: str,
 ) -> Scorer:
     """The scorer of a process, made once."""
-    return Scorer(sampling, size, probe, device)
+    return Scorer(sampling, size, probe, device, data)

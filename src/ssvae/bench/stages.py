@@ -29,7 +29,7 @@ from ssvae.vae.recipe import VAERecipe
 from ssvae.vae.trainer import train_autoencoder
 
 SHOWN = 8  # clips of each run that are kept to be looked at
-CACHE_SEED = 2_000_003  # the world of the cached clips: not that of any VAE's training
+CACHE_SEED = 2_000_003  # the source of the cached clips: not that of any VAE's training
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class Options:
     def scorer(self, scale: Scale) -> Scorer:
         """The scorer on this device."""
         device = str(self.accelerator().device)
-        return scorer_of(scale.evaluation, scale.size, self.probe, device)
+        return scorer_of(scale.evaluation, scale.size, self.probe, device, scale.data)
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,13 @@ def encode_vae(
     accelerator, folder = options.accelerator(), options.work / "latents" / label
     frames, height, width = scale.size
     config = CacheConfig(
-        vae, clips=scale.clips, frames=frames, height=height, width=width, seed=CACHE_SEED
+        vae,
+        data=scale.data,
+        clips=scale.clips,
+        frames=frames,
+        height=height,
+        width=width,
+        seed=CACHE_SEED,
     )
     backbone = load_backbone(vae, accelerator.device)
     plain = write_cache(backbone, folder, config, accelerator).fit()

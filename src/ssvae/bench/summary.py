@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
+from ssvae.data.vocabulary import Vocabulary
+from ssvae.data.world import VOCABULARY as WORLD
 from ssvae.evaluation.convergence import Speedup, detectable, holm, p_value, speedup, student
 from ssvae.evaluation.intervals import Interval
-from ssvae.evaluation.probe import KINDS
-from ssvae.evaluation.reward import COARSE, FINE
 
 Rows = Sequence[Mapping[str, Any]]
 SHARES = (0.5, 0.75, 0.9)
@@ -31,12 +31,13 @@ WANTED = {
 """Where the paper says that each variant moves the spectra: up or down."""
 
 
-def chance(kinds: Sequence[str]) -> float:
-    """The reward of clips that know nothing of their captions, at best."""
-    return sum(1 / KINDS[kind] for kind in kinds) / len(kinds)
-
-
-STARTS = {"reward": chance(tuple(KINDS)), "coarse": chance(COARSE), "fine": chance(FINE)}
+def starts_of(vocabulary: Vocabulary) -> dict[str, float]:
+    """The rewards of clips that know nothing of their captions, at best."""
+    return {
+        "reward": vocabulary.chance(list(vocabulary.kinds)),
+        "coarse": vocabulary.chance(vocabulary.coarse),
+        "fine": vocabulary.chance(vocabulary.fine),
+    }
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,8 @@ class Curves:
     rows: Mapping[str, Sequence[Rows]]
     controls: Sequence[str] = field(default_factory=tuple)
     """Variants whose answer is known; they are no claims."""
+    vocabulary: Vocabulary = WORLD
+    """What captions could ask for."""
 
     @property
     def steps(self) -> list[int]:
@@ -70,7 +73,7 @@ class Curves:
         self, variant: str, quantity: str = "reward", share: float = CLAIMED
     ) -> Speedup | None:
         """The speed-up to a share of the way from chance to where the baseline ends on average."""
-        baseline, start = self.of(self.baseline, quantity), STARTS[quantity]
+        baseline, start = self.of(self.baseline, quantity), starts_of(self.vocabulary)[quantity]
         target = start + share * (float(baseline[:, -1].mean()) - start)
         return speedup(self.steps, baseline, self.of(variant, quantity), target, start)
 
@@ -225,16 +228,20 @@ def summarise(
                 else verdict(own, len(seeds), gap),
                 "claims": [asdict(claim) for claim in own],
                 "gain": entry(student(curves.gains(name)[:, -1])),
-                "speedups": {q: {f"{s:g}": faster(name, q, s) for s in SHARES} for q in STARTS},
+                "speedups": {
+                    q: {f"{s:g}": faster(name, q, s) for s in SHARES}
+                    for q in starts_of(curves.vocabulary)
+                },
                 "at_plateau": curves.at_plateau(name),
                 "ceiling_gap": gap,
                 "decoder_steps": _decoder_steps(its),
                 "ceiling_of_attributes": {
-                    kind: float(np.mean([c["rewards"][kind] for c in ceilings])) for kind in KINDS
+                    kind: float(np.mean([c["rewards"][kind] for c in ceilings]))
+                    for kind in curves.vocabulary.kinds
                 },
                 "attributes": {
                     kind: float(np.mean([rows[-1]["rewards"][kind] for rows in curves.rows[name]]))
-                    for kind in KINDS
+                    for kind in curves.vocabulary.kinds
                 },
                 "psnr_under_noise": {
                     sigma: float(np.mean([m["analysis"]["robustness"][sigma] for m in its]))

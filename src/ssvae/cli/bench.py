@@ -13,7 +13,7 @@ from ssvae.bench.scales import SCALES, Scale
 from ssvae.bench.stages import Options
 from ssvae.cli.common import Common, CommonOptions
 from ssvae.cli.console import console, progress
-from ssvae.evaluation.probe import KINDS, probe_accuracy, save_probe
+from ssvae.evaluation.probe import SIZE, probe_accuracy, save_probe
 from ssvae.evaluation.probe import train_probe as fit_probe
 from ssvae.evaluation.reward import true_clips, true_clips_tensors
 
@@ -21,12 +21,17 @@ Seeds = Annotated[str, tyro.conf.arg(metavar="0,1,2")]
 
 
 def train_probe(
-    out: Path, steps: int = 900, seed: int = 0, common: CommonOptions = Common()
+    out: Path,
+    data: str = "world",
+    steps: int = 900,
+    seed: int = 0,
+    common: CommonOptions = Common(),
 ) -> None:
-    """Train the probe that scores generated clips, on true clips of the procedural world.
+    """Train the probe that scores generated clips, on true clips of a source.
 
     Args:
         out: The probe's weights, .safetensors.
+        data: "world" (procedural), "stills" or "stills:FOLDER": a source whose captions have known words.
         steps: Training steps, of 48 clips each.
         seed: Seed of the initial weights and the clips.
     """
@@ -39,11 +44,15 @@ def train_probe(
     device = common.accelerator().device
     with progress("training the probe", steps) as advance:
         probe = fit_probe(
-            steps, seed=seed, device=device, on_step=lambda s, loss: advance(s, f"loss {loss:.3f}")
+            steps,
+            seed=seed,
+            device=device,
+            on_step=lambda s, loss: advance(s, f"loss {loss:.3f}"),
+            data=data,
         )
-    save_probe(probe, out, true_clips_tensors(true_clips(probe), (9, 32, 32)))
-    accuracy = probe_accuracy(probe)
-    listed = ", ".join(f"{kind} {accuracy[kind]:.1%}" for kind in KINDS)
+    save_probe(probe, out, true_clips_tensors(true_clips(probe, data=data), SIZE))
+    accuracy = probe_accuracy(probe, data=data)
+    listed = ", ".join(f"{kind} {share:.1%}" for kind, share in accuracy.items())
     console.print(f"on true held-out clips it names {listed}; written to {out}", soft_wrap=True)
 
 
@@ -54,6 +63,7 @@ def diffusability(
     out: Path | None = None,
     work: Path | None = None,
     steps: tuple[int, ...] = (),
+    data: str = "world",
     probe: Path | None = None,
     jobs: int = 1,
     common: CommonOptions = Common(),
@@ -68,16 +78,18 @@ def diffusability(
         seeds: Seeds, each with VAEs and diffusion models of its own; a claim takes five.
         vae: NAME=PATH, the option once for each VAE to compare instead of training four: runs,
             model folders or hub ids. The one called baseline, or the first, is what others are compared with.
-        out: Folder of the results; results/diffusability-SCALE where not given.
+        out: Folder of the results; results/diffusability-SCALE (-stills) where not given.
         work: Folder of the runs; runs/diffusability-SCALE where not given.
         steps: Steps of the diffusion model at which to score, instead of the scale's.
+        data: "world" (procedural), or "stills:FOLDER" (a camera over pictures; "stills" over those of
+            scikit-image), which takes a probe of its own: see ssvae train-probe.
         probe: Another probe than the package's.
         jobs: Models trained at once, each on its share of the threads: on a CPU of n cores, n of
             them are done soonest.
     """
-    name = f"diffusability-{scale}"
+    name = _name("diffusability", scale, data)
     options = _options(name, seeds, out, work, probe, jobs, common)
-    plan = _scale(scale, steps)
+    plan = _scale(scale, steps, data)
     vaes = names_of(vae)
     with progress(name) as advance:
         summary = run_diffusability(
@@ -94,6 +106,7 @@ def interventions(
     out: Path | None = None,
     work: Path | None = None,
     steps: tuple[int, ...] = (),
+    data: str = "world",
     probe: Path | None = None,
     jobs: int = 1,
     common: CommonOptions = Common(),
@@ -110,19 +123,25 @@ def interventions(
         out: Folder of the results; results/interventions-SCALE where not given.
         work: Folder of the runs; runs/interventions-SCALE where not given.
         steps: Steps of the diffusion model at which to score, instead of the scale's.
+        data: "world" (procedural), or "stills:FOLDER" (a camera over pictures; "stills" over those of
+            scikit-image), which takes a probe of its own: see ssvae train-probe.
         probe: Another probe than the package's.
         jobs: Models trained at once, each on its share of the threads: on a CPU of n cores, n of
             them are done soonest.
     """
-    name = f"interventions-{scale}"
+    name = _name("interventions", scale, data)
     options = _options(name, seeds, out, work, probe, jobs, common)
-    plan = _scale(scale, steps)
+    plan = _scale(scale, steps, data)
     with progress(name) as advance:
         summary = run_interventions(
             plan, options, vae, lambda done, total, note: advance(done, note, total)
         )
     console.print(table(summary), soft_wrap=True, markup=False)
     console.print(f"results: {options.out}", soft_wrap=True)
+
+
+def _name(benchmark: str, scale: str, data: str) -> str:
+    return f"{benchmark}-{scale}" + ("" if data == "world" else f"-{data.partition(':')[0]}")
 
 
 def _options(
@@ -155,8 +174,13 @@ def _options(
     )
 
 
-def _scale(name: str, steps: tuple[int, ...]) -> Scale:
+def _scale(name: str, steps: tuple[int, ...], data: str) -> Scale:
     scale = SCALES[name]()
+    scale = dataclasses.replace(
+        scale,
+        vae=dataclasses.replace(scale.vae, data=data),
+        decoder=dataclasses.replace(scale.decoder, data=data),
+    )
     if not steps:
         return scale
     if min(steps) < 2 or list(steps) != sorted(set(steps)):

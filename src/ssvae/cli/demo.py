@@ -19,7 +19,7 @@ from ssvae.bench.tasks import Task, run_tasks
 from ssvae.cli.common import Common, CommonOptions
 from ssvae.cli.console import console, print_rows, progress
 from ssvae.data import World, probe, read_clip
-from ssvae.evaluation.probe import KINDS
+from ssvae.data.world import VOCABULARY
 from ssvae.inference import reconstruct_clips
 from ssvae.models import AutoencoderKLSSVAE
 from ssvae.models.finding import load_vae
@@ -336,13 +336,13 @@ def _by_attribute(learned: dict[str, list[dict[str, Any]]]) -> str:
     """What of a caption the clips show: why a shape may be none yet."""
     last = [rows[-1] for rows in learned.values()]
 
-    def of_kind(kind: str, count: int) -> str:
+    def of_kind(kind: str) -> str:
         found = " and ".join(f"{row['rewards'][kind]:.2f}" for row in last)
-        return f"{kind} {found} ({1 / count:.2f})"
+        return f"{kind} {found} ({VOCABULARY.chance([kind]):.2f})"
 
     return (
         f"After {last[0]['step']} steps the probe finds what was asked for with probability (by chance in brackets): "
-        + ", ".join(of_kind(kind, count) for kind, count in KINDS.items())
+        + ", ".join(map(of_kind, VOCABULARY.kinds))
         + "."
     )
 

@@ -13,6 +13,7 @@ from ssvae.data.sources import (
     open_fixed,
     open_shelf,
     open_source,
+    vocabulary_of,
 )
 from ssvae.data.video import (
     VideoError,
@@ -23,6 +24,7 @@ from ssvae.data.video import (
     to_images,
 )
 from ssvae.data.video_writer import VideoWriter, write_video
+from ssvae.data.vocabulary import Vocabulary
 from ssvae.data.world import World
 
 __all__ = [
@@ -35,6 +37,7 @@ __all__ = [
     "Source",
     "VideoError",
     "VideoWriter",
+    "Vocabulary",
     "World",
     "batches",
     "count_files",
@@ -49,5 +52,6 @@ __all__ = [
     "read_frames",
     "to_clip",
     "to_images",
+    "vocabulary_of",
     "write_video",
 ]

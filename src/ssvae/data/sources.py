@@ -12,9 +12,10 @@ from ssvae.data.collection import Clip, Collection, FileItem, Files
 from ssvae.data.fixed import FixedClips, joined, of_shelf, of_source
 from ssvae.data.listing import find_media, read_list
 from ssvae.data.shards import Shards, expand, is_shards
-from ssvae.data.stills import CameraMoves, carried_pictures, name_of
+from ssvae.data.stills import CameraMoves, carried_pictures, name_of, stills_vocabulary
 from ssvae.data.video import EXTENSIONS, IMAGES
-from ssvae.data.world import World
+from ssvae.data.vocabulary import Vocabulary
+from ssvae.data.world import VOCABULARY, World
 
 
 def open_source(
@@ -70,6 +71,18 @@ def open_endless(
 def is_endless(name: str) -> bool:
     """Whether a source makes any number of clips that differ."""
     return name in ("world", "stills") or name.startswith("stills:")
+
+
+def vocabulary_of(name: str) -> Vocabulary:
+    """What the captions of a source can say; a ValueError for one whose captions may say anything."""
+    if name == "world":
+        return VOCABULARY
+    if is_endless(name):
+        return stills_vocabulary(_pictures(name.partition(":")[2]))
+    raise ValueError(
+        f'captions of {name} may say anything, so that nothing can be scored by them: give "world", '
+        '"stills" or "stills:FOLDER"'
+    )
 
 
 def _pictures(where: str) -> list[FileItem]:

@@ -5,6 +5,7 @@ pixel of a frame is the mean of what the window's share of it covers, so that no
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, files
@@ -15,6 +16,7 @@ from scipy.ndimage import affine_transform
 
 from ssvae.data.collection import FileItem
 from ssvae.data.video import IMAGES, NamedBytes, VideoError, VideoFile, read_frames
+from ssvae.data.vocabulary import Vocabulary
 
 PANS = (  # what the camera does, and where it goes: x to the right, y down
     ("pan right", 1, 0),
@@ -162,6 +164,17 @@ def picture_pyramid(file: VideoFile) -> list[np.ndarray]:
 def name_of(path: Path) -> str:
     """What captions call a picture: its file's name in words."""
     return path.stem.replace("_", " ").replace("-", " ").strip().lower()
+
+
+def stills_vocabulary(pictures: Sequence[FileItem]) -> Vocabulary:
+    """What the captions of films of these pictures can say."""
+    return Vocabulary(
+        source="stills",
+        kinds=dict(move=MOVES, picture=tuple(picture.caption for picture in pictures)),
+        sentence="{move} {picture}",
+        coarse=("picture",),
+        fine=("move",),
+    )
 
 
 def carried_pictures() -> list[FileItem]:

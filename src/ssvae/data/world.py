@@ -7,7 +7,6 @@ may be anything. Lengths are in units of the shorter side, times in units of the
 """
 
 import math
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -15,6 +14,7 @@ import numpy as np
 import torch
 
 from ssvae.data.batch import Batch, in_turn
+from ssvae.data.vocabulary import Vocabulary
 from ssvae.storage.seeds import uniform
 
 SHAPES = ("disc", "square", "triangle", "cross")
@@ -43,15 +43,18 @@ TEXTURES = {  # cycles over the shorter side
     "fine": (5.0, 7.0),
 }
 WAVES = 6
-CAPTION = re.compile(
-    rf"a (?P<colour>{'|'.join(COLOURS)}) (?P<shape>{'|'.join(SHAPES)}) "
-    rf"moving (?P<direction>{'|'.join(DIRECTIONS)}) over (?P<texture>{'|'.join(TEXTURES)}) waves"
+VOCABULARY = Vocabulary(
+    source="the procedural world",
+    kinds=dict(shape=SHAPES, colour=tuple(COLOURS), direction=DIRECTIONS, texture=tuple(TEXTURES)),
+    sentence="a {colour} {shape} moving {direction} over {texture} waves",
+    coarse=("colour", "direction"),
+    fine=("shape", "texture"),
 )
 
 
 @dataclass(frozen=True)
 class Attributes:
-    """What the captions name: indices into SHAPES, COLOURS, DIRECTIONS, TEXTURES, each (B,)."""
+    """What the captions name: numbers of the vocabulary's values, each (B,)."""
 
     shape: torch.Tensor
     colour: torch.Tensor
@@ -60,35 +63,7 @@ class Attributes:
 
     def captions(self) -> list[str]:
         """Such as "a red disc moving left over coarse waves"."""
-        colours, textures = list(COLOURS), list(TEXTURES)
-        rows = zip(
-            *(a.tolist() for a in (self.shape, self.colour, self.direction, self.texture)),
-            strict=True,
-        )
-        return [
-            f"a {colours[c]} {SHAPES[s]} moving {DIRECTIONS[d]} over {textures[t]} waves"
-            for s, c, d, t in rows
-        ]
-
-    @classmethod
-    def of(cls, captions: Sequence[str]) -> "Attributes":
-        """What captions of the world name; a ValueError for another sentence."""
-        kinds = [SHAPES, tuple(COLOURS), DIRECTIONS, tuple(TEXTURES)]
-        rows = []
-        for caption in captions:
-            match = CAPTION.fullmatch(caption.strip())
-            if match is None:
-                raise ValueError(
-                    f"no caption of the procedural world: {caption!r}; they read like "
-                    f'"a {kinds[1][0]} {SHAPES[0]} moving {DIRECTIONS[4]} over {kinds[3][1]} waves"'
-                )
-            rows.append(
-                [
-                    kind.index(match[name])
-                    for kind, name in zip(kinds, cls.__dataclass_fields__, strict=True)
-                ]
-            )
-        return cls(*torch.tensor(rows, dtype=torch.int64).view(-1, 4).unbind(1))
+        return VOCABULARY.write(vars(self))
 
 
 class World:

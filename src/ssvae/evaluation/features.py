@@ -90,7 +90,7 @@ def _resized(clips: torch.Tensor, side: int, antialias: bool) -> torch.Tensor:
 def _probe(path: str | None, device: torch.device) -> FeatureNetwork:
     probe = load_probe(path, device)
     return FeatureNetwork(
-        "probe of the procedural world",
+        f"probe of {probe.vocabulary.source}",
         "9 frames at equal distances, 32x32 (antialiased bilinear)",
         checksum(probe),
         lambda clips: probe.features(_resized(_evenly(clips, 9, "the probe"), 32, True)),

@@ -6,12 +6,10 @@ from pathlib import Path
 
 import torch
 
-from ssvae.data.world import Attributes, World
+from ssvae.data import open_source
 from ssvae.evaluation.frechet import feature_statistics, frechet_distance
-from ssvae.evaluation.probe import HELD_OUT_SEED, KINDS, Probe, load_beside
+from ssvae.evaluation.probe import HELD_OUT_SEED, SIZE, Probe, load_beside
 from ssvae.spectra.channels import ChannelResult
-
-COARSE, FINE = ("colour", "direction"), ("shape", "texture")
 
 
 @dataclass(frozen=True)
@@ -19,13 +17,13 @@ class Scores:
     """Scores of a set of clips; means over clips."""
 
     reward: float
-    """Probability that the probe gives to what the caption asks for, the mean of the four."""
+    """Probability that the probe gives to what the caption asks for, the mean of its attributes."""
     reward_error: float
     """Standard error of the reward over clips."""
     coarse: float
-    """The same of colour and direction."""
+    """The same of the vocabulary's coarse attributes: of the world, colour and direction."""
     fine: float
-    """The same of shape and texture."""
+    """The same of its fine attributes: of the world, shape and texture."""
     rewards: dict[str, float]
     """The same of each attribute."""
     accuracy: dict[str, float]
@@ -58,9 +56,11 @@ def true_clips_tensors(true: TrueClips, size: tuple[int, int, int]) -> dict[str,
     )
 
 
-def kept_true_clips(path: str | Path | None, size: tuple[int, int, int]) -> TrueClips | None:
-    """What is kept beside a probe (that of this package where None), if it is of this size."""
-    kept = load_beside(path)
+def kept_true_clips(
+    path: str | Path | None, size: tuple[int, int, int], data: str = "world"
+) -> TrueClips | None:
+    """What is kept beside a probe (this package's for ``data`` where None), if it is of this size."""
+    kept = load_beside(path, data)
     if not kept or tuple(kept["size"].tolist()) != size:
         return None
     statistics = ChannelResult(kept["mean"], kept["covariance"], int(kept["positions"]))
@@ -80,16 +80,15 @@ def _spread(features: torch.Tensor) -> float:
 
 def true_clips(
     probe: Probe,
-    frames: int = 9,
-    height: int = 32,
-    width: int = 32,
+    size: tuple[int, int, int] = SIZE,
     clips: int = 2048,
     seed: int = HELD_OUT_SEED,
+    data: str = "world",
 ) -> TrueClips:
-    """Features of clips of a world that no model has seen."""
-    world = World(frames, height, width, seed)
+    """Features of clips of a source that no model has seen."""
+    source = open_source(data, *size, seed=seed)
     parts = [
-        features_of(probe, world.batch(range(i, min(i + 128, clips))).video)
+        features_of(probe, source.batch(range(i, min(i + 128, clips))).on())
         for i in range(0, clips, 128)
     ]
     features = torch.cat(parts)
@@ -101,11 +100,10 @@ def rewards_of(
     probe: Probe, features: torch.Tensor, captions: Sequence[str]
 ) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
     """For each attribute and clip: the probability of what is asked for, and whether it wins."""
-    asked = Attributes.of(captions)
+    asked = probe.vocabulary.read(captions)
     logits = probe.logits(features.to(next(probe.parameters()).device))
     rewards, hits = {}, {}
-    for kind in KINDS:
-        wanted = getattr(asked, kind)
+    for kind, wanted in asked.items():
         probabilities = logits[kind].float().softmax(1).cpu()
         rewards[kind] = probabilities.gather(1, wanted[:, None])[:, 0]
         hits[kind] = (probabilities.argmax(1) == wanted).float()
@@ -115,7 +113,7 @@ def rewards_of(
 def score_clips(
     probe: Probe, clips: torch.Tensor, captions: Sequence[str], true: TrueClips
 ) -> Scores:
-    """Score clips (N, 3, T, H, W) in [-1, 1] against their captions, those of the world."""
+    """Score clips (N, 3, T, H, W) in [-1, 1] against their captions, which the probe's vocabulary reads."""
     if len(clips) != len(captions):
         raise ValueError(f"each clip needs a caption, got {len(clips)} and {len(captions)}")
     features = features_of(probe, clips)
@@ -124,12 +122,12 @@ def score_clips(
     def mean(kinds: Sequence[str]) -> torch.Tensor:
         return torch.stack([rewards[kind] for kind in kinds]).mean(0)
 
-    overall = mean(tuple(KINDS))
+    overall = mean(list(rewards))
     return Scores(
         float(overall.mean()),
         float(overall.std() / len(clips) ** 0.5),
-        float(mean(COARSE).mean()),
-        float(mean(FINE).mean()),
+        float(mean(probe.vocabulary.coarse).mean()),
+        float(mean(probe.vocabulary.fine).mean()),
         {kind: float(r.mean()) for kind, r in rewards.items()},
         {kind: float(h.mean()) for kind, h in hits.items()},
         frechet_distance(feature_statistics(features), true.statistics),
