@@ -156,3 +156,17 @@ def test_a_time_for_each_token():
 def test_images_beside_the_caption_are_refused():
     with pytest.raises(ValueError, match="takes no image"):
         model(image_dim=8)
+
+
+def test_a_sample_and_its_velocity():
+    """The layers' output is x, so that x_t - t v is it again; nearer than .05 the velocity is bounded."""
+    m, (x, t, text) = model(prediction="sample"), inputs()
+    plain = model()
+    made = velocity(plain, x, t, text)
+    v = velocity(m, x, t, text)
+    torch.testing.assert_close(x - (t / 1000).view(-1, 1, 1, 1, 1) * v, made, atol=1e-5, rtol=1e-4)
+    near = torch.tensor([1.0, 20.0])
+    v, made = velocity(m, x, near, text), velocity(plain, x, near, text)
+    torch.testing.assert_close(x - 0.05 * v, made, atol=1e-5, rtol=1e-4)
+    with pytest.raises(ValueError, match="one time a clip"):
+        m(x, t[:, None].expand(2, 72), text)

@@ -27,6 +27,7 @@ def build(recipe: DiffusionRecipe, channels: int, text_width: int) -> PooledWanT
         ffn_dim=m.ffn_dim,
         num_layers=m.layers,
         cross_attn_norm=True,
+        prediction=m.prediction,
     )
 
 

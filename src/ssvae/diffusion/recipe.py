@@ -20,6 +20,8 @@ class TransformerConfig:
     """Latent frames, rows and columns that make a token."""
     freq_dim: int = 256
     """Sines and cosines that tell the time."""
+    prediction: Literal["velocity", "sample"] = "velocity"
+    """What the layers make: the velocity, or the data, from which the velocity follows."""
 
     def problems(self) -> list[str]:
         """All that is wrong with it; empty where nothing is."""
@@ -32,6 +34,8 @@ class TransformerConfig:
             wrong.append(f"model.head_dim must be even and at least 6, got {self.head_dim}")
         if min(self.patch_size) < 1:
             wrong.append(f"model.patch_size must be positive, got {self.patch_size}")
+        if self.prediction not in ("velocity", "sample"):
+            wrong.append(f"model.prediction must be velocity or sample, got {self.prediction!r}")
         return wrong
 
 

@@ -9,13 +9,14 @@ Shape legend: B batch, N tokens of the video, L tokens of the caption, D width.
 """
 
 from functools import lru_cache
-from typing import Any
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
 from diffusers import WanTransformer3DModel
 from diffusers.configuration_utils import register_to_config
 from diffusers.models.embeddings import PixArtAlphaTextProjection
+from diffusers.models.modeling_outputs import Transformer2DModelOutput
 from diffusers.models.modeling_utils import ModelMixin  # noqa: F401  looked up here by diffusers
 from diffusers.models.transformers.transformer_wan import (
     WanTimeTextImageEmbedding,
@@ -24,6 +25,8 @@ from diffusers.models.transformers.transformer_wan import (
 from torch import nn
 
 LONGEST_PLAIN = 1024  # tokens; beyond, the square of weights takes more memory than it saves time
+
+SHORTEST_TIME = 0.05  # of a sample's velocity, as in JiT: nearer to the data it would be rounding
 
 
 def is_token(text_BLD: torch.Tensor) -> torch.Tensor:
@@ -160,6 +163,10 @@ class PooledWanTransformer3DModel(WanTransformer3DModel):
     Called as ``WanTransformer3DModel``; ``encoder_hidden_states`` (B, L, text_dim) are zero behind
     each caption's tokens, and how many zeros there are changes nothing. ``WanPipeline`` loads and
     samples it once ``ssvae`` is imported.
+
+    What comes out is a velocity, n - x for data x and noise n. With ``prediction="sample"`` the layers
+    make x instead, and the velocity follows, (x_t - x) / t with t at least .05 (JiT, arXiv 2511.13720):
+    the same loss and the same sampler, but what the layers have to hold is as simple as the data.
     """
 
     @register_to_config
@@ -181,6 +188,7 @@ class PooledWanTransformer3DModel(WanTransformer3DModel):
         added_kv_proj_dim: None = None,
         rope_max_seq_len: int = 1024,
         pos_embed_seq_len: None = None,
+        prediction: Literal["velocity", "sample"] = "velocity",
     ):
         if (image_dim, added_kv_proj_dim, pos_embed_seq_len) != (None, None, None):
             raise ValueError("this transformer takes no image beside the caption: leave it out")
@@ -209,3 +217,31 @@ class PooledWanTransformer3DModel(WanTransformer3DModel):
             assert isinstance(block, WanTransformerBlock)
             for attention in (block.attn1, block.attn2):
                 attention.set_processor(CaptionAttnProcessor())  # type: ignore[arg-type]
+
+    def forward(
+        self,
+        hidden_states: torch.Tensor,
+        timestep: torch.Tensor,
+        encoder_hidden_states: torch.Tensor,
+        encoder_hidden_states_image: torch.Tensor | None = None,
+        return_dict: bool = True,
+        attention_kwargs: dict[str, Any] | None = None,
+    ) -> Any:
+        """The velocity (B, C, T, H, W) of noisy latents of that shape, at times (B,) in [0, 1000]."""
+        (output,) = super().forward(
+            hidden_states=hidden_states,
+            timestep=timestep,
+            encoder_hidden_states=encoder_hidden_states,
+            encoder_hidden_states_image=encoder_hidden_states_image,
+            return_dict=False,
+            attention_kwargs=attention_kwargs,
+        )
+        if self.config["prediction"] == "sample":
+            if timestep.ndim != 1:
+                raise ValueError(
+                    "a transformer that predicts samples takes one time a clip, got times of shape "
+                    f"{tuple(timestep.shape)}"
+                )
+            t = (timestep.float() / 1000).clamp(min=SHORTEST_TIME).view(-1, 1, 1, 1, 1)
+            output = ((hidden_states.float() - output.float()) / t).type_as(output)
+        return Transformer2DModelOutput(sample=output) if return_dict else (output,)
