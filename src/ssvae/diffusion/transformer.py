@@ -228,14 +228,14 @@ class PooledWanTransformer3DModel(WanTransformer3DModel):
         attention_kwargs: dict[str, Any] | None = None,
     ) -> Any:
         """The velocity (B, C, T, H, W) of noisy latents of that shape, at times (B,) in [0, 1000]."""
-        (output,) = super().forward(
+        inputs: dict[str, Any] = dict(
             hidden_states=hidden_states,
             timestep=timestep,
             encoder_hidden_states=encoder_hidden_states,
             encoder_hidden_states_image=encoder_hidden_states_image,
-            return_dict=False,
             attention_kwargs=attention_kwargs,
         )
+        output: Any = super().forward(**inputs, return_dict=False)[0]
         if self.config["prediction"] == "sample":
             if timestep.ndim != 1:
                 raise ValueError(
