@@ -235,7 +235,8 @@ class PooledWanTransformer3DModel(WanTransformer3DModel):
             encoder_hidden_states_image=encoder_hidden_states_image,
             attention_kwargs=attention_kwargs,
         )
-        output: Any = super().forward(**inputs, return_dict=False)[0]
+        outputs: Any = super().forward(**inputs, return_dict=False)
+        output: torch.Tensor = outputs[0]
         if self.config["prediction"] == "sample":
             if timestep.ndim != 1:
                 raise ValueError(
