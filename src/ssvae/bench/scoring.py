@@ -48,9 +48,7 @@ class Scorer:
         self.sampling, self.size, self.data = sampling, size, data
         self.probe = load_probe(probe, device, data)
         known, asked = self.probe.vocabulary, vocabulary_of(data)
-        if {k: list(v) for k, v in known.kinds.items()} != {
-            k: list(v) for k, v in asked.kinds.items()
-        }:
+        if not known.says_the_same(asked):
             raise ValueError(
                 f"the probe names what captions of {known.source} say, and those of {data} say "
                 f"something else: ssvae train-probe --data {data} trains another"

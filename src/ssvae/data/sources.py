@@ -31,9 +31,10 @@ def open_source(
     """The source called ``name``.
 
     "world" (procedural clips, rendered on ``device``), "stills:FOLDER" (a camera that moves over
-    pictures), "stills" (over those that scikit-image carries), a video, a folder of videos or of tar files, a ``.csv`` or ``.jsonl`` list, or a pattern of tar files (``data/{000..099}.tar``, wildcards,
-    URLs). ``A:3,B:1`` draws three clips from A for each from B. With one frame a clip, images
-    belong to a source as videos do.
+    pictures), "stills" (over those that scikit-image carries), a video, a folder of videos or of
+    tar files, a ``.csv`` or ``.jsonl`` list, or a pattern of tar files (``data/{000..099}.tar``,
+    wildcards, URLs). ``A:3,B:1`` draws three clips from A for each from B. With one frame a clip,
+    images belong to a source as videos do.
 
     Raises:
         ValueError: where there is no such source, or nothing usable in it.
@@ -59,7 +60,7 @@ def open_endless(
     device: torch.device | str = "cpu",
     max_broken: float = 0.5,
 ) -> Source | None:
-    """The source called ``name`` if it makes any number of clips that differ; None if it is of videos."""
+    """The source called ``name`` if it makes any number of clips that differ, else None."""
     if name == "world":
         return World(frames, height, width, seed, device)
     if not is_endless(name):
@@ -114,7 +115,8 @@ def open_fixed(
     """Clips to measure on, of the source called ``name`` as for :func:`open_source`.
 
     Of files they are the same whatever the order in which a list names them, and ``seed`` counts
-    for the world and stills alone. Sources in a mixture give clips in the proportion of their weights.
+    for the world and stills alone. Sources in a mixture give clips in the proportion of their
+    weights.
     """
     if clips < 1:
         raise ValueError(f"clips must be at least 1, got {clips}")

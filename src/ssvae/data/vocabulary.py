@@ -63,6 +63,11 @@ class Vocabulary:
         columns = torch.tensor(rows, dtype=torch.int64).view(-1, len(self.kinds)).unbind(1)
         return dict(zip(self.kinds, columns, strict=True))
 
+    def says_the_same(self, other: "Vocabulary") -> bool:
+        """Whether both have the same values of the same attributes, in the same order."""
+        one, two = ([(kind, *values) for kind, values in v.kinds.items()] for v in (self, other))
+        return one == two
+
     def chance(self, kinds: Sequence[str]) -> float:
         """The mean probability of what a caption says, for one who does not know the caption."""
         return sum(1 / len(self.kinds[kind]) for kind in kinds) / len(kinds)
