@@ -146,3 +146,12 @@ EVALUATE = [f"evaluate {what}" for what in ("reconstruction", "generation", "rew
 )
 def test_every_command_is_listed(command):
     assert f"| `ssvae {command}" in README
+
+
+def test_what_is_said_of_the_benchmark_is_what_it_gave():
+    results = ROOT / "results" / "diffusability-mini"
+    table, docs = (results / "overview.md").read_text().strip(), ROOT / "docs"
+    assert table in README
+    assert table in (docs / "diffusion.md").read_text()
+    figure = (docs / "images" / "diffusability.svg").read_text()
+    assert figure == (results / "figure.svg").read_text()

@@ -81,7 +81,8 @@ def test_results(done):
     assert curve["losses"]["loss"] == pytest.approx(2, abs=0.7)
     assert (out / "figure.svg").read_text().startswith("<?xml")
     assert (out / "figure.png").stat().st_size > 10_000
-    assert (out / "table.md").read_text().count("\n| ") == 7
+    for name in ("table.md", "overview.md"):
+        assert (out / name).read_text().count("\n| ") == 7
     assert probe(out / "samples.mp4").frames == 9
     # VAEs and their decoders' stages, caches, diffusion runs of two seeds.
     assert len(list((out / "configs").glob("*.json"))) == 2 * (5 * 2 + 5 + 6)

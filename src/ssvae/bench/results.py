@@ -17,7 +17,7 @@ from ssvae.data import write_video
 from ssvae.evaluation.convergence import student
 from ssvae.report.figures import Band, Spectra, diffusability_figure, save_figure, to_svg
 from ssvae.report.html import grid
-from ssvae.report.tables import interval, markdown, number
+from ssvae.report.tables import interval, markdown, number, percent
 from ssvae.storage.files import write_text
 
 NOISE = "0.3"  # deviation of the noise on the latents, for the table
@@ -43,6 +43,7 @@ def write_results(
     (out / "figure.svg").write_text(to_svg(figure))
     save_figure(figure, out / "figure.png")
     (out / "table.md").write_text(portable(table(summary), options.work))
+    write_text(out / "overview.md", overview(summary))
     for config in sorted(options.work.glob("*/*/config.json")):
         target = out / "configs" / f"{config.parent.parent.name}-{config.parent.name}.json"
         target.write_text(portable(config.read_text(), options.work))
@@ -73,6 +74,28 @@ def _band(steps: Sequence[int], values: np.ndarray) -> Band:
     lows = [m if p.low is None else p.low for m, p in zip(means, points, strict=True)]
     highs = [m if p.high is None else p.high for m, p in zip(means, points, strict=True)]
     return Band(steps, means, lows, highs)
+
+
+def overview(summary: Mapping[str, Any]) -> str:
+    """The summary's chief figures as a table in Markdown."""
+    columns = ["", "low frequencies", "effective rank", "decoder steps", "ceiling"]
+    columns += ["speed-up to 50 %", "to 90 %", "gain in reward", "verdict"]
+    rows = []
+    for name, v in summary["variants"].items():
+        is_baseline, faster = name == summary["baseline"], v["speedups"]["reward"]
+        rows.append(
+            [
+                f"*{name}*" if v["control"] else name,
+                percent(v["spectra"]["low_share"]),
+                number(v["spectra"]["effective_rank"], 1),
+                number(v["decoder_steps"], 0),
+                number(v["ceiling"]["value"], 3),
+                *("1" if is_baseline else interval(faster[s], 2) for s in ("0.5", f"{CLAIMED:g}")),
+                "–" if is_baseline else interval(v["gain"], 3),
+                v["verdict"],
+            ]
+        )
+    return markdown(columns, rows)
 
 
 def table(summary: Mapping[str, Any]) -> str:
