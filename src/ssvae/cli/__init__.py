@@ -79,7 +79,7 @@ COMMANDS = {
     ),
     "train-probe": Command(
         "bench",
-        "Train the probe that scores generated clips, on true clips of the procedural world.",
+        "Train the probe that scores generated clips, on true clips of a source.",
     ),
     "evaluate reconstruction": Command(
         "evaluation",
