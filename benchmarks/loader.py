@@ -121,7 +121,7 @@ def main() -> None:
         cores = len(os.sched_getaffinity(0))
         many = processes = 0.0
         for start in range(0, options.clips, 50):
-            numbers = range(start, start + 50)
+            numbers = range(start, min(start + 50, options.clips))
             many += seconds(loader, numbers, cores)
             processes += seconds_of_processes(loader, numbers, cores)
     print(f"{options.clips} clips of {'x'.join(map(str, size))} at {options.fps:g} fps")
