@@ -143,7 +143,7 @@ class CameraMoves:
         return cells.mean((3, 5))
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=32)  # 50 MB each where pictures have twelve million pixels
 def _kept_pyramid(path: Path) -> list[np.ndarray]:
     return picture_pyramid(path)
 
