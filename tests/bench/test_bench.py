@@ -5,12 +5,13 @@ import json
 import shutil
 
 import pytest
+from micro import micro, options
 
 from ssvae.bench.diffusability import run_diffusability
 from ssvae.bench.interventions import MAPS, run_interventions
 from ssvae.bench.records import keep_plan
-from ssvae.bench.scales import SCALES, Scale, mini
-from ssvae.bench.stages import Options, train_vae
+from ssvae.bench.scales import SCALES
+from ssvae.bench.stages import train_vae
 from ssvae.data.video import probe
 from ssvae.diffusion import train_diffusion
 from ssvae.evaluation.probe import SIZE, save_probe, train_probe
@@ -19,35 +20,6 @@ from ssvae.training import make_accelerator
 from ssvae.vae import problems_of, train_autoencoder
 
 replace = dataclasses.replace
-
-
-def micro() -> Scale:
-    scale = mini()
-    small = replace(scale.vae.model, base_channels=8, z_dim=4)
-
-    def stage(recipe):
-        return replace(recipe, steps=2, batch_size=2, model=small)
-
-    return replace(
-        scale,
-        vae=stage(scale.vae),
-        decoder=stage(scale.decoder),
-        decoder_round=1,
-        decoder_rounds=2,
-        clips=16,
-        diffusion=replace(
-            scale.diffusion,
-            batch_size=4,
-            model=replace(scale.diffusion.model, layers=1, heads=1, head_dim=16, ffn_dim=32),
-        ),
-        evaluations=(2, 4),
-        cooldown=0.5,
-        evaluation=replace(scale.evaluation, samples=8, steps=2),
-    )
-
-
-def options(folder, **changes) -> Options:
-    return Options(folder / "out", folder / "work", (0, 1), "cpu", **changes)
 
 
 @pytest.fixture(scope="module")

@@ -4,16 +4,15 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ssvae.bench.records import keep_plan, read_records, recording, still_needed
+from ssvae.bench.records import keep_plan, read_records, recording, still_needed, training
 from ssvae.bench.results import write_results
 from ssvae.bench.scales import BASELINE, Scale
-from ssvae.bench.stages import Options, encode_vae, map_latents, train_vae
+from ssvae.bench.stages import Options, encode_vae, map_latents
 from ssvae.bench.summary import Curves, summarise
 from ssvae.bench.tasks import OnProgress, Task, run_tasks
 from ssvae.data import vocabulary_of
 from ssvae.latents.maps import MapConfig
 from ssvae.models.finding import resolve_vae
-from ssvae.vae.recipe import VAERecipe
 
 NULL, HURT = "null", "whitened-frequencies"
 """The controls: the baseline again, and the baseline's latents under a map that is known to hurt."""
@@ -83,7 +82,7 @@ def _tasks(
         recipes[NULL] = dataclasses.replace(recipes[baseline], seed=seed + NULL_SEEDS)
         variants = list(recipes)
         for name, recipe in recipes.items():
-            tasks.append(_training(f"{name}-{seed}", recipe, scale, options))
+            tasks.append(training(f"{name}-{seed}", recipe, scale, options))
     label, source = (_latents(name, baseline, seed, bool(vaes)) for name in (HURT, baseline))
     arguments = label, source, None, MapConfig(power=0.0), scale, options
     tasks.append(Task(f"latents {label}", map_latents, arguments, needs=(f"latents {source}",)))
@@ -94,14 +93,8 @@ def _tasks(
     return [*tasks, recording(f"{HURT}-{seed}", source, label, seed, scale, options)]
 
 
-def _training(label: str, recipe: VAERecipe, scale: Scale, options: Options) -> Task:
-    runs = tuple(options.work / "vae" / run for run in (label, f"{label}-decoder"))
-    steps = recipe.steps + scale.decoder_round * scale.decoder_rounds // 2
-    return Task(f"latents {label}", train_vae, (label, recipe, scale, options), (), runs, steps)
-
-
-def names_of(vaes: Sequence[str]) -> dict[str, str]:
-    """NAME=PATH pairs as a mapping; a ValueError for anything else."""
+def names_of(vaes: Sequence[str], at_least: int = 2) -> dict[str, str]:
+    """NAME=PATH pairs as a mapping; a ValueError for anything else, and for too few of them."""
     named: dict[str, str] = {}
     for pair in vaes:
         name, equals, path = pair.partition("=")
@@ -110,6 +103,6 @@ def names_of(vaes: Sequence[str]) -> dict[str, str]:
                 f"--vae takes NAME=PATH with names of letters, digits and -, each once; got {pair}"
             )
         named[name] = path
-    if len(named) == 1:
+    if 0 < len(named) < at_least:
         raise ValueError("--vae takes at least two autoencoders to compare, got one")
     return named

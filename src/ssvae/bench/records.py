@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
@@ -11,11 +12,12 @@ from typing import Any
 import torch
 
 from ssvae.bench.scales import Scale
-from ssvae.bench.stages import Options, learn, measured
+from ssvae.bench.stages import Options, learn, measured, train_vae
 from ssvae.bench.summary import Rows
 from ssvae.bench.tasks import Task
 from ssvae.storage.files import read_rows, write_json, write_text
 from ssvae.storage.settings import check_same_settings, flat
+from ssvae.vae.recipe import VAERecipe
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,8 @@ class Record:
     """Loss by noise level."""
     made_with: Mapping[str, str]
     """Versions and device."""
+    seconds: float | None = None
+    """How long learning and scoring took; None where it was stopped and went on, or is not known."""
 
 
 def recorded(
@@ -39,10 +43,12 @@ def recorded(
 
     What it gave is written to the results, where it is found again without the run.
     """
-    run = options.work / "diffusion" / label
+    run, began = options.work / "diffusion" / label, time.monotonic()
+    fresh = not run.exists()
     rows = learn(run, source, map_label, seed, scale, options)
+    seconds = time.monotonic() - began if fresh else None
     measure = measured(map_label or source, options)
-    record = Record(rows, measure, losses_by_time(run), made_with(options.device))
+    record = Record(rows, measure, losses_by_time(run), made_with(options.device), seconds)
     folder = options.out / "curves"
     folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / f"{label}.json", asdict(record), indent=1)
@@ -73,6 +79,13 @@ def recording(
         runs=(run, *(run / "branches" / str(steps) for steps in scale.evaluations)),
         steps=scale.learning_steps,
     )
+
+
+def training(label: str, recipe: VAERecipe, scale: Scale, options: Options) -> Task:
+    """The task that trains a VAE and gives its latents."""
+    runs = tuple(options.work / "vae" / run for run in (label, f"{label}-decoder"))
+    steps = recipe.steps + scale.decoder_round * scale.decoder_rounds // 2
+    return Task(f"latents {label}", train_vae, (label, recipe, scale, options), (), runs, steps)
 
 
 def still_needed(tasks: Sequence[Task], there: Iterable[str]) -> list[Task]:

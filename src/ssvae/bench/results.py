@@ -34,7 +34,7 @@ def write_results(
 ) -> dict[str, Any]:
     """Write everything into the folder of the results, beside the records of the seeds; the summary."""
     out = options.out
-    (out / "configs").mkdir(parents=True, exist_ok=True)
+    out.mkdir(parents=True, exist_ok=True)
     evaluation = dataclasses.asdict(scale.evaluation)
     summary = summary | {"protocol": {"evaluation": evaluation, **protocol}}
     text = json.dumps(summary, indent=2) + "\n"
@@ -44,11 +44,17 @@ def write_results(
     save_figure(figure, out / "figure.png")
     (out / "table.md").write_text(portable(table(summary), options.work))
     write_text(out / "overview.md", overview(summary))
-    for config in sorted(options.work.glob("*/*/config.json")):
-        target = out / "configs" / f"{config.parent.parent.name}-{config.parent.name}.json"
-        target.write_text(portable(config.read_text(), options.work))
+    write_configs(options)
     _write_samples(curves, scale, options)
     return summary
+
+
+def write_configs(options: Options) -> None:
+    """The settings of all runs that are here, beside the results."""
+    (options.out / "configs").mkdir(parents=True, exist_ok=True)
+    for config in sorted(options.work.glob("*/*/config.json")):
+        target = options.out / "configs" / f"{config.parent.parent.name}-{config.parent.name}.json"
+        target.write_text(portable(config.read_text(), options.work))
 
 
 def figure_of(curves: Curves, measures: Measures):

@@ -1,12 +1,14 @@
 """The sizes at which the benchmarks run."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from ssvae.bench.scoring import Sampling
 from ssvae.diffusion.recipe import DiffusionRecipe
 from ssvae.recipes import NO_LCR, NO_LMR, dit_small, dit_tiny, tiny
+from ssvae.storage.settings import replaced
 from ssvae.vae.recipe import VAERecipe
 
 BASELINE = "baseline"
@@ -57,6 +59,18 @@ class Scale:
         """Steps of a diffusion model's training, with the branches in which the rate falls."""
         falls = [round(self.cooldown * steps) for steps in self.evaluations]
         return max(self.evaluations) - falls[-1] + sum(falls)
+
+    def changed(self, changes: Mapping[str, Any]) -> "Scale":
+        """With other values of settings, by their full names, such as "diffusion.time_mean".
+
+        The decoder's stage is of the VAE's model, clips and data.
+        """
+        scale = self
+        for name, value in changes.items():
+            scale = replaced(scale, name, value)
+        vae = scale.vae
+        decoder = dataclasses.replace(scale.decoder, model=vae.model, clip=vae.clip, data=vae.data)
+        return dataclasses.replace(scale, decoder=decoder)
 
     def variants(self, seed: int) -> dict[str, VAERecipe]:
         """The four VAEs of a seed, the baseline first."""

@@ -8,7 +8,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from accelerate import Accelerator
+from accelerate.state import AcceleratorState
 from safetensors.torch import save_file
 
 from ssvae.bench.scales import Scale
@@ -43,18 +45,22 @@ class Options:
     seeds: tuple[int, ...]
     device: str = "auto"
     dtype: str = "float32"
+    """Number format of the diffusion models' training. VAEs, which are what is compared, are in float32."""
     probe: Path | None = None
     """Another probe than the package's."""
     jobs: int = 1
     """Stages that run at once."""
+    compile: bool = False
+    """Compile the diffusion models' blocks."""
 
-    def accelerator(self) -> Accelerator:
-        """The device and the number format."""
-        return make_accelerator(self.device, self.dtype)
+    def accelerator(self, dtype: str = "float32") -> Accelerator:
+        """The device, and a number format; those that were made before are done with."""
+        AcceleratorState._reset_state()  # one process trains VAEs and diffusion models in turn
+        return make_accelerator(self.device, dtype)
 
     def scorer(self, scale: Scale) -> Scorer:
-        """The scorer on this device."""
-        device = str(self.accelerator().device)
+        """The scorer, on a GPU where there is one."""
+        device = "cuda" if torch.cuda.is_available() and self.device != "cpu" else "cpu"
         return scorer_of(scale.evaluation, scale.size, self.probe, device, scale.data)
 
 
@@ -145,13 +151,14 @@ def learn(
     run: Path, source: str, map_label: str | None, seed: int, scale: Scale, options: Options
 ) -> list[dict[str, Any]]:
     """Train and score a diffusion model on the latents of ``source``, or go on: its rows."""
-    latents, accelerator = options.work / "latents", options.accelerator()
+    latents, accelerator = options.work / "latents", options.accelerator(options.dtype)
     cache = LatentCache(latents / source)
     recipe = dataclasses.replace(
         scale.diffusion,
         latents=str(cache.path),
         map=None if map_label is None else str(latents / f"{map_label}.safetensors"),
         seed=seed,
+        compile=options.compile,
     )
     backbone = load_backbone(cache.config.vae, accelerator.device)
     scorer = options.scorer(scale)

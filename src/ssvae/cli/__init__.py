@@ -103,6 +103,10 @@ COMMANDS = {
     "bench interventions": Command(
         "bench", "Change the spectrum of one VAE's latents by invertible maps, and nothing else."
     ),
+    "bench map": Command(
+        "bench",
+        "Map where LCR and LMR help: settings that differ one at a time, and recipes against the custom.",
+    ),
     "recipes": Command("recipes", "List the training recipes."),
 }
 """In the order in which they are listed."""

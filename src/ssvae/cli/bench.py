@@ -6,8 +6,11 @@ from typing import Annotated, Literal
 
 import tyro
 
+from ssvae.bench.cells import CELLS, DEFAULT
 from ssvae.bench.diffusability import names_of, run_diffusability
 from ssvae.bench.interventions import run_interventions
+from ssvae.bench.map import run_map
+from ssvae.bench.map_results import effects_table, map_table
 from ssvae.bench.results import table
 from ssvae.bench.scales import SCALES, Scale
 from ssvae.bench.stages import Options
@@ -140,6 +143,62 @@ def interventions(
     console.print(f"results: {options.out}", soft_wrap=True)
 
 
+def map(
+    scale: Literal["mini", "small"] = "mini",
+    cells: tuple[Literal[tuple(CELLS)], ...] = (DEFAULT,),  # type: ignore[valid-type]
+    variants: tuple[Literal["baseline", "lcr", "lmr", "both"], ...] = ("baseline", "lcr"),
+    seeds: Seeds = "0,1,2",
+    vae: tyro.conf.UseAppendAction[tuple[str, ...]] = (),
+    out: Path | None = None,
+    work: Path | None = None,
+    steps: tuple[int, ...] = (),
+    data: str = "world",
+    probe: Path | None = None,
+    jobs: int = 1,
+    compile: bool = False,
+    common: CommonOptions = Common(),
+) -> None:
+    """Map where LCR and LMR help: settings that differ one at a time, and recipes against the custom.
+
+    Results of one folder join: call again for other cells and seeds, or to go on after a stop.
+
+    Args:
+        scale: mini, for two cores, or small, for a GPU.
+        cells: Places on the map, each the default with one thing changed; custom is patches of 2x2
+            and AdamW.
+        variants: VAEs to train in each; the baseline always is.
+        seeds: Seeds, each with VAEs and diffusion models of its own; a claim takes five.
+        vae: NAME=PATH, the option once for each VAE to take instead of training: runs, model folders
+            or hub ids. One is enough to compare recipes; call it baseline.
+        out: Folder of the results; results/map-SCALE (-stills) where not given.
+        work: Folder of the runs; runs/map-SCALE where not given.
+        steps: Steps of the diffusion model at which to score, instead of the scale's.
+        data: "world" (procedural), "stills" or "stills:FOLDER" (a camera over pictures).
+        probe: Another probe than the package's.
+        jobs: Models trained at once, each on its share of the threads: on a CPU of n cores, n of
+            them are done soonest.
+        compile: Compile the diffusion models, which takes a C++ compiler: with --dtype bfloat16 a
+            step takes some 60 % of the time.
+    """
+    name = _name("map", scale, data)
+    options = _options(name, seeds, out, work, probe, jobs, common)
+    options = dataclasses.replace(options, compile=compile)
+    plan = _scale(scale, steps, data)
+    vaes = names_of(vae, at_least=1)
+    with progress(name) as advance:
+        summary = run_map(
+            plan,
+            options,
+            cells,
+            variants,
+            vaes,
+            lambda done, total, note: advance(done, note, total),
+        )
+    for text in (map_table(summary), effects_table(summary)):
+        console.print(text, soft_wrap=True, markup=False)
+    console.print(f"results: {options.out}", soft_wrap=True)
+
+
 def _name(benchmark: str, scale: str, data: str) -> str:
     return f"{benchmark}-{scale}" + ("" if data == "world" else f"-{data.partition(':')[0]}")
 
@@ -175,12 +234,7 @@ def _options(
 
 
 def _scale(name: str, steps: tuple[int, ...], data: str) -> Scale:
-    scale = SCALES[name]()
-    scale = dataclasses.replace(
-        scale,
-        vae=dataclasses.replace(scale.vae, data=data),
-        decoder=dataclasses.replace(scale.decoder, data=data),
-    )
+    scale = SCALES[name]().changed({"vae.data": data})
     if not steps:
         return scale
     if min(steps) < 2 or list(steps) != sorted(set(steps)):

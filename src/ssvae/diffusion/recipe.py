@@ -3,6 +3,8 @@
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from ssvae.latents.maps import MapConfig
+
 
 @dataclass(frozen=True)
 class TransformerConfig:
@@ -80,7 +82,10 @@ class DiffusionRecipe:
     latents: str
     """A cache that ``ssvae cache-latents`` wrote."""
     map: str | None = None
-    """A map of the latents that ``ssvae fit-map`` wrote; None standardises each channel."""
+    """A map of the latents that ``ssvae fit-map`` wrote; None fits one, as ``channels`` says."""
+    channels: Literal["standardised", "global", "principal", "whitened"] = "standardised"
+    """Where no map is given: each channel to variance 1; as they are, under one scale; principal
+    components under one scale; or principal components of variance 1 each."""
     model: TransformerConfig = field(default_factory=TransformerConfig)
     text: TextConfig = field(default_factory=TextConfig)
     seed: int = 0
@@ -148,6 +153,12 @@ class DiffusionRecipe:
             )
         if self.optimizer not in ("muon", "adamw"):
             wrong.append(f"optimizer must be muon or adamw, got {self.optimizer!r}")
+        wrong += MapConfig(channels=self.channels).problems()
+        if self.map and self.channels != MapConfig().channels:
+            wrong.append(
+                f"channels is for runs without a map, got {self.channels!r} beside map {self.map}: "
+                "leave out one of them"
+            )
         if self.shift is not None and self.shift <= 0:
             wrong.append(f"shift must be positive, got {self.shift}")
         return wrong

@@ -25,6 +25,7 @@ from ssvae.diffusion.recipe import DiffusionRecipe
 from ssvae.diffusion.text import tokenize, word_level_encoder
 from ssvae.latents.cache import LatentCache
 from ssvae.latents.mapped import load_map, save_map
+from ssvae.latents.maps import MapConfig
 from ssvae.storage.seeds import generator_of
 from ssvae.training.checkpoint import write_tensors
 from ssvae.training.loop import OnStep, check_problems, train
@@ -73,7 +74,8 @@ class DiffusionTrainer:
         self.recipe, self.accelerator = recipe, accelerator
         device = accelerator.device
         self.cache = LatentCache(recipe.latents)
-        self.map = (load_map(recipe.map) if recipe.map else self.cache.fit()).to(device)
+        fitted = MapConfig(channels=recipe.channels)
+        self.map = (load_map(recipe.map) if recipe.map else self.cache.fit(fitted)).to(device)
         if recipe.map:
             self.map(self.cache.latents([0]).to(device))  # a map for other latents stops here
         torch.manual_seed(recipe.seed)

@@ -78,30 +78,90 @@ def detectable(spread: float, count: int) -> float | None:
     return spread * high
 
 
+def pooled(groups: Sequence[Sequence[float]]) -> list[tuple[Interval, float]]:
+    """The mean of each group of independent values, its interval, and p that the mean is 0.
+
+    As :func:`student` and :func:`p_value`, but with one variance for all groups, taken from the scatter
+    inside each: what few values cannot tell about their own scatter, many groups tell together. Groups
+    of one value have a share in the intervals too; where no group has two, there are none.
+    """
+    arrays = [np.asarray(group, dtype=float) for group in groups]
+    freedom = sum(len(array) - 1 for array in arrays)
+    if not freedom:
+        return [(Interval(float(array.mean()), None, None), 1.0) for array in arrays]
+    variance = sum(float(((array - array.mean()) ** 2).sum()) for array in arrays) / freedom
+    found = []
+    for array in arrays:
+        mean, error = float(array.mean()), (variance / len(array)) ** 0.5
+        half = float(stats.t.ppf(0.975, freedom)) * error
+        p = float(2 * stats.t.sf(abs(mean) / error, freedom)) if error else float(mean == 0)
+        found.append((Interval(mean, mean - half, mean + half), p))
+    return found
+
+
 @dataclass(frozen=True)
 class Speedup:
     """Steps that a baseline needs for a score over those that another needs, over paired seeds."""
 
-    interval: Interval
-    """Of the ratio; an end is None where runs that never reached the score leave it open."""
     logs: tuple[float, ...]
     """Its logarithm for each seed, bounds among them where a run was censored."""
     censored: tuple[int, int]
     """Seeds in which the baseline, and the other, never reached the score."""
+    open: tuple[bool, bool]
+    """Whether runs that never reached the score leave the lower, and the upper, end of an interval open."""
+
+    @property
+    def interval(self) -> Interval:
+        """Of the ratio, Student's."""
+        return self.ratio(student(self.logs))
+
+    @property
+    def mean(self) -> float:
+        """The mean logarithm, a bound where an end is open."""
+        return float(np.mean(self.logs))
+
+    def holds(self) -> bool:
+        """Whether a mean on its side of 0 is evidence: not where the end beyond it is open."""
+        lower, upper = self.open
+        return (
+            not (lower and upper)
+            and not (lower and self.mean > 0)
+            and not (upper and self.mean < 0)
+        )
+
+    def ratio(self, mean: Interval) -> Interval:
+        """The ratio, from the mean logarithm with an interval of any kind."""
+        if all(self.open):
+            return Interval(None, None, None, True)
+        value, low, high = (
+            None if x is None else math.exp(x) for x in (mean.value, mean.low, mean.high)
+        )
+        lower, upper = self.open
+        censored = lower or upper
+        return Interval(
+            None if censored else value, None if lower else low, None if upper else high, censored
+        )
 
 
 def speedup(
-    steps: Sequence[float], baseline: np.ndarray, other: np.ndarray, target: float, start: float
+    steps: Sequence[float],
+    baseline: np.ndarray,
+    other: np.ndarray,
+    target: float,
+    start: float,
+    other_steps: Sequence[float] | None = None,
 ) -> Speedup | None:
     """The speed-up to a score ``target``, from curves (seeds, steps) of the same seeds.
 
-    All curves begin at ``start`` (chance) at step 0. A run that never reached the target counts with
+    All curves begin at ``start`` (chance) at step 0. The other's are at ``other_steps``, where these
+    differ. A run that never reached the target counts with
     its last step, which it would have needed at least. So a seed in which only the baseline was
     censored gives a lower bound of the ratio, and the interval's upper end is open; one in which only
     the other was gives an upper bound, and the lower end is open; both in one seed, or bounds of
     both kinds, tell nothing: no value. None for a target at or below chance, met before training.
     """
-    if baseline.shape != other.shape:
+    its = steps if other_steps is None else other_steps
+    if baseline.shape != (len(other), len(steps)) or other.shape != (len(baseline), len(its)):
         raise ValueError(
             f"curves must be of the same seeds and steps, got {baseline.shape} and {other.shape}"
         )
@@ -109,23 +169,13 @@ def speedup(
         return None
     logs, below, above, neither = [], 0, 0, 0
     for one, two in zip(baseline, other, strict=True):
-        needed, reached = (
-            steps_to_target([0, *steps], [start, *curve.tolist()], target) for curve in (one, two)
-        )
-        logs.append(math.log((needed or steps[-1]) / (reached or steps[-1])))
+        needed = steps_to_target([0, *steps], [start, *one.tolist()], target)
+        reached = steps_to_target([0, *its], [start, *two.tolist()], target)
+        logs.append(math.log((needed or steps[-1]) / (reached or its[-1])))
         neither += needed is None and reached is None
         below += needed is None and reached is not None
         above += reached is None and needed is not None
-    censored = below + neither, above + neither
-    if neither or (below and above):
-        return Speedup(Interval(None, None, None, True), tuple(logs), censored)
-    mean = student(logs)
-    low, high = (None if end is None else math.exp(end) for end in (mean.low, mean.high))
-    assert mean.value is not None
-    interval = Interval(
-        None if above or below else math.exp(mean.value),
-        None if above else low,
-        None if below else high,
-        bool(above or below),
+    both = neither > 0
+    return Speedup(
+        tuple(logs), (below + neither, above + neither), (above > 0 or both, below > 0 or both)
     )
-    return Speedup(interval, tuple(logs), censored)

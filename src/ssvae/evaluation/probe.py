@@ -24,7 +24,7 @@ from ssvae.data.world import VOCABULARY as WORLD
 SIZE = 9, 32, 32
 """Frames, height and width of the clips that a probe sees."""
 FEATURES = 64
-SHIPPED = {"world": "probe.safetensors"}
+SHIPPED = {"world": "probe.safetensors", "stills": "probe-stills.safetensors"}
 """Probes in this package, by the source that they are of."""
 BESIDE = "beside."
 TRAINING_SEED, HELD_OUT_SEED = 7_000_001, 7_000_002  # sources that nothing else is drawn from

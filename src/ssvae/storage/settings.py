@@ -1,5 +1,6 @@
 """Work that was stopped goes on under the settings it began with, or not at all."""
 
+import dataclasses
 import json
 from collections.abc import Container, Mapping
 from pathlib import Path
@@ -17,6 +18,13 @@ def flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
         name = prefix + key
         found |= flat(value, name + ".") if isinstance(value, dict) else {name: value}
     return found
+
+
+def replaced(settings: Any, name: str, value: Any) -> Any:
+    """A dataclass of settings with another value under a full name, such as "gan.weight"."""
+    head, _, rest = name.partition(".")
+    inner = replaced(getattr(settings, head), rest, value) if rest else value
+    return dataclasses.replace(settings, **{head: inner})
 
 
 def check_same_settings(
