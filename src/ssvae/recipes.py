@@ -173,6 +173,19 @@ def dit_tiny() -> DiffusionRecipe:
     )
 
 
+def dit_tiny_custom() -> DiffusionRecipe:
+    """The tiny recipe as is the custom, for comparison: patches of 2 x 2 latents, and AdamW for all.
+
+    AdamW's rate is the best of four (docs/diffusability.md).
+    """
+    return dataclasses.replace(
+        dit_tiny(),
+        model=TransformerConfig(patch_size=(1, 2, 2)),
+        optimizer="adamw",
+        learning_rate=1e-3,
+    )
+
+
 def dit_small() -> DiffusionRecipe:
     """34 M parameters on the tiny VAE's latents: minutes on one GPU.
 
@@ -205,5 +218,6 @@ RECIPES: dict[str, Callable[[], TrainingRecipe]] = {
 }
 DIFFUSION_RECIPES: dict[str, Callable[[], DiffusionRecipe]] = {
     "dit-tiny": dit_tiny,
+    "dit-tiny-custom": dit_tiny_custom,
     "dit-small": dit_small,
 }

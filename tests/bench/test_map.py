@@ -15,6 +15,7 @@ from ssvae.bench.records import Record
 from ssvae.bench.scales import mini
 from ssvae.bench.summary import starts_of
 from ssvae.data.world import VOCABULARY
+from ssvae.recipes import dit_tiny_custom
 from ssvae.vae import problems_of
 
 STEPS = [100, 200, 300, 400]
@@ -31,6 +32,7 @@ def test_cells_are_sound_and_differ_from_the_default():
         assert diffusion.problems() == []
         assert (scale == made[DEFAULT]) is (name == DEFAULT)
     assert made[CUSTOM].evaluations[-2:] == (2000, 3200)
+    assert made[CUSTOM].diffusion == dit_tiny_custom()
 
 
 def test_vaes_that_are_trained_alike_are_trained_once():
@@ -43,7 +45,7 @@ def test_vaes_that_are_trained_alike_are_trained_once():
     assert of("grid-16", "baseline") == "grid-16-baseline-3"
 
 
-def record(slope, steps=STEPS, ceiling=0.9, seconds=60.0):
+def record(slope, steps=STEPS, ceiling=0.9, speed=2.0):
     """A reward that rises in a line from chance."""
 
     def row(step):
@@ -58,7 +60,7 @@ def record(slope, steps=STEPS, ceiling=0.9, seconds=60.0):
         "psnr": 24.0,
         "analysis": spectra | {"protocol": {"latent_shape": [16, 3, 8, 8]}},
     }
-    return Record([row(step) for step in steps], measure, {}, {}, seconds)
+    return Record([row(step) for step in steps], measure, {}, {}, speed)
 
 
 def test_planted_effects_come_out_with_one_scatter_for_all():

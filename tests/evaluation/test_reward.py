@@ -10,7 +10,7 @@ from ssvae.evaluation.probe import (
     save_probe,
     train_probe,
 )
-from ssvae.evaluation.reward import score_clips, true_clips
+from ssvae.evaluation.reward import features_of, rewards_of, score_clips, true_clips
 
 CLIPS = 256
 
@@ -33,6 +33,21 @@ def batch():
 def test_the_shipped_probe_names_every_attribute(probe):
     accuracy = probe_accuracy(probe, clips=1024, seed=99)
     assert min(accuracy.values()) >= 0.97, accuracy
+
+
+def test_the_shipped_probe_of_stills_names_picture_and_move():
+    accuracy = probe_accuracy(load_probe(data="stills"), clips=512, seed=99, data="stills")
+    assert set(accuracy) == {"move", "picture"}
+    assert min(accuracy.values()) > 0.93, accuracy
+
+
+def test_larger_clips_are_averaged_down_to_what_the_probe_knows(probe):
+    batch = World(height=64, width=64, seed=123).batch(range(64))
+    features = features_of(probe, batch.video)
+    rewards, _ = rewards_of(probe, features, batch.captions)
+    assert all(float(reward.mean()) > 0.9 for reward in rewards.values())
+    twice = batch.video.repeat_interleave(2, -1).repeat_interleave(2, -2)
+    torch.testing.assert_close(features_of(probe, twice), features)
 
 
 def test_true_clips_score_near_one(probe, true, batch):

@@ -117,10 +117,10 @@ def map_table(summary: Mapping[str, Any]) -> str:
         "fine",
         "Fréchet",
     ]
-    columns += ["plateau", "minutes"]
+    columns += ["plateau", "ms a step", "minutes"]
     rows = []
     for arm in summary["arms"]:
-        spectra, seconds = arm["spectra"], arm["seconds"]
+        spectra, speed = arm["spectra"], arm["steps_per_second"]
         rows.append(
             [
                 arm["cell"],
@@ -136,11 +136,12 @@ def map_table(summary: Mapping[str, Any]) -> str:
                 *(interval(arm[q], 3) for q in ("reward", "coarse", "fine")),
                 interval(arm["frechet"], 0),
                 "yes" if arm["at_plateau"] else "no",
-                number(None if seconds is None else seconds / 60, 1),
+                number(None if speed is None else 1000 / speed, 0),
+                number(None if speed is None else arm["steps"] / speed / 60, 1),
             ]
         )
     notes = (
-        "Minutes are of one diffusion model, learned and scored, without its VAE. A cell again, with "
-        "another seed: `ssvae bench map --cells CELL --seeds N`."
+        "Time is that of training one diffusion model, where it was run, without its VAE and its scores. "
+        "A cell again, with another seed: `ssvae bench map --cells CELL --seeds N`."
     )
     return f"{markdown(columns, rows)}\n{notes}\n"

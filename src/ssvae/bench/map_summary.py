@@ -185,7 +185,7 @@ def describe(arms: Learned, vocabulary: Vocabulary) -> list[dict[str, Any]]:
                 "decoder_steps": mean([r.measure.get("decoder_steps") for r in its]),
                 "spectra": {q: mean([r.measure["analysis"][q] for r in its]) for q in SPECTRA},
                 "latent_shape": its[0].measure["analysis"]["protocol"]["latent_shape"],
-                "seconds": mean([r.seconds for r in its]),
+                "steps_per_second": mean([r.steps_per_second for r in its]),
             }
         )
     return found

@@ -2,11 +2,11 @@
 
 import dataclasses
 import json
-import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import torch
@@ -32,8 +32,8 @@ class Record:
     """Loss by noise level."""
     made_with: Mapping[str, str]
     """Versions and device."""
-    seconds: float | None = None
-    """How long learning and scoring took; None where it was stopped and went on, or is not known."""
+    steps_per_second: float | None = None
+    """Of training, the median over the run; None where it was not kept."""
 
 
 def recorded(
@@ -43,12 +43,15 @@ def recorded(
 
     What it gave is written to the results, where it is found again without the run.
     """
-    run, began = options.work / "diffusion" / label, time.monotonic()
-    fresh = not run.exists()
+    run = options.work / "diffusion" / label
     rows = learn(run, source, map_label, seed, scale, options)
-    seconds = time.monotonic() - began if fresh else None
-    measure = measured(map_label or source, options)
-    record = Record(rows, measure, losses_by_time(run), made_with(options.device), seconds)
+    record = Record(
+        rows=rows,
+        measure=measured(map_label or source, options),
+        losses=losses_by_time(run),
+        made_with=made_with(options.device),
+        steps_per_second=steps_per_second(run),
+    )
     folder = options.out / "curves"
     folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / f"{label}.json", asdict(record), indent=1)
@@ -129,6 +132,13 @@ def losses_by_time(run: Path) -> dict[str, float]:
                 if key.startswith("loss") and value is not None:
                     found.setdefault(key, []).append(value)
     return {key: sum(values) / len(values) for key, values in sorted(found.items())}
+
+
+def steps_per_second(run: Path) -> float | None:
+    """The median over what the run's log of its speed holds, or None."""
+    path = run / "speed.jsonl"
+    rates = [row["steps_per_second"] for row in read_rows(path)] if path.exists() else []
+    return median(rates) if rates else None
 
 
 def made_with(device: str) -> dict[str, str]:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+import torch.nn.functional as F
 
 from ssvae.data import open_source
 from ssvae.evaluation.frechet import feature_statistics, frechet_distance
@@ -69,9 +70,20 @@ def kept_true_clips(
 
 @torch.no_grad()
 def features_of(probe: Probe, clips: torch.Tensor, batch_size: int = 128) -> torch.Tensor:
-    """Features (N, 64) of clips (N, 3, T, H, W) in [-1, 1]."""
+    """Features (N, 64) of clips (N, 3, T, H, W) in [-1, 1].
+
+    Larger ones are averaged down to the size that probes are trained on, where it divides theirs.
+    """
     device = next(probe.parameters()).device
-    return torch.cat([probe.features(part.to(device)).cpu() for part in clips.split(batch_size)])
+    parts = (_averaged_down(part.to(device)) for part in clips.split(batch_size))
+    return torch.cat([probe.features(part).cpu() for part in parts])
+
+
+def _averaged_down(clips: torch.Tensor) -> torch.Tensor:
+    factors = [side / wanted for side, wanted in zip(clips.shape[-2:], SIZE[1:], strict=True)]
+    if factors == [1, 1] or any(factor < 1 or factor % 1 for factor in factors):
+        return clips
+    return F.avg_pool3d(clips.float(), (1, *map(int, factors)))
 
 
 def _spread(features: torch.Tensor) -> float:
