@@ -7,7 +7,7 @@ from typing import Any
 from ssvae.bench.cells import CELLS, DEFAULT, arm_of
 from ssvae.bench.map_results import write_map
 from ssvae.bench.records import keep_plan, read_records, recording, still_needed, training
-from ssvae.bench.scales import BASELINE, Scale
+from ssvae.bench.scales import Scale
 from ssvae.bench.stages import Options, encode_vae
 from ssvae.bench.tasks import OnProgress, Task, run_tasks
 from ssvae.models.finding import resolve_vae
@@ -23,16 +23,16 @@ def run_map(
 ) -> dict[str, Any]:
     """Run these cells of the map, or go on where they were stopped, and write the results.
 
-    ``variants`` (the baseline is always among them) are VAEs that are trained; ``vaes`` (names to
-    folders or hub ids) take their place where given, and serve all seeds. What other calls gave
-    under the same plan, of other cells and seeds, is in the results too.
+    ``variants`` are VAEs that are trained; ``vaes`` (names to folders or hub ids) take their place
+    where given, and serve all seeds. What other calls gave under the same plan, of other cells and
+    seeds, is in the results too.
     """
     vaes = {name: resolve_vae(path) for name, path in vaes.items()}
     _check(cells, variants, vaes, scale)
     keep_plan(
         options, scale, {"vaes": vaes, "cells": {n: dict(c.changes) for n, c in CELLS.items()}}
     )
-    names = list(vaes) or [BASELINE, *(v for v in variants if v != BASELINE)]
+    names = list(vaes or variants)
     tasks = [
         task  # a whole seed before the next, so that any stop leaves whole seeds
         for seed in options.seeds

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from ssvae.bench.cells import CELLS, CUSTOM, DEFAULT, Arm, arm_of
+from ssvae.bench.cells import CELLS, CUSTOM, DEFAULT, RECOMMENDED, Arm, arm_of
 from ssvae.bench.records import Record
 from ssvae.bench.scales import BASELINE
 from ssvae.bench.summary import CLAIMED, SPECTRA, Claim, at_plateau, starts_of, verdict
@@ -16,12 +16,13 @@ from ssvae.evaluation.convergence import holm, pooled, speedup
 Learned = Mapping[Arm, Mapping[int, Record]]
 """What each arm gave, by seed."""
 PARTS = {
-    "LCR": (DEFAULT, BASELINE),
-    "Muon": ("adamw", "lcr"),
-    "a token a latent": ("patch-2", "lcr"),
+    "LCR": (RECOMMENDED, BASELINE),
+    "times nearer the noise": (DEFAULT, "lcr"),
+    "Muon": ("recommended-adamw", "lcr"),
+    "a token a latent": ("recommended-patch-2", "lcr"),
 }
 """Parts of a recipe, and the arm that has all but that one."""
-WHOLE: Arm = DEFAULT, "lcr"
+WHOLE: Arm = RECOMMENDED, "lcr"
 
 
 @dataclass(frozen=True)

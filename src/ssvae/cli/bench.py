@@ -166,7 +166,7 @@ def map(
         scale: mini, for two cores, or small, for a GPU.
         cells: Places on the map, each the default with one thing changed; custom is patches of 2x2
             and AdamW.
-        variants: VAEs to train in each; the baseline always is.
+        variants: VAEs to train in each.
         seeds: Seeds, each with VAEs and diffusion models of its own; a claim takes five.
         vae: NAME=PATH, the option once for each VAE to take instead of training: runs, model folders
             or hub ids. One is enough to compare recipes; call it baseline.
