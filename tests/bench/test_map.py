@@ -127,8 +127,8 @@ def test_the_map_whole(done):
     # Diffusion models under another map of one VAE's latents: the same ceiling to the last bit.
     assert arms["whitened", "lcr"]["ceiling"] == arms[DEFAULT, "lcr"]["ceiling"]
     assert set(summary["effects"]) == {"regularisers", "settings"}
-    for name in ("figure.svg", "figure.png", "summary.json", "table.md", "effects.md"):
-        assert (where.out / name).stat().st_size > 500
+    for name in ("figure.svg", "figure.png", "summary.json", "table.md", "settings.md"):
+        assert (where.out / name).stat().st_size > 300
     assert map_table(summary).count("\n| ") == 6
     assert effects_table(summary).count("\n| ") >= 3 + 3
     assert (where.out / "configs" / "diffusion-whitened-lcr-0.json").exists()

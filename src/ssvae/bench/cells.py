@@ -45,6 +45,9 @@ CELLS: dict[str, Cell] = {
     RECOMMENDED: Cell("times nearer the noise, mean +0.5 (recommended)", TIMES),
     "recommended-adamw": Cell("recommended, but AdamW", TIMES | ADAMW),
     "recommended-patch-2": Cell("recommended, but patches of 2x2", TIMES | PATCH_2),
+    "recommended-whitened": Cell(
+        "recommended, channels whitened", TIMES | {"diffusion.channels": "whitened"}
+    ),
     "patch-2": Cell("patches of 2x2", PATCH_2),
     "adamw": Cell("AdamW", ADAMW),
     "whitened": Cell("principal channels, whitened", {"diffusion.channels": "whitened"}),

@@ -1,7 +1,7 @@
 """What the map leaves: summary, figure, tables, configs."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ssvae.bench.map_summary import describe, effects, families, learned
@@ -17,11 +17,24 @@ from ssvae.report.tables import interval, markdown, number, percent
 from ssvae.storage.files import write_text
 
 TITLES = {
-    "regularisers": "What a regulariser does, over the baseline of the same cell",
-    "settings": "What a setting does to the baseline, over the default",
     "recipe": "Recipes, over the custom",
     "parts": "What each part adds to all the others",
+    "left-out": "What another part adds to the recommended",
+    "regularisers": "What a regulariser does, over the baseline of the same cell",
+    "settings": "What a setting does to the baseline, over the default",
 }
+
+
+NOTES = (
+    "Seeds are paired: VAE and diffusion model of one are of that seed in the other too. 95 % "
+    "intervals are of Student's kind, with one scatter for all effects of a table, since few seeds "
+    "cannot tell each its own. Speed-up: steps that the one it is compared with needs for "
+    f"{CLAIMED:.0%} of the way from chance to where it ends, over those that the other needs; of runs "
+    "that never got there, the end of the interval that holds all the same, or –. Time of a step: in "
+    "units of the step of the one it is compared with. Gain: the other's last reward less that of the "
+    f"one. A verdict is at 5 % after Holm's correction over its table, from {SEEDS_FOR_A_CLAIM} seeds on "
+    f"and at ceilings that differ by no more than {SAME_CEILING}.\n"
+)
 
 
 def write_map(scale: Scale, options: Options) -> dict[str, Any]:
@@ -41,7 +54,8 @@ def write_map(scale: Scale, options: Options) -> dict[str, Any]:
     text = json.dumps(summary, indent=1) + "\n"
     write_text(out / "summary.json", portable(text, options.work))
     write_text(out / "table.md", map_table(summary))
-    write_text(out / "effects.md", effects_table(summary))
+    for name, its in summary["effects"].items():
+        write_text(out / f"{name}.md", family_table(its))
     if summary["effects"]:
         figure = figure_of(summary)
         (out / "figure.svg").write_text(to_svg(figure))
@@ -71,38 +85,32 @@ def figure_of(summary: Mapping[str, Any]):
 
 def effects_table(summary: Mapping[str, Any]) -> str:
     """All effects as tables in Markdown, and what it takes to read them."""
-    parts = []
-    columns = ["", "seeds", f"speed-up to {CLAIMED:.0%}", "coarse", "fine", "gain in reward"]
-    columns += ["from, to", "verdict"]
-    for name, its in summary["effects"].items():
-        rows = []
-        for effect in its:
-            faster = [
+    parts = [
+        f"**{TITLES[name]}**\n\n{family_table(its)}\n" for name, its in summary["effects"].items()
+    ]
+    return "".join(parts) + NOTES
+
+
+def family_table(its: Sequence[Mapping[str, Any]]) -> str:
+    """Effects whose claims are corrected together, as a table in Markdown."""
+    columns = ["", "seeds", f"speed-up to {CLAIMED:.0%}", "coarse", "fine", "time of a step"]
+    columns += ["gain in reward", "from, to", "verdict"]
+    rows = [
+        [
+            effect["label"],
+            str(len(effect["seeds"])),
+            *(
                 interval(effect["speedup"][q], 2) if q in effect["speedup"] else "–"
                 for q in ("reward", "coarse", "fine")
-            ]
-            rows.append(
-                [
-                    effect["label"],
-                    ", ".join(map(str, effect["seeds"])),
-                    *faster,
-                    interval(effect["gain"]["reward"], 3),
-                    ", ".join(number(end, 3) for end in effect["ends"]),
-                    effect["verdict"],
-                ]
-            )
-        parts.append(f"**{TITLES[name]}**\n\n{markdown(columns, rows)}")
-    notes = (
-        "Seeds are paired: VAE and diffusion model of one are of that seed in the other too. 95 % "
-        "intervals are of Student's kind, with one scatter for all effects of a table, since few seeds "
-        "cannot tell each its own. Speed-up: steps that the one it is compared with needs for "
-        f"{CLAIMED:.0%} of the way from chance to where it ends, over those that the other needs; of runs "
-        "that never got there, the end of the interval that holds all the same, or –. Gain: the "
-        "other's last reward less that of the one. A verdict is at 5 % after Holm's correction over its "
-        f"table, from {SEEDS_FOR_A_CLAIM} seeds on and at ceilings that differ by no more than "
-        f"{SAME_CEILING}."
-    )
-    return "\n".join(parts) + f"\n{notes}\n"
+            ),
+            number(effect["time_of_a_step"], 2),
+            interval(effect["gain"]["reward"], 3),
+            ", ".join(number(end, 3) for end in effect["ends"]),
+            effect["verdict"],
+        ]
+        for effect in its
+    ]
+    return markdown(columns, rows)
 
 
 def map_table(summary: Mapping[str, Any]) -> str:

@@ -22,6 +22,11 @@ PARTS = {
     "a token a latent": ("recommended-patch-2", "lcr"),
 }
 """Parts of a recipe, and the arm that has all but that one."""
+LEFT_OUT = {
+    "LMR": (RECOMMENDED, "both"),
+    "whitened channels": ("recommended-whitened", "lcr"),
+}
+"""Parts that a recipe could have besides, and the arm that has one."""
 WHOLE: Arm = RECOMMENDED, "lcr"
 
 
@@ -61,12 +66,17 @@ def families(arms: Learned) -> dict[str, list[Pair]]:
         elif cell != DEFAULT:
             settings.append(Pair(title, (DEFAULT, BASELINE), (cell, BASELINE)))
     custom = CUSTOM, BASELINE
-    recipe = [Pair("all of them against the custom", custom, WHOLE)]
-    recipe += [
-        Pair(f"all but {part} against the custom", custom, arm) for part, arm in PARTS.items()
-    ]
+    recipe = [Pair("recommended", custom, WHOLE)]
+    recipe += [Pair(f"recommended without {part}", custom, arm) for part, arm in PARTS.items()]
     parts = [Pair(part, arm, WHOLE) for part, arm in PARTS.items()]
-    compared = {"regularisers": own, "settings": settings, "recipe": recipe, "parts": parts}
+    left_out = [Pair(part, WHOLE, arm) for part, arm in LEFT_OUT.items()]
+    compared = {
+        "recipe": recipe,
+        "parts": parts,
+        "left-out": left_out,
+        "regularisers": own,
+        "settings": settings,
+    }
     return {
         name: [pair for pair in pairs if pair.reference in arms and pair.other in arms]
         for name, pairs in compared.items()
@@ -99,6 +109,12 @@ class _Curves:
         """Where the other ends less where the reference does (seeds,)."""
         return self.of(1, quantity)[:, -1] - self.of(0, quantity)[:, -1]
 
+    def time_of_a_step(self) -> float | None:
+        """Of the other, in units of the reference's; None where speeds were not kept."""
+        speeds = [[r.steps_per_second for r in records] for records in self.records]
+        one, two = ([speed for speed in arm if speed] for arm in speeds)
+        return float(np.median(one) / np.median(two)) if one and two else None
+
     def ceiling_gap(self) -> float:
         """By how much the other's ceiling is higher."""
         one, two = (
@@ -122,6 +138,7 @@ def effects(pairs: Sequence[Pair], arms: Learned, vocabulary: Vocabulary) -> lis
                 "ends": list(last),
                 "steps": [curves.steps(which)[-1] for which in (0, 1)],
                 "ceiling_gap": curves.ceiling_gap(),
+                "time_of_a_step": curves.time_of_a_step(),
                 "speedup": {},
                 "gain": {},
             }
