@@ -374,6 +374,8 @@ MISTAKES = [
     (["bench", "diffusability", "--vae", "a=x"], "at least two autoencoders"),
     (["bench", "diffusability", "--vae", "a=x", "--vae", "b=y"], "no model at x"),
     (["bench", "interventions", "--steps", "20", "10"], "rising numbers"),
+    (["bench", "map", "--cells", "grid-16", "--vae", "a=x"], "no model at x"),
+    (["bench", "map", "--cells", "grid-17"], "grid-16"),
 ]
 
 

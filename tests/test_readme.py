@@ -139,6 +139,7 @@ EVALUATE = [f"evaluate {what}" for what in ("reconstruction", "generation", "rew
         *COMMANDS.split(),
         "bench diffusability",
         "bench interventions",
+        "bench map",
         "train-probe",
         "recipes",
         *EVALUATE,

@@ -31,7 +31,7 @@ def test_cells_are_sound_and_differ_from_the_default():
         diffusion = dataclasses.replace(scale.diffusion, latents="a cache", steps=100)
         assert diffusion.problems() == []
         assert (scale == made[DEFAULT]) is (name == DEFAULT)
-    assert made[CUSTOM].evaluations[-2:] == (2000, 3200)
+    assert made[CUSTOM].evaluations[-3:] == (2000, 3200, 4800)
     assert made[CUSTOM].diffusion == dit_tiny_custom()
 
 

@@ -41,7 +41,7 @@ class Cell:
 
 CELLS: dict[str, Cell] = {
     DEFAULT: Cell("default: a token a latent, Muon", {}),
-    CUSTOM: Cell("patches of 2x2, AdamW (the custom)", PATCH_2 | ADAMW, further=(5 / 3, 8 / 3)),
+    CUSTOM: Cell("patches of 2x2, AdamW (the custom)", PATCH_2 | ADAMW, further=(5 / 3, 8 / 3, 4)),
     RECOMMENDED: Cell("times nearer the noise, mean +0.5 (recommended)", TIMES),
     "recommended-adamw": Cell("recommended, but AdamW", TIMES | ADAMW),
     "recommended-patch-2": Cell("recommended, but patches of 2x2", TIMES | PATCH_2),
