@@ -7,15 +7,16 @@ import numpy as np
 import pytest
 from micro import micro, options
 
-from ssvae.bench.cells import CELLS, CUSTOM, DEFAULT
+from ssvae.bench.cells import CELLS, CUSTOM, DEFAULT, RECOMMENDED
 from ssvae.bench.map import latents_of, run_map
 from ssvae.bench.map_results import effects_table, map_table
 from ssvae.bench.map_summary import Pair, effects, families, learned
 from ssvae.bench.records import Record
 from ssvae.bench.scales import mini
 from ssvae.bench.summary import starts_of
+from ssvae.data.video import probe
 from ssvae.data.world import VOCABULARY
-from ssvae.recipes import dit_tiny_custom
+from ssvae.recipes import dit_tiny, dit_tiny_custom
 from ssvae.vae import problems_of
 
 STEPS = [100, 200, 300, 400]
@@ -33,6 +34,7 @@ def test_cells_are_sound_and_differ_from_the_default():
         assert (scale == made[DEFAULT]) is (name == DEFAULT)
     assert made[CUSTOM].evaluations[-3:] == (2000, 3200, 4800)
     assert made[CUSTOM].diffusion == dit_tiny_custom()
+    assert made[RECOMMENDED].diffusion == dit_tiny()
 
 
 def test_vaes_that_are_trained_alike_are_trained_once():
@@ -136,10 +138,18 @@ def test_the_map_whole(done):
 
 def test_other_cells_and_seeds_join(done):
     where, before = done
-    later = dataclasses.replace(where, seeds=(2,))
-    summary = run_map(micro(), later, ("patch-2",), ("baseline",), {})
-    assert "patch-2" in [a["cell"] for a in summary["arms"]]
-    assert [a for a in summary["arms"] if a["cell"] != "patch-2"] == before["arms"]
+    later = dataclasses.replace(where, seeds=(0,))
+    summary = run_map(micro(), later, (CUSTOM, RECOMMENDED), ("baseline",), {})
+    joined = [(a["cell"], a["variant"]) for a in summary["arms"]]
+    assert joined[2:4] == [(CUSTOM, "baseline"), (RECOMMENDED, "baseline")]
+    assert [a for a in summary["arms"] if a["cell"] not in (CUSTOM, RECOMMENDED)] == before["arms"]
+    (recipe, *_) = summary["effects"]["recipe"]
+    assert (recipe["reference"], recipe["steps"]) == ("custom/baseline", [16, 4])
+    assert [e["label"] for e in summary["effects"]["parts"]] == ["times nearer the noise"]
+    assert probe(where.out / "samples.mp4").frames == 9
+    assert "custom/baseline, default/baseline, recommended/baseline" in (
+        where.out / "samples.md"
+    ).read_text().replace("\n", " ")
 
 
 def test_recipes_on_a_vae_that_is_given(done, tmp_path):

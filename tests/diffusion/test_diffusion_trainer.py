@@ -157,6 +157,17 @@ def test_it_learns(cache, tmp_path):
     assert sum(losses[-10:]) < 0.85 * sum(losses[:10])
 
 
+def test_channels_are_scaled_as_asked(cache):
+    """Where no map is given: principal components of variance 1, say, kept with the model."""
+    trainer = DiffusionTrainer(small_recipe(cache, channels="whitened"), cpu())
+    (batch,) = next(trainer.batches(1, 1))
+    plain = LatentCache(cache)
+    whole = trainer.map(plain.latents(range(len(plain)))).movedim(1, 0).flatten(1)
+    covariance = torch.cov(whole)
+    torch.testing.assert_close(covariance, torch.eye(len(covariance)), atol=0.05, rtol=0)
+    assert batch.latents.shape[1] == len(covariance)
+
+
 def test_captions_are_dropped_at_their_rate(cache):
     trainer = DiffusionTrainer(small_recipe(cache, caption_dropout=0.5), cpu())
     texts = []
@@ -206,6 +217,8 @@ def test_loss_that_is_not_finite_skips_the_step(cache):
         (dict(text=TextConfig(width=10, heads=4)), "multiple of text.heads"),
         (dict(caption_dropout=1.5), r"caption_dropout must be in \[0, 1\)"),
         (dict(shift=0.0), "shift must be positive"),
+        (dict(channels="white"), "channels must be one of standardised"),
+        (dict(channels="whitened", map="a map"), "channels is for runs without a map"),
     ],
 )
 def test_problems_are_named(cache, tmp_path, changes, message):

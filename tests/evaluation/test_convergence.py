@@ -10,6 +10,7 @@ from ssvae.evaluation.convergence import (
     detectable,
     holm,
     p_value,
+    pooled,
     speedup,
     steps_to_target,
     student,
@@ -42,6 +43,20 @@ def test_p_values_are_scipys():
     assert p_value([0.1, 0.1]) == 0
 
 
+def test_pooled_takes_one_variance_for_all():
+    # Deviations -1, 0, 1 and -2, 2 about their means: 10 over 2 + 1 degrees of freedom.
+    (one, p), (two, _), (single, _) = pooled([[1, 2, 3], [3, 7], [4]])
+    half = stats.t.ppf(0.975, 3) * (10 / 3) ** 0.5
+    assert (one.value, one.low, one.high) == pytest.approx(
+        (2, 2 - half / 3**0.5, 2 + half / 3**0.5)
+    )
+    assert (two.low, single.high) == pytest.approx((5 - half / 2**0.5, 4 + half))
+    assert p == pytest.approx(2 * stats.t.sf(2 / (10 / 9) ** 0.5, 3))
+    values = [0.3, 0.1, -0.05, 0.2, 0.4]
+    assert pooled([values]) == [(student(values), pytest.approx(p_value(values)))]
+    assert pooled([[0.2], [0.3]])[1][0].low is None
+
+
 def test_holm_by_hand():
     # Sorted: .01 x 4, .02 x 3, .03 x 2, .8 x 1, each at least the one before.
     assert holm([0.03, 0.01, 0.8, 0.02]) == pytest.approx([0.06, 0.04, 0.8, 0.06])
@@ -62,6 +77,15 @@ def test_speedup_on_made_up_curves():
     early = speedup(STEPS, slow, fast, target=0.05, start=0)
     assert early.interval.value == pytest.approx(2)
     assert speedup(STEPS, slow, slow, target=0.3, start=0).interval.value == pytest.approx(1)
+
+
+def test_speedup_of_curves_that_are_evaluated_at_other_steps():
+    longer = [*STEPS, 800]
+    slow = np.array([[0.5e-3 * step for step in longer]])
+    found = speedup(longer, slow, line(2e-3), target=0.4, start=0, other_steps=STEPS)
+    assert found.interval.value == pytest.approx(4)
+    with pytest.raises(ValueError, match="same seeds and steps"):
+        speedup(longer, slow, line(2e-3), target=0.4, start=0)
 
 
 def test_a_target_at_chance_is_none():

@@ -1,12 +1,31 @@
 import json
+from dataclasses import dataclass
 
 import pytest
 
-from ssvae.storage.settings import as_json, check_same_settings, flat, keep_settings
+from ssvae.storage.settings import as_json, check_same_settings, flat, keep_settings, replaced
 
 
 def test_full_names():
     assert flat({"a": 1, "b": {"c": {"d": 2}, "e": None}}) == {"a": 1, "b.c.d": 2, "b.e": None}
+
+
+@dataclass(frozen=True)
+class Inner:
+    weight: float = 1.0
+
+
+@dataclass(frozen=True)
+class Outer:
+    gan: Inner = Inner()
+    steps: int = 5
+
+
+def test_a_value_is_replaced_by_its_full_name():
+    assert replaced(Outer(), "gan.weight", 2.0) == Outer(Inner(2.0))
+    assert replaced(Outer(), "steps", 7) == Outer(steps=7)
+    with pytest.raises(AttributeError):
+        replaced(Outer(), "lcr.weight", 2.0)
 
 
 def test_what_changed_is_told_and_the_rest_is_not():

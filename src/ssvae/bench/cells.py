@@ -1,4 +1,4 @@
-"""The cells of the map: a benchmark's settings, each with one thing changed (the custom with two)."""
+"""The cells of the map: a benchmark's settings, most with one thing changed."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,7 +12,6 @@ Arm = tuple[str, str]
 PATCH_2 = {"diffusion.model.patch_size": (1, 2, 2)}
 ADAMW = {"diffusion.optimizer": "adamw", "diffusion.learning_rate": 1e-3}
 """At the best of four rates, .0005 to .004, tried for the custom on a seed that is not reported."""
-
 TIMES = {"diffusion.time_mean": 0.5}
 
 
@@ -24,6 +23,8 @@ class Cell:
     """What differs from the default, for a figure."""
     changes: Mapping[str, Any]
     """Settings of the scale by their full names."""
+    alone: bool = True
+    """Whether it differs from the default in one thing, so that its baseline tells what that does."""
     further: tuple[float, ...] = ()
     """Evaluations beyond the scale's, as multiples of its last."""
 
@@ -40,13 +41,14 @@ class Cell:
 
 
 CELLS: dict[str, Cell] = {
-    DEFAULT: Cell("default: a token a latent, Muon", {}),
-    CUSTOM: Cell("patches of 2x2, AdamW (the custom)", PATCH_2 | ADAMW, further=(5 / 3, 8 / 3, 4)),
-    RECOMMENDED: Cell("times nearer the noise, mean +0.5 (recommended)", TIMES),
-    "recommended-adamw": Cell("recommended, but AdamW", TIMES | ADAMW),
-    "recommended-patch-2": Cell("recommended, but patches of 2x2", TIMES | PATCH_2),
+    DEFAULT: Cell("a token a latent, Muon (default)", {}),
+    CUSTOM: Cell("patches of 2x2, AdamW (the custom)", PATCH_2 | ADAMW, False, (5 / 3, 8 / 3, 4)),
+    "custom-times": Cell("the custom, but times of mean +.5", PATCH_2 | ADAMW | TIMES, False),
+    RECOMMENDED: Cell("times nearer the noise, mean +.5 (recommended)", TIMES),
+    "recommended-adamw": Cell("recommended, but AdamW", TIMES | ADAMW, False),
+    "recommended-patch-2": Cell("recommended, but patches of 2x2", TIMES | PATCH_2, False),
     "recommended-whitened": Cell(
-        "recommended, channels whitened", TIMES | {"diffusion.channels": "whitened"}
+        "recommended, channels whitened", TIMES | {"diffusion.channels": "whitened"}, False
     ),
     "patch-2": Cell("patches of 2x2", PATCH_2),
     "adamw": Cell("AdamW", ADAMW),
@@ -58,6 +60,9 @@ CELLS: dict[str, Cell] = {
     "threshold-60": Cell("threshold of LCR .60", {"vae.lcr.threshold": 0.6}),
     "threshold-90": Cell("threshold of LCR .90", {"vae.lcr.threshold": 0.9}),
     "channels-48": Cell("48 channels", {"vae.model.z_dim": 48}),
+    "channels-48-patch-2": Cell(
+        "48 channels, patches of 2x2", {"vae.model.z_dim": 48, **PATCH_2}, False
+    ),
     # Four times the latents at the tokens of the default.
     "grid-16": Cell(
         "grids of 16x16, patches of 2x2", {"vae.model.space_factors": (1, 1), **PATCH_2}
@@ -72,7 +77,7 @@ CELLS: dict[str, Cell] = {
         },
     ),
 }
-"""By name; all but the first differ from it."""
+"""By name; the first is the scale as it is."""
 
 
 def arm_of(cell: str, variant: str) -> Arm:

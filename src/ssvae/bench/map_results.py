@@ -4,10 +4,11 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ssvae.bench.map_summary import describe, effects, families, learned
+from ssvae.bench.cells import DEFAULT
+from ssvae.bench.map_summary import CUSTOM_ARM, WHOLE, describe, effects, families, learned
 from ssvae.bench.records import portable, read_records
-from ssvae.bench.results import write_configs
-from ssvae.bench.scales import Scale
+from ssvae.bench.results import write_configs, write_samples
+from ssvae.bench.scales import BASELINE, Scale
 from ssvae.bench.stages import Options
 from ssvae.bench.summary import CLAIMED, SAME_CEILING, SEEDS_FOR_A_CLAIM
 from ssvae.data import vocabulary_of
@@ -18,8 +19,9 @@ from ssvae.storage.files import write_text
 
 TITLES = {
     "recipe": "Recipes, over the custom",
-    "parts": "What each part adds to all the others",
-    "left-out": "What another part adds to the recommended",
+    "alone": "What one part adds to the custom",
+    "parts": "What each part of the recommended adds to the others",
+    "left-out": "What another part would add to the recommended",
     "regularisers": "What a regulariser does, over the baseline of the same cell",
     "settings": "What a setting does to the baseline, over the default",
 }
@@ -61,6 +63,17 @@ def write_map(scale: Scale, options: Options) -> dict[str, Any]:
         (out / "figure.svg").write_text(to_svg(figure))
         save_figure(figure, out / "figure.png")
     write_configs(options)
+    shown = [CUSTOM_ARM, (DEFAULT, BASELINE), WHOLE]
+    if all(arm in arms for arm in shown):
+        seeds = [seed for seed in arms[WHOLE] if all(seed in arms[arm] for arm in shown)]
+        folders = {
+            seed: {
+                "/".join(arm): options.work / "diffusion" / f"{arm[0]}-{arm[1]}-{seed}"
+                for arm in shown
+            }
+            for seed in seeds
+        }
+        write_samples(folders, scale, options)
     return summary
 
 
@@ -73,14 +86,14 @@ def figure_of(summary: Mapping[str, Any]):
                 effect["speedup"].get("reward", dict.fromkeys(("value", "low", "high"))),
                 effect["gain"]["reward"],
                 tuple(effect["ends"]),
-                f"{len(effect['seeds'])} seeds",
+                f"{len(effect['seeds'])} seed" + "s" * (len(effect["seeds"]) > 1),
                 abs(effect["ceiling_gap"]) > SAME_CEILING,
             )
             for effect in its
         ]
         for name, its in summary["effects"].items()
     }
-    return forest_figure(groups, f"{CLAIMED:.0%} of what the other ends at")
+    return forest_figure(groups, f"(to {CLAIMED:.0%} of the other's rise)")
 
 
 def effects_table(summary: Mapping[str, Any]) -> str:

@@ -15,19 +15,30 @@ from ssvae.evaluation.convergence import holm, pooled, speedup
 
 Learned = Mapping[Arm, Mapping[int, Record]]
 """What each arm gave, by seed."""
-PARTS = {
-    "LCR": (RECOMMENDED, BASELINE),
-    "times nearer the noise": (DEFAULT, "lcr"),
-    "Muon": ("recommended-adamw", "lcr"),
-    "a token a latent": ("recommended-patch-2", "lcr"),
+NAMES = {"lcr": "LCR", "lmr": "LMR", "both": "LCR, LMR"}
+CUSTOM_ARM: Arm = CUSTOM, BASELINE
+WHOLE: Arm = RECOMMENDED, BASELINE
+"""The recommended recipe."""
+PARTS: Mapping[str, Arm] = {
+    "times nearer the noise": (DEFAULT, BASELINE),
+    "Muon": ("recommended-adamw", BASELINE),
+    "a token a latent": ("recommended-patch-2", BASELINE),
 }
-"""Parts of a recipe, and the arm that has all but that one."""
-LEFT_OUT = {
-    "LMR": (RECOMMENDED, "both"),
-    "whitened channels": ("recommended-whitened", "lcr"),
+"""Its parts, and the arm that has all but that one."""
+ALONE: Mapping[str, Arm] = {
+    "times nearer the noise": ("custom-times", BASELINE),
+    "Muon": ("patch-2", BASELINE),
+    "a token a latent": ("adamw", BASELINE),
+    "LCR": (CUSTOM, "lcr"),
 }
-"""Parts that a recipe could have besides, and the arm that has one."""
-WHOLE: Arm = RECOMMENDED, "lcr"
+"""The custom with one part more."""
+LEFT_OUT: Mapping[str, Arm] = {
+    "LCR": (RECOMMENDED, "lcr"),
+    "LMR": (RECOMMENDED, "lmr"),
+    "LCR and LMR": (RECOMMENDED, "both"),
+    "whitened channels": ("recommended-whitened", BASELINE),
+}
+"""What it could have besides, and the arm that has it."""
 
 
 @dataclass(frozen=True)
@@ -44,16 +55,18 @@ def learned(records: Mapping[str, Record]) -> dict[Arm, dict[int, Record]]:
     found: dict[Arm, dict[int, Record]] = {}
     for name, record in records.items():
         label = name.removeprefix("learn ")
-        cells = [cell for cell in CELLS if label.startswith(f"{cell}-")]
-        if cells:
-            cell = max(cells, key=len)
+        fitting = [cell for cell in CELLS if label.startswith(f"{cell}-")]
+        if fitting:
+            cell = max(fitting, key=len)
             variant, _, seed = label.removeprefix(f"{cell}-").rpartition("-")
             found.setdefault((cell, variant), {})[int(seed)] = record
-    order = list(CELLS)
-    return {
-        arm: dict(sorted(found[arm].items()))
-        for arm in sorted(found, key=lambda a: order.index(a[0]))
-    }
+    cells = list(CELLS)
+
+    def place(arm: Arm) -> tuple[int, bool, str]:
+        cell, variant = arm
+        return cells.index(cell), variant != BASELINE, variant
+
+    return {arm: dict(sorted(found[arm].items())) for arm in sorted(found, key=place)}
 
 
 def families(arms: Learned) -> dict[str, list[Pair]]:
@@ -62,16 +75,24 @@ def families(arms: Learned) -> dict[str, list[Pair]]:
     for cell, variant in arms:
         title = CELLS[cell].title
         if variant != BASELINE:
-            own.append(Pair(f"{variant}, {title}", arm_of(cell, BASELINE), (cell, variant)))
-        elif cell != DEFAULT:
+            own.append(
+                Pair(
+                    f"{NAMES.get(variant, variant)}: {title}",
+                    arm_of(cell, BASELINE),
+                    (cell, variant),
+                )
+            )
+        elif cell != DEFAULT and CELLS[cell].alone:
             settings.append(Pair(title, (DEFAULT, BASELINE), (cell, BASELINE)))
-    custom = CUSTOM, BASELINE
-    recipe = [Pair("recommended", custom, WHOLE)]
-    recipe += [Pair(f"recommended without {part}", custom, arm) for part, arm in PARTS.items()]
+    recipe = [Pair("recommended", CUSTOM_ARM, WHOLE)]
+    recipe += [Pair(f"without {part}", CUSTOM_ARM, arm) for part, arm in PARTS.items()]
+    recipe += [Pair(f"with {part}", CUSTOM_ARM, arm) for part, arm in LEFT_OUT.items()]
     parts = [Pair(part, arm, WHOLE) for part, arm in PARTS.items()]
+    alone = [Pair(part, CUSTOM_ARM, arm) for part, arm in ALONE.items()]
     left_out = [Pair(part, WHOLE, arm) for part, arm in LEFT_OUT.items()]
     compared = {
         "recipe": recipe,
+        "alone": alone,
         "parts": parts,
         "left-out": left_out,
         "regularisers": own,

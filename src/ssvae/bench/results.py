@@ -3,6 +3,7 @@
 import dataclasses
 import json
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ from safetensors.torch import load_file
 
 from ssvae.bench.records import portable
 from ssvae.bench.scales import Scale
-from ssvae.bench.stages import SHOWN, Options
+from ssvae.bench.stages import SAMPLES, SHOWN, Options
 from ssvae.bench.summary import CLAIMED, SEEDS_FOR_A_CLAIM, Curves
 from ssvae.data import write_video
 from ssvae.evaluation.convergence import student
@@ -45,7 +46,12 @@ def write_results(
     (out / "table.md").write_text(portable(table(summary), options.work))
     write_text(out / "overview.md", overview(summary))
     write_configs(options)
-    _write_samples(curves, scale, options)
+    runs = options.work / "diffusion"
+    write_samples(
+        {seed: {name: runs / f"{name}-{seed}" for name in curves.rows} for seed in curves.seeds},
+        scale,
+        options,
+    )
     return summary
 
 
@@ -168,31 +174,28 @@ def _notes(summary: Mapping[str, Any]) -> list[str]:
     return [*notes, f"Protocol: {json.dumps(summary['protocol'])}"]
 
 
-def _write_samples(curves: Curves, scale: Scale, options: Options) -> None:
+def write_samples(runs: Mapping[int, Mapping[str, Path]], scale: Scale, options: Options) -> None:
     """The same captions and noise through every variant, by models of one seed: a video.
 
-    Of the first seed whose runs are here; where none is, what stands in the results is left.
+    ``runs`` are the folders of each seed's runs, by variant. Of the first seed all of whose runs are
+    here; where there is none, what stands in the results is left.
     """
-    files = {
-        seed: [
-            options.work / "diffusion" / f"{name}-{seed}" / "samples.safetensors"
-            for name in curves.rows
-        ]
-        for seed in curves.seeds
-    }
-    here = [seed for seed in curves.seeds if all(path.exists() for path in files[seed])]
+    here = [
+        seed
+        for seed, folders in runs.items()
+        if all((folder / SAMPLES).exists() for folder in folders.values())
+    ]
     if not here:
         return
-    clips = [load_file(path)["clips"][:SHOWN] for path in files[here[0]]]
+    folders = runs[here[0]]
+    clips = [load_file(folder / SAMPLES)["clips"][:SHOWN] for folder in folders.values()]
     named = [grid(of_variant, SHOWN, 3) for of_variant in clips]
     gap = torch.ones_like(named[0][:, :, :6])
     joined = torch.cat([part for clip in named for part in (gap, clip)][1:], 2)
     height, width = (n - n % 2 for n in joined.shape[2:])
     write_video(options.out / "samples.mp4", joined[..., :height, :width], 6)
     text = [
-        f"Seed {here[0]}. Rows, top to bottom: "
-        + ", ".join(curves.rows)
-        + ". Columns, left to right:",
+        f"Seed {here[0]}. Rows, top to bottom: " + ", ".join(folders) + ". Columns, left to right:",
         "",
     ]
     captions = options.scorer(scale).captions[:SHOWN]

@@ -31,6 +31,7 @@ from ssvae.vae.recipe import VAERecipe
 from ssvae.vae.trainer import train_autoencoder
 
 SHOWN = 8  # clips of each run that are kept to be looked at
+SAMPLES = "samples.safetensors"
 CACHE_SEED = 2_000_003  # the source of the cached clips: not that of any VAE's training
 
 
@@ -207,7 +208,7 @@ def learning_curve(
             clips = scorer.sample(checkpoint, backbone)
         scores = scorer.score(clips)
         if steps == max(evaluations):
-            save_file({"clips": clips[:SHOWN].contiguous()}, run / "samples.safetensors")
+            save_file({"clips": clips[:SHOWN].contiguous()}, run / SAMPLES)
         elif falling:
             shutil.rmtree(checkpoint)  # it is scored, and 30 MB
         rows.append({"step": steps, **asdict(scores)})
