@@ -7,10 +7,20 @@ import numpy as np
 import pytest
 from micro import micro, options
 
-from ssvae.bench.cells import CELLS, CUSTOM, DEFAULT, RECOMMENDED
-from ssvae.bench.map import latents_of, run_map
-from ssvae.bench.map_results import effects_table, map_table
-from ssvae.bench.map_summary import Pair, effects, families, learned
+from ssvae.bench.cells import (
+    CELLS,
+    CUSTOM,
+    DEFAULT,
+    RECOMMENDED,
+    arm_and_seed,
+    arm_of,
+    label_of,
+    latents_of,
+)
+from ssvae.bench.comparisons import families, learned
+from ssvae.bench.map import run_map
+from ssvae.bench.map_results import arms_table, effects_table
+from ssvae.bench.map_summary import effects, sensitivity
 from ssvae.bench.records import Record
 from ssvae.bench.scales import mini
 from ssvae.bench.summary import starts_of
@@ -37,14 +47,27 @@ def test_cells_are_sound_and_differ_from_the_default():
     assert made[RECOMMENDED].diffusion == dit_tiny()
 
 
-def test_vaes_that_are_trained_alike_are_trained_once():
+def test_what_would_be_the_same_is_run_once():
     def of(cell, variant):
-        return latents_of(cell, variant, 3, mini())
+        return latents_of((cell, variant), 3, mini())
 
     assert of("whitened", "lcr") == of(DEFAULT, "lcr") == "lcr-3"
-    assert of("threshold-60", "baseline") == "baseline-3"  # no LCR, so no threshold
     assert of("threshold-60", "lcr") == "threshold-60-lcr-3"
     assert of("grid-16", "baseline") == "grid-16-baseline-3"
+    assert of(DEFAULT, "null") == "null-3"
+    # Without LCR there is no threshold.
+    for variant in ("baseline", "lmr", "null"):
+        assert arm_of("threshold-60", variant, mini()) == (DEFAULT, variant)
+    assert arm_of("threshold-60", "lcr", mini()) == ("threshold-60", "lcr")
+    assert arm_of("whitened", "lcr", mini()) == ("whitened", "lcr")
+    assert arm_of("whitened", "mine", mini()) == ("whitened", "mine")  # a VAE that is given
+
+
+def test_labels_say_which_arm_and_seed():
+    assert label_of(("custom-times", "baseline"), 3) == "custom-times.baseline.3"
+    assert arm_and_seed("custom-times.baseline.3") == (("custom-times", "baseline"), 3)
+    for other in ("baseline-3", "nowhere.baseline.3", "custom.baseline.x"):
+        assert arm_and_seed(other) is None
 
 
 def record(slope, steps=STEPS, ceiling=0.9, speed=2.0):
@@ -65,43 +88,63 @@ def record(slope, steps=STEPS, ceiling=0.9, speed=2.0):
     return Record([row(step) for step in steps], measure, {}, {}, speed)
 
 
-def test_planted_effects_come_out_with_one_scatter_for_all():
-    rng = np.random.default_rng(0)
-    records = {}
+def arms_of(curves):
+    """Arms from curves by cell, variant and seed."""
+    return learned({f"learn {label_of((c, v), s)}": r for (c, v, s), r in curves.items()})
+
+
+def test_planted_effects_come_out():
+    rng, curves = np.random.default_rng(0), {}
     for seed in range(5):
-        luck = [1 + 0.02 * rng.standard_normal() for _ in range(5)]
-        records[f"learn {DEFAULT}-baseline-{seed}"] = record(1e-3 * luck[0])
-        records[f"learn {DEFAULT}-lcr-{seed}"] = record(1.5e-3 * luck[1])
+        luck = [1 + 0.02 * rng.standard_normal() for _ in range(4)]
+        curves[DEFAULT, "baseline", seed] = record(1e-3 * luck[0])
+        curves[DEFAULT, "lcr", seed] = record(1.5e-3 * luck[1])
         if seed < 2:  # few seeds borrow the others' scatter
-            records[f"learn patch-2-baseline-{seed}"] = record(0.5e-3 * luck[2])
-            records[f"learn patch-2-lcr-{seed}"] = record(0.5e-3 * luck[3], ceiling=0.8)
-        longer = [*STEPS, 800]
-        records[f"learn {CUSTOM}-baseline-{seed}"] = record(0.4e-3 * luck[4], longer)
-    arms = learned(records)
+            curves["patch-2", "baseline", seed] = record(0.5e-3 * luck[2])
+            curves["patch-2", "lcr", seed] = record(0.5e-3 * luck[3], ceiling=0.8)
+    arms = arms_of(curves)
     assert next(iter(arms)) == (DEFAULT, "baseline")
-    assert list(arms["patch-2", "lcr"]) == [0, 1]
-    compared = families(arms)
-    found = {e["other"]: e for e in effects(compared["regularisers"], arms, VOCABULARY)}
+    pairs = families(arms, mini())["regularisers"]
+    found = {e["other"]: e for e in effects(pairs, arms, VOCABULARY)}
     lcr, few = found[f"{DEFAULT}/lcr"], found["patch-2/lcr"]
     assert lcr["speedup"]["reward"]["value"] == pytest.approx(1.5, rel=0.03)
     assert lcr["verdict"] == "faster, ends higher"
     assert lcr["gain"]["reward"]["value"] == pytest.approx(0.2, rel=0.1)
-    narrow, wide = (
-        np.log(e["speedup"]["reward"]["high"] / e["speedup"]["reward"]["low"]) for e in (lcr, few)
-    )
-    assert wide / narrow == pytest.approx((5 / 2) ** 0.5)
+    assert lcr["time_of_a_step"] == 1
     assert few["verdict"].startswith("not comparable: ceilings differ by 0.1")
-    # The custom is learned twice as long, and has its own end: .32 above chance after 800 steps.
-    pair = Pair("x", (CUSTOM, "baseline"), (DEFAULT, "lcr"))
-    (whole,) = effects([pair], arms, VOCABULARY)
-    assert whole["steps"] == [800, 400]
-    assert whole["speedup"]["reward"]["value"] == pytest.approx(1.5 / 0.4, rel=0.05)
+    assert few["gain"]["reward"]["low"] < 0 < few["gain"]["reward"]["high"]
+    assert 0 < sensitivity(arms, pairs, 5) < sensitivity(arms, pairs, 2)
 
 
-def test_a_pair_without_common_seeds_says_nothing():
-    records = {"learn default-baseline-0": record(1e-3), "learn default-lcr-1": record(1e-3)}
-    pair = Pair("x", (DEFAULT, "baseline"), (DEFAULT, "lcr"))
-    assert effects([pair], learned(records), VOCABULARY) == []
+def test_a_shorter_run_of_the_same_curve_ends_where_that_was_then():
+    """The custom is longer: gains are at the last step that both have, and speed-ups where asked."""
+    curves, longer = {}, [*STEPS, 800]
+    for seed in range(5):
+        shift = 1 + 0.01 * seed
+        curves[CUSTOM, "baseline", seed] = record(0.4e-3 * shift, longer)
+        curves["patch-2", "baseline", seed] = record(0.4e-3 * (1.01 + 0.01 * (seed % 2)) * shift)
+        curves[RECOMMENDED, "baseline", seed] = record(1.2e-3 * shift)
+    arms = arms_of(curves)
+    compared = families(arms, mini())
+    (recipe,) = effects(compared["recipe"], arms, VOCABULARY)
+    (alone,) = effects(compared["alone"], arms, VOCABULARY)
+    assert [end["step"] for end in recipe["ends"]] == [800, 400]
+    # To 90 % of the custom's rise over 800 steps: 720 steps of its own, 240 of the other.
+    assert recipe["speedup"]["reward"]["value"] == pytest.approx(3, rel=0.01)
+    assert recipe["gain"]["reward"]["value"] == pytest.approx(0.8 * 400e-3, rel=0.03)
+    assert alone["shared_step"] == 400
+    assert alone["speedup"]["reward"]["value"] == pytest.approx(1.015, rel=0.01)
+    assert "lower" not in alone["verdict"]
+
+
+def test_a_pair_is_compared_once_and_only_over_common_seeds():
+    both = {(c, "baseline", 0): record(1e-3) for c in (DEFAULT, RECOMMENDED, "patch-2")}
+    arms = arms_of(
+        both | {(RECOMMENDED, "lcr", 0): record(1e-3), (DEFAULT, "lcr", 1): record(1e-3)}
+    )
+    pairs = [(p.reference, p.other) for its in families(arms, mini()).values() for p in its]
+    assert len({frozenset(pair) for pair in pairs}) == len(pairs) == 3
+    assert (DEFAULT, "lcr") not in [other for _, other in pairs]
 
 
 @pytest.fixture(scope="module")
@@ -121,7 +164,7 @@ def test_the_map_whole(done):
     assert arms["whitened", "lcr"]["seeds"] == [0, 1]
     vaes = {path.name for path in (where.work / "vae").iterdir() if "decoder" not in path.name}
     assert vaes == {f"{v}-{s}" for v in ("baseline", "lcr", "threshold-60-lcr") for s in (0, 1)}
-    run = json.loads((where.work / "diffusion" / "whitened-lcr-0" / "config.json").read_text())
+    run = json.loads((where.work / "diffusion" / "whitened.lcr.0" / "config.json").read_text())
     assert (run["channels"], run["dtype"]) == ("whitened", "bfloat16")
     assert (
         json.loads((where.work / "vae" / "lcr-0" / "config.json").read_text())["dtype"] == "float32"
@@ -129,11 +172,18 @@ def test_the_map_whole(done):
     # Diffusion models under another map of one VAE's latents: the same ceiling to the last bit.
     assert arms["whitened", "lcr"]["ceiling"] == arms[DEFAULT, "lcr"]["ceiling"]
     assert set(summary["effects"]) == {"regularisers", "settings"}
-    for name in ("figure.svg", "figure.png", "summary.json", "table.md", "settings.md"):
+    for name in (
+        "figure.svg",
+        "figure.png",
+        "summary.json",
+        "arms.md",
+        "effects.md",
+        "settings.md",
+    ):
         assert (where.out / name).stat().st_size > 300
-    assert map_table(summary).count("\n| ") == 6
+    assert arms_table(summary).count("\n| ") == 6
     assert effects_table(summary).count("\n| ") >= 3 + 3
-    assert (where.out / "configs" / "diffusion-whitened-lcr-0.json").exists()
+    assert (where.out / "configs" / "diffusion-whitened.lcr.0.json").exists()
 
 
 def test_other_cells_and_seeds_join(done):
@@ -143,13 +193,13 @@ def test_other_cells_and_seeds_join(done):
     joined = [(a["cell"], a["variant"]) for a in summary["arms"]]
     assert joined[2:4] == [(CUSTOM, "baseline"), (RECOMMENDED, "baseline")]
     assert [a for a in summary["arms"] if a["cell"] not in (CUSTOM, RECOMMENDED)] == before["arms"]
-    (recipe, *_) = summary["effects"]["recipe"]
-    assert (recipe["reference"], recipe["steps"]) == ("custom/baseline", [16, 4])
+    recipe, without_times = summary["effects"]["recipe"]
+    assert without_times["other"] == "default/baseline"
+    assert [end["step"] for end in recipe["ends"]] == [16, 4]
     assert [e["label"] for e in summary["effects"]["parts"]] == ["times nearer the noise"]
     assert probe(where.out / "samples.mp4").frames == 9
-    assert "custom/baseline, default/baseline, recommended/baseline" in (
-        where.out / "samples.md"
-    ).read_text().replace("\n", " ")
+    told = (where.out / "samples.md").read_text()
+    assert "custom/baseline after 16 steps, default/baseline after 4 steps" in told
 
 
 def test_recipes_on_a_vae_that_is_given(done, tmp_path):
@@ -161,6 +211,10 @@ def test_recipes_on_a_vae_that_is_given(done, tmp_path):
         (DEFAULT, "baseline"),
         (CUSTOM, "baseline"),
     ]
+    with pytest.raises(ValueError, match="must be called baseline, got mine"):
+        run_map(micro(), here, (DEFAULT,), (), {"mine": vae})
+    with pytest.raises(ValueError, match="vaes.baseline was .* and is None"):
+        run_map(micro(), here, (DEFAULT,), ("baseline",), {})
     with pytest.raises(ValueError, match="cells that train other VAEs take none by --vae: grid-16"):
         run_map(micro(), here, ("grid-16",), ("lcr",), {"baseline": vae})
     with pytest.raises(ValueError, match="cells are some of default, custom"):

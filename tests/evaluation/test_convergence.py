@@ -45,16 +45,28 @@ def test_p_values_are_scipys():
 
 def test_pooled_takes_one_variance_for_all():
     # Deviations -1, 0, 1 and -2, 2 about their means: 10 over 2 + 1 degrees of freedom.
-    (one, p), (two, _), (single, _) = pooled([[1, 2, 3], [3, 7], [4]])
+    one, two, single = pooled([[1, 2, 3], [3, 7], [4]])
     half = stats.t.ppf(0.975, 3) * (10 / 3) ** 0.5
     assert (one.value, one.low, one.high) == pytest.approx(
         (2, 2 - half / 3**0.5, 2 + half / 3**0.5)
     )
     assert (two.low, single.high) == pytest.approx((5 - half / 2**0.5, 4 + half))
-    assert p == pytest.approx(2 * stats.t.sf(2 / (10 / 9) ** 0.5, 3))
     values = [0.3, 0.1, -0.05, 0.2, 0.4]
-    assert pooled([values]) == [(student(values), pytest.approx(p_value(values)))]
-    assert pooled([[0.2], [0.3]])[1][0].low is None
+    assert pooled([values]) == [student(values)]
+    assert pooled([[0.2], [0.3]])[1].low is None
+    # Bounds, which scatter little, lend nothing to others.
+    assert pooled([values, [0.0, 0.0, 0.0]], [True, False])[0] == student(values)
+
+
+def test_pooled_intervals_hold_what_they_say():
+    """Eight groups of two values, that share what they are compared with: 95 % at equal scatter."""
+    rng = np.random.default_rng(0)
+    covered = []
+    for _ in range(EXPERIMENTS // 4):
+        reference = rng.standard_normal(2)
+        groups = [(rng.standard_normal(2) - reference).tolist() for _ in range(8)]
+        covered.append(pooled(groups)[0].low < 0 < pooled(groups)[0].high)
+    assert 0.9 < np.mean(covered) < 0.97
 
 
 def test_holm_by_hand():

@@ -1,10 +1,10 @@
 """The cells of the map: a benchmark's settings, most with one thing changed."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from ssvae.bench.scales import BASELINE, Scale
+from ssvae.bench.scales import NULL, Scale
 
 DEFAULT, CUSTOM, RECOMMENDED = "default", "custom", "recommended"
 Arm = tuple[str, str]
@@ -24,14 +24,9 @@ class Cell:
     changes: Mapping[str, Any]
     """Settings of the scale by their full names."""
     alone: bool = True
-    """Whether it differs from the default in one thing, so that its baseline tells what that does."""
+    """Whether it differs from the default in one respect, so that its baseline tells what that does."""
     further: tuple[float, ...] = ()
     """Evaluations beyond the scale's, as multiples of its last."""
-
-    @property
-    def shares_baseline(self) -> bool:
-        """Whether it changes regularisers alone, so that its baseline is the default's."""
-        return all(name.startswith(("vae.lcr.", "vae.lmr.")) for name in self.changes)
 
     def of(self, scale: Scale) -> Scale:
         """The scale with the changes."""
@@ -80,7 +75,41 @@ CELLS: dict[str, Cell] = {
 """By name; the first is the scale as it is."""
 
 
-def arm_of(cell: str, variant: str) -> Arm:
-    """The arm that is run for a cell's variant: the default's where they are the same."""
-    shared = variant == BASELINE and CELLS[cell].shares_baseline
-    return (DEFAULT if shared else cell), variant
+def arm_of(cell: str, variant: str, scale: Scale) -> Arm:
+    """The arm that is run for a variant of a cell: that of the first cell that would run the same.
+
+    A cell that changes LCR alone has the default's baseline.
+    """
+
+    def run(name: str) -> Scale:
+        changed = CELLS[name].of(scale)
+        known = variant in (*scale.variants(0), NULL)
+        return replace(changed, vae=changed.vae_of(variant, 0)) if known else changed
+
+    return next(name for name in CELLS if run(name) == run(cell)), variant
+
+
+def latents_of(arm: Arm, seed: int, scale: Scale) -> str:
+    """What the latents of an arm are called: those of VAEs that are trained alike are the same."""
+    cell, variant = arm
+
+    def made(name: str) -> Scale:
+        changed = CELLS[name].of(scale)
+        vae = changed.vae_of(variant, seed)
+        return replace(changed, vae=vae, diffusion=scale.diffusion, evaluations=scale.evaluations)
+
+    first = next(name for name in CELLS if made(name) == made(cell))
+    return f"{variant}-{seed}" if first == DEFAULT else f"{first}-{variant}-{seed}"
+
+
+def label_of(arm: Arm, seed: int) -> str:
+    """What the curve of an arm is called; no name of a cell or a VAE holds a dot."""
+    return ".".join((*arm, str(seed)))
+
+
+def arm_and_seed(label: str) -> tuple[Arm, int] | None:
+    """The arm and the seed that a label tells, None where it is no label of a cell's curve."""
+    parts = label.split(".")
+    if len(parts) != 3 or parts[0] not in CELLS or not parts[2].isdecimal():
+        return None
+    return (parts[0], parts[1]), int(parts[2])

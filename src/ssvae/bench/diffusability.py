@@ -1,12 +1,11 @@
 """The diffusability benchmark: the same diffusion model on latents that differ in the VAE alone."""
 
-import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ssvae.bench.records import keep_plan, read_records, recording, still_needed, training
 from ssvae.bench.results import write_results
-from ssvae.bench.scales import BASELINE, Scale
+from ssvae.bench.scales import BASELINE, NULL, Scale, seed_of
 from ssvae.bench.stages import Options, encode_vae, map_latents
 from ssvae.bench.summary import Curves, summarise
 from ssvae.bench.tasks import OnProgress, Task, run_tasks
@@ -14,10 +13,8 @@ from ssvae.data import vocabulary_of
 from ssvae.latents.maps import MapConfig
 from ssvae.models.finding import resolve_vae
 
-NULL, HURT = "null", "whitened-frequencies"
-"""The controls: the baseline again, and the baseline's latents under a map that is known to hurt."""
-NULL_SEEDS = 1000
-"""Seeds of the null are those of the baseline and this, for VAE and diffusion model."""
+HURT = "whitened-frequencies"
+"""A control beside the null: the baseline's latents under a map that is known to hurt."""
 
 
 def run_diffusability(
@@ -33,6 +30,8 @@ def run_diffusability(
     first, is what the others are compared with. Given VAEs serve all seeds, so that the noise of their
     own training is not in the intervals.
     """
+    if len(vaes) == 1:
+        raise ValueError("--vae takes at least two autoencoders to compare, got one")
     vaes = {name: resolve_vae(path) for name, path in vaes.items()}
     names = list(vaes or scale.variants(0))
     taken = {NULL, HURT} & set(names)
@@ -40,7 +39,7 @@ def run_diffusability(
         raise ValueError(
             f"the controls are called {' and '.join(sorted(taken))}: choose other names"
         )
-    keep_plan(options, scale, {"vaes": vaes})
+    keep_plan(options, scale, {"vaes": vaes or "trained"})
     baseline = BASELINE if BASELINE in names else names[0]
     tasks = [
         task  # a whole seed before the next, so that any stop leaves whole seeds
@@ -79,7 +78,7 @@ def _tasks(
             tasks.append(Task(f"latents {name}", encode_vae, (name, vae, scale, options)))
     else:
         recipes = scale.variants(seed)
-        recipes[NULL] = dataclasses.replace(recipes[baseline], seed=seed + NULL_SEEDS)
+        recipes[NULL] = scale.vae_of(NULL, seed)
         variants = list(recipes)
         for name, recipe in recipes.items():
             tasks.append(training(f"{name}-{seed}", recipe, scale, options))
@@ -88,13 +87,13 @@ def _tasks(
     tasks.append(Task(f"latents {label}", map_latents, arguments, needs=(f"latents {source}",)))
     for name in variants:
         latents = _latents(name, baseline, seed, bool(vaes))
-        own = seed + NULL_SEEDS * (name == NULL)
+        own = seed_of(name, seed)
         tasks.append(recording(f"{name}-{seed}", latents, None, own, scale, options))
     return [*tasks, recording(f"{HURT}-{seed}", source, label, seed, scale, options)]
 
 
-def names_of(vaes: Sequence[str], at_least: int = 2) -> dict[str, str]:
-    """NAME=PATH pairs as a mapping; a ValueError for anything else, and for too few of them."""
+def names_of(vaes: Sequence[str]) -> dict[str, str]:
+    """NAME=PATH pairs as a mapping; a ValueError for anything else."""
     named: dict[str, str] = {}
     for pair in vaes:
         name, equals, path = pair.partition("=")
@@ -103,6 +102,4 @@ def names_of(vaes: Sequence[str], at_least: int = 2) -> dict[str, str]:
                 f"--vae takes NAME=PATH with names of letters, digits and -, each once; got {pair}"
             )
         named[name] = path
-    if 0 < len(named) < at_least:
-        raise ValueError("--vae takes at least two autoencoders to compare, got one")
     return named

@@ -2,10 +2,12 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
-from ssvae.bench.cells import DEFAULT
-from ssvae.bench.map_summary import CUSTOM_ARM, WHOLE, describe, effects, families, learned
+from ssvae.bench.cells import DEFAULT, Arm, label_of
+from ssvae.bench.comparisons import CUSTOM_ARM, WHOLE, families, learned
+from ssvae.bench.map_summary import describe, effects, sensitivity
 from ssvae.bench.records import portable, read_records
 from ssvae.bench.results import write_configs, write_samples
 from ssvae.bench.scales import BASELINE, Scale
@@ -28,34 +30,41 @@ TITLES = {
 
 
 NOTES = (
-    "Seeds are paired: VAE and diffusion model of one are of that seed in the other too. 95 % "
-    "intervals are of Student's kind, with one scatter for all effects of a table, since few seeds "
-    "cannot tell each its own. Speed-up: steps that the one it is compared with needs for "
-    f"{CLAIMED:.0%} of the way from chance to where it ends, over those that the other needs; of runs "
-    "that never got there, the end of the interval that holds all the same, or –. Time of a step: in "
-    "units of the step of the one it is compared with. Gain: the other's last reward less that of the "
-    f"one. A verdict is at 5 % after Holm's correction over its table, from {SEEDS_FOR_A_CLAIM} seeds on "
-    f"and at ceilings that differ by no more than {SAME_CEILING}.\n"
+    "Seeds are paired; VAEs that are trained have those seeds too. 95 % intervals are Student's; of "
+    f"fewer than {SEEDS_FOR_A_CLAIM} seeds, with one scatter for all of their table, since few seeds cannot "
+    "tell each its own: they hold if all scatter alike. Speed-up: steps that the one that it is compared "
+    f"with needs for {CLAIMED:.0%} of the way from chance to its end, over those that the row's needs; in all "
+    "tables but the recipes', where the custom has its whole length, to its score at the last step that both "
+    "have, as the gain is. Of runs that never got there, the end of the interval that holds all the same, or "
+    "–. Time of a step: in units of that of the one that it is compared with, on the same machine. A verdict "
+    f"is at 5 % after Holm's correction over its table, from {SEEDS_FOR_A_CLAIM} seeds on and at ceilings "
+    f"that differ by no more than {SAME_CEILING}."
 )
+SHOWN_ARMS: list[Arm] = [CUSTOM_ARM, (DEFAULT, BASELINE), WHOLE]
 
 
-def write_map(scale: Scale, options: Options) -> dict[str, Any]:
+def write_map(scale: Scale, options: Options, vaes: Mapping[str, str]) -> dict[str, Any]:
     """Write what all records of the results give, whichever calls they are of; the summary."""
     arms, out = learned(read_records(options.out)), options.out
-    vocabulary = vocabulary_of(scale.data)
+    vocabulary, pairs = vocabulary_of(scale.data), families(arms, scale)
     summary = {
-        "effects": {
-            name: effects(pairs, arms, vocabulary)
-            for name, pairs in families(arms).items()
-            if pairs
+        "effects": {name: effects(its, arms, vocabulary) for name, its in pairs.items()},
+        "sensitivity": {
+            str(seeds): sensitivity(arms, [p for its in pairs.values() for p in its], seeds)
+            for seeds in (2, 3, SEEDS_FOR_A_CLAIM)
         },
         "arms": describe(arms, vocabulary),
-        "data": scale.data,
-        "dtype": options.dtype,
+        "protocol": {
+            "data": scale.data,
+            "evaluation": asdict(scale.evaluation),
+            "vaes": dict(vaes) or "trained",
+            "dtype": options.dtype,
+        },
     }
     text = json.dumps(summary, indent=1) + "\n"
     write_text(out / "summary.json", portable(text, options.work))
-    write_text(out / "table.md", map_table(summary))
+    write_text(out / "arms.md", portable(arms_table(summary), options.work))
+    write_text(out / "effects.md", effects_table(summary))
     for name, its in summary["effects"].items():
         write_text(out / f"{name}.md", family_table(its))
     if summary["effects"]:
@@ -63,17 +72,19 @@ def write_map(scale: Scale, options: Options) -> dict[str, Any]:
         (out / "figure.svg").write_text(to_svg(figure))
         save_figure(figure, out / "figure.png")
     write_configs(options)
-    shown = [CUSTOM_ARM, (DEFAULT, BASELINE), WHOLE]
-    if all(arm in arms for arm in shown):
-        seeds = [seed for seed in arms[WHOLE] if all(seed in arms[arm] for arm in shown)]
-        folders = {
-            seed: {
-                "/".join(arm): options.work / "diffusion" / f"{arm[0]}-{arm[1]}-{seed}"
-                for arm in shown
-            }
-            for seed in seeds
+    shown = [arm for arm in SHOWN_ARMS if arm in arms]
+    seeds = [seed for seed in next(iter(arms.values()), {}) if all(seed in arms[a] for a in shown)]
+    folder = options.work / "diffusion"
+    runs = {
+        seed: {
+            f"{'/'.join(arm)} after {arms[arm][seed].rows[-1]['step']} steps": folder
+            / label_of(arm, seed)
+            for arm in shown
         }
-        write_samples(folders, scale, options)
+        for seed in seeds
+    }
+    if shown:
+        write_samples(runs, scale, options)
     return summary
 
 
@@ -85,7 +96,7 @@ def figure_of(summary: Mapping[str, Any]):
                 effect["label"],
                 effect["speedup"].get("reward", dict.fromkeys(("value", "low", "high"))),
                 effect["gain"]["reward"],
-                tuple(effect["ends"]),
+                (effect["ends"][0]["reward"], effect["ends"][1]["reward"]),
                 f"{len(effect['seeds'])} seed" + "s" * (len(effect["seeds"]) > 1),
                 abs(effect["ceiling_gap"]) > SAME_CEILING,
             )
@@ -101,13 +112,19 @@ def effects_table(summary: Mapping[str, Any]) -> str:
     parts = [
         f"**{TITLES[name]}**\n\n{family_table(its)}\n" for name, its in summary["effects"].items()
     ]
-    return "".join(parts) + NOTES
+    seen = [
+        f"{number(gain, 3)} by {seeds} seeds"
+        for seeds, gain in summary["sensitivity"].items()
+        if gain is not None
+    ]
+    smallest = f" The smallest gain that is found four times out of five: {', '.join(seen)}."
+    return "".join(parts) + NOTES + (smallest if seen else "") + "\n"
 
 
 def family_table(its: Sequence[Mapping[str, Any]]) -> str:
     """Effects whose claims are corrected together, as a table in Markdown."""
     columns = ["", "seeds", f"speed-up to {CLAIMED:.0%}", "coarse", "fine", "time of a step"]
-    columns += ["gain in reward", "from, to", "verdict"]
+    columns += ["gain in reward", "ends: the other's, its own", "verdict"]
     rows = [
         [
             effect["label"],
@@ -117,8 +134,8 @@ def family_table(its: Sequence[Mapping[str, Any]]) -> str:
                 for q in ("reward", "coarse", "fine")
             ),
             number(effect["time_of_a_step"], 2),
-            interval(effect["gain"]["reward"], 3),
-            ", ".join(number(end, 3) for end in effect["ends"]),
+            interval(effect["gain"]["reward"], 3) + f" at {effect['shared_step']}",
+            ", ".join(f"{number(end['reward'], 3)} at {end['step']}" for end in effect["ends"]),
             effect["verdict"],
         ]
         for effect in its
@@ -126,7 +143,7 @@ def family_table(its: Sequence[Mapping[str, Any]]) -> str:
     return markdown(columns, rows)
 
 
-def map_table(summary: Mapping[str, Any]) -> str:
+def arms_table(summary: Mapping[str, Any]) -> str:
     """Each arm by itself, as a table in Markdown, with the command that repeats it."""
     columns = ["cell", "VAE", "seeds", "latents", "ceiling", "decoder steps", "low frequencies"]
     columns += [
@@ -163,6 +180,6 @@ def map_table(summary: Mapping[str, Any]) -> str:
         )
     notes = (
         "Time is that of training one diffusion model, where it was run, without its VAE and its scores. "
-        "A cell again, with another seed: `ssvae bench map --cells CELL --seeds N`."
+        f"Protocol: {json.dumps(summary['protocol'])}"
     )
     return f"{markdown(columns, rows)}\n{notes}\n"

@@ -1,204 +1,188 @@
 """From the curves of the map to effects with intervals: pure functions of what runs gave."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from statistics import median
 from typing import Any
 
 import numpy as np
 
-from ssvae.bench.cells import CELLS, CUSTOM, DEFAULT, RECOMMENDED, Arm, arm_of
+from ssvae.bench.comparisons import Learned, Pair
 from ssvae.bench.records import Record
-from ssvae.bench.scales import BASELINE
-from ssvae.bench.summary import CLAIMED, SPECTRA, Claim, at_plateau, starts_of, verdict
+from ssvae.bench.summary import (
+    CLAIMED,
+    SEEDS_FOR_A_CLAIM,
+    SPECTRA,
+    Claim,
+    at_plateau,
+    starts_of,
+    verdict,
+)
 from ssvae.data.vocabulary import Vocabulary
-from ssvae.evaluation.convergence import holm, pooled, speedup
-
-Learned = Mapping[Arm, Mapping[int, Record]]
-"""What each arm gave, by seed."""
-NAMES = {"lcr": "LCR", "lmr": "LMR", "both": "LCR, LMR"}
-CUSTOM_ARM: Arm = CUSTOM, BASELINE
-WHOLE: Arm = RECOMMENDED, BASELINE
-"""The recommended recipe."""
-PARTS: Mapping[str, Arm] = {
-    "times nearer the noise": (DEFAULT, BASELINE),
-    "Muon": ("recommended-adamw", BASELINE),
-    "a token a latent": ("recommended-patch-2", BASELINE),
-}
-"""Its parts, and the arm that has all but that one."""
-ALONE: Mapping[str, Arm] = {
-    "times nearer the noise": ("custom-times", BASELINE),
-    "Muon": ("patch-2", BASELINE),
-    "a token a latent": ("adamw", BASELINE),
-    "LCR": (CUSTOM, "lcr"),
-}
-"""The custom with one part more."""
-LEFT_OUT: Mapping[str, Arm] = {
-    "LCR": (RECOMMENDED, "lcr"),
-    "LMR": (RECOMMENDED, "lmr"),
-    "LCR and LMR": (RECOMMENDED, "both"),
-    "whitened channels": ("recommended-whitened", BASELINE),
-}
-"""What it could have besides, and the arm that has it."""
+from ssvae.evaluation.convergence import (
+    Speedup,
+    detectable,
+    holm,
+    p_value,
+    pooled,
+    speedup,
+    student,
+)
+from ssvae.evaluation.intervals import Interval
 
 
 @dataclass(frozen=True)
-class Pair:
-    """Two arms to compare."""
-
-    label: str
-    reference: Arm
-    other: Arm
-
-
-def learned(records: Mapping[str, Record]) -> dict[Arm, dict[int, Record]]:
-    """The records of a map, by arm and seed, in the order of the cells; others are left out."""
-    found: dict[Arm, dict[int, Record]] = {}
-    for name, record in records.items():
-        label = name.removeprefix("learn ")
-        fitting = [cell for cell in CELLS if label.startswith(f"{cell}-")]
-        if fitting:
-            cell = max(fitting, key=len)
-            variant, _, seed = label.removeprefix(f"{cell}-").rpartition("-")
-            found.setdefault((cell, variant), {})[int(seed)] = record
-    cells = list(CELLS)
-
-    def place(arm: Arm) -> tuple[int, bool, str]:
-        cell, variant = arm
-        return cells.index(cell), variant != BASELINE, variant
-
-    return {arm: dict(sorted(found[arm].items())) for arm in sorted(found, key=place)}
-
-
-def families(arms: Learned) -> dict[str, list[Pair]]:
-    """What is compared with what, in families whose claims are corrected, and scatter pooled, together."""
-    own, settings = [], []
-    for cell, variant in arms:
-        title = CELLS[cell].title
-        if variant != BASELINE:
-            own.append(
-                Pair(
-                    f"{NAMES.get(variant, variant)}: {title}",
-                    arm_of(cell, BASELINE),
-                    (cell, variant),
-                )
-            )
-        elif cell != DEFAULT and CELLS[cell].alone:
-            settings.append(Pair(title, (DEFAULT, BASELINE), (cell, BASELINE)))
-    recipe = [Pair("recommended", CUSTOM_ARM, WHOLE)]
-    recipe += [Pair(f"without {part}", CUSTOM_ARM, arm) for part, arm in PARTS.items()]
-    recipe += [Pair(f"with {part}", CUSTOM_ARM, arm) for part, arm in LEFT_OUT.items()]
-    parts = [Pair(part, arm, WHOLE) for part, arm in PARTS.items()]
-    alone = [Pair(part, CUSTOM_ARM, arm) for part, arm in ALONE.items()]
-    left_out = [Pair(part, WHOLE, arm) for part, arm in LEFT_OUT.items()]
-    compared = {
-        "recipe": recipe,
-        "alone": alone,
-        "parts": parts,
-        "left-out": left_out,
-        "regularisers": own,
-        "settings": settings,
-    }
-    return {
-        name: [pair for pair in pairs if pair.reference in arms and pair.other in arms]
-        for name, pairs in compared.items()
-    }
-
-
-class _Curves:
+class PairedCurves:
     """The curves of two arms over the seeds that both have."""
 
-    def __init__(self, pair: Pair, arms: Learned):
+    pair: Pair
+    seeds: Sequence[int]
+    reference: Sequence[Record]
+    other: Sequence[Record]
+
+    @classmethod
+    def of(cls, pair: Pair, arms: Learned) -> "PairedCurves":
+        """Those of a pair."""
         one, two = arms[pair.reference], arms[pair.other]
-        self.pair, self.seeds = pair, [seed for seed in one if seed in two]
-        self.records = [[arm[seed] for seed in self.seeds] for arm in (one, two)]
+        seeds = [seed for seed in one if seed in two]
+        return cls(pair, seeds, [one[seed] for seed in seeds], [two[seed] for seed in seeds])
 
-    def steps(self, which: int) -> list[int]:
-        return [row["step"] for row in self.records[which][0].rows]
+    @property
+    def shared(self) -> int:
+        """The last step at which both were scored."""
+        steps = [{row["step"] for row in arm[0].rows} for arm in (self.reference, self.other)]
+        return max(steps[0] & steps[1])
 
-    def of(self, which: int, quantity: str) -> np.ndarray:
-        """(seeds, steps) of the reference, 0, or the other, 1."""
-        return np.array([[row[quantity] for row in r.rows] for r in self.records[which]])
-
-    def faster(self, quantity: str, start: float):
-        """The speed-up to a share of the way from chance to where the reference ends on average."""
-        reference = self.of(0, quantity)
+    def faster(self, quantity: str, start: float) -> Speedup | None:
+        """The speed-up to a share of the way from chance to where the reference is on average."""
+        last = self.reference[0].rows[-1]["step"] if self.pair.to_the_end else self.shared
+        steps, reference = _curves(self.reference, quantity, last)
+        its_steps, other = _curves(self.other, quantity, last)
         target = start + CLAIMED * (float(reference[:, -1].mean()) - start)
-        other = self.of(1, quantity)
-        return speedup(self.steps(0), reference, other, target, start, self.steps(1))
+        return speedup(steps, reference, other, target, start, its_steps)
 
     def gains(self, quantity: str) -> np.ndarray:
-        """Where the other ends less where the reference does (seeds,)."""
-        return self.of(1, quantity)[:, -1] - self.of(0, quantity)[:, -1]
+        """The other less the reference at the last step that both have (seeds,)."""
+        one, two = (_curves(arm, quantity, self.shared)[1] for arm in (self.reference, self.other))
+        return two[:, -1] - one[:, -1]
+
+    def ends(self) -> list[dict[str, float]]:
+        """The last step and the mean reward there, of the reference and of the other."""
+        return [
+            {
+                "step": arm[0].rows[-1]["step"],
+                "reward": float(np.mean([record.rows[-1]["reward"] for record in arm])),
+            }
+            for arm in (self.reference, self.other)
+        ]
 
     def time_of_a_step(self) -> float | None:
-        """Of the other, in units of the reference's; None where speeds were not kept."""
-        speeds = [[r.steps_per_second for r in records] for records in self.records]
-        one, two = ([speed for speed in arm if speed] for arm in speeds)
-        return float(np.median(one) / np.median(two)) if one and two else None
+        """Of the other, in units of the reference's, over seeds that both ran on alike machines."""
+        ratios = [
+            one.steps_per_second / two.steps_per_second
+            for one, two in zip(self.reference, self.other, strict=True)
+            if one.steps_per_second and two.steps_per_second and one.made_with == two.made_with
+        ]
+        return median(ratios) if ratios else None
 
     def ceiling_gap(self) -> float:
         """By how much the other's ceiling is higher."""
         one, two = (
-            np.mean([r.measure["ceiling"]["reward"] for r in records]) for records in self.records
+            np.mean([record.measure["ceiling"]["reward"] for record in arm])
+            for arm in (self.reference, self.other)
         )
         return float(two - one)
 
 
+def _curves(records: Sequence[Record], quantity: str, last: int) -> tuple[list[int], np.ndarray]:
+    """Steps up to the last, and a quantity there (seeds, steps)."""
+    steps = [row["step"] for row in records[0].rows if row["step"] <= last]
+    rows = [[row[quantity] for row in record.rows[: len(steps)]] for record in records]
+    return steps, np.array(rows)
+
+
+def intervals(
+    groups: Sequence[Sequence[float]], scattered: Sequence[bool] | None = None
+) -> list[Interval]:
+    """The mean of each group with Student's interval; of few seeds, with the scatter of all groups.
+
+    ``scattered`` tells the groups whose scatter is that of what was measured, not of bounds.
+    """
+    borrowed = pooled(groups, scattered)
+    return [
+        student(group) if len(group) >= SEEDS_FOR_A_CLAIM else lent
+        for group, lent in zip(groups, borrowed, strict=True)
+    ]
+
+
 def effects(pairs: Sequence[Pair], arms: Learned, vocabulary: Vocabulary) -> list[dict[str, Any]]:
-    """Speed-up and gain of each pair, with intervals from the scatter of all of them."""
-    all_curves = [c for c in (_Curves(pair, arms) for pair in pairs) if c.seeds]
-    found: list[dict[str, Any]] = []
-    for curves in all_curves:
-        last = (float(curves.of(which, "reward")[:, -1].mean()) for which in (0, 1))
-        found.append(
-            {
-                "label": curves.pair.label,
-                "reference": "/".join(curves.pair.reference),
-                "other": "/".join(curves.pair.other),
-                "seeds": curves.seeds,
-                "ends": list(last),
-                "steps": [curves.steps(which)[-1] for which in (0, 1)],
-                "ceiling_gap": curves.ceiling_gap(),
-                "time_of_a_step": curves.time_of_a_step(),
-                "speedup": {},
-                "gain": {},
-            }
-        )
-    claims: list[list[tuple[str, bool, float]]] = [[] for _ in found]
+    """Speed-up and gain of each pair, with intervals, and what may be claimed of it."""
+    everything = [PairedCurves.of(pair, arms) for pair in pairs]
+    found: list[dict[str, Any]] = [
+        {
+            "label": curves.pair.label,
+            "reference": "/".join(curves.pair.reference),
+            "other": "/".join(curves.pair.other),
+            "seeds": list(curves.seeds),
+            "shared_step": curves.shared,
+            "ends": curves.ends(),
+            "ceiling_gap": curves.ceiling_gap(),
+            "time_of_a_step": curves.time_of_a_step(),
+            "speedup": {},
+            "gain": {},
+        }
+        for curves in everything
+    ]
     for quantity, start in starts_of(vocabulary).items():
-        faster = [curves.faster(quantity, start) for curves in all_curves]
-        there = [i for i, fast in enumerate(faster) if fast is not None]
-        means = pooled([faster[i].logs for i in there])  # type: ignore[union-attr]
-        for i, (mean, p) in zip(there, means, strict=True):
-            fast = faster[i]
-            assert fast is not None
-            found[i]["speedup"][quantity] = asdict(fast.ratio(mean))
-            if quantity == "reward":
-                claims[i].append(("speedup", fast.mean > 0, p if fast.holds() else 1.0))
-        gains = pooled([curves.gains(quantity).tolist() for curves in all_curves])
-        for i, (gain, p) in enumerate(gains):
-            found[i]["gain"][quantity] = asdict(gain)
-            if quantity == "reward":
-                claims[i].append(("reward", (gain.value or 0) > 0, p))
-    corrected = iter(holm([p for its in claims for *_, p in its]))
-    for entry, its in zip(found, claims, strict=True):
-        tested = [
-            Claim(entry["label"], quantity, positive, p, next(corrected))
-            for quantity, positive, p in its
+        faster = [
+            (i, fast) for i, c in enumerate(everything) if (fast := c.faster(quantity, start))
         ]
-        entry["claims"] = [asdict(claim) for claim in tested]
-        entry["verdict"] = verdict(tested, len(entry["seeds"]), entry["ceiling_gap"])
+        means = intervals(
+            [fast.logs for _, fast in faster], [not any(fast.open) for _, fast in faster]
+        )
+        for (i, fast), mean in zip(faster, means, strict=True):
+            found[i]["speedup"][quantity] = asdict(fast.ratio(mean))
+        gains = intervals([c.gains(quantity).tolist() for c in everything])
+        for entry, gain in zip(found, gains, strict=True):
+            entry["gain"][quantity] = asdict(gain)
+    tested = [_tests(curves, starts_of(vocabulary)["reward"]) for curves in everything]
+    corrected = iter(holm([p for its in tested for *_, p in its]))
+    for entry, its in zip(found, tested, strict=True):
+        claims = [
+            Claim(entry["label"], quantity, ahead, p, next(corrected)) for quantity, ahead, p in its
+        ]
+        entry["claims"] = [asdict(claim) for claim in claims]
+        entry["verdict"] = verdict(claims, len(entry["seeds"]), entry["ceiling_gap"])
     return found
+
+
+def _tests(curves: PairedCurves, start: float) -> list[tuple[str, bool, float]]:
+    """What is tested of a pair: the quantity, whether the other is ahead, and Student's p."""
+    fast, gains = curves.faster("reward", start), curves.gains("reward")
+    tests = [("reward", bool(gains.mean() > 0), p_value(gains))]
+    if fast is not None:
+        tests.insert(0, ("speedup", fast.mean > 0, p_value(fast.logs) if fast.holds() else 1.0))
+    return tests
+
+
+def sensitivity(arms: Learned, pairs: Sequence[Pair], seeds: int) -> float | None:
+    """The smallest gain in reward that so many seeds find four times out of five, one test alone.
+
+    From the scatter of the paired differences of all pairs.
+    """
+    gains = [PairedCurves.of(pair, arms).gains("reward") for pair in pairs]
+    freedom = sum(len(values) - 1 for values in gains)
+    if not freedom:
+        return None
+    squares = sum(float(((values - values.mean()) ** 2).sum()) for values in gains)
+    return detectable((squares / freedom) ** 0.5, seeds)
 
 
 def describe(arms: Learned, vocabulary: Vocabulary) -> list[dict[str, Any]]:
     """Each arm by itself: where it ends, what its VAE is like, how long it took."""
     found = []
     finals = ("reward", "coarse", "fine", "frechet")
-    ends = {
-        q: pooled([[r.rows[-1][q] for r in arm.values()] for arm in arms.values()]) for q in finals
-    }
-    for i, ((cell, variant), by_seed) in enumerate(arms.items()):
+    for (cell, variant), by_seed in arms.items():
         its = list(by_seed.values())
 
         def mean(values: Sequence[float | None]) -> float | None:
@@ -211,7 +195,7 @@ def describe(arms: Learned, vocabulary: Vocabulary) -> list[dict[str, Any]]:
                 "variant": variant,
                 "seeds": list(by_seed),
                 "steps": its[0].rows[-1]["step"],
-                **{q: asdict(ends[q][i][0]) for q in finals},
+                **{q: asdict(student([r.rows[-1][q] for r in its])) for q in finals},
                 "attributes": {
                     kind: mean([r.rows[-1]["rewards"][kind] for r in its])
                     for kind in vocabulary.kinds

@@ -2,7 +2,7 @@
 
 import dataclasses
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -49,7 +49,7 @@ def recorded(
         rows=rows,
         measure=measured(map_label or source, options),
         losses=losses_by_time(run),
-        made_with=made_with(options.device),
+        made_with=made_with(options.device, options.compile),
         steps_per_second=steps_per_second(run),
     )
     folder = options.out / "curves"
@@ -91,9 +91,14 @@ def training(label: str, recipe: VAERecipe, scale: Scale, options: Options) -> T
     return Task(f"latents {label}", train_vae, (label, recipe, scale, options), (), runs, steps)
 
 
-def still_needed(tasks: Sequence[Task], there: Iterable[str]) -> list[Task]:
-    """The tasks that record what is not ``there``, and those that they need, in order."""
-    wanted = {task.name for task in tasks if task.work is recorded} - set(there)
+def still_needed(tasks: Sequence[Task], there: Mapping[str, Record]) -> list[Task]:
+    """The tasks that record what is not ``there`` to its last evaluation, and what they need, in order."""
+    wanted = set()
+    for task in tasks:
+        if task.work is recorded:
+            *_, scale, _ = task.arguments
+            steps = [row["step"] for row in there[task.name].rows] if task.name in there else []
+            wanted |= {task.name} if steps != list(scale.evaluations) else set()
     for task in reversed(tasks):  # each stands behind those that it needs
         if task.name in wanted:
             wanted |= set(task.needs)
@@ -141,12 +146,13 @@ def steps_per_second(run: Path) -> float | None:
     return median(rates) if rates else None
 
 
-def made_with(device: str) -> dict[str, str]:
-    """Versions, and the kind of processor."""
+def made_with(device: str, compiled: bool = False) -> dict[str, str]:
+    """Versions, the kind of processor, and whether the diffusion model was compiled."""
     cuda = torch.cuda.is_available() and device != "cpu"
     return {
         "ssvae": version("ssvae"),
         "torch": torch.__version__,
+        "compiled": "yes" if compiled else "no",
         "device": torch.cuda.get_device_name()
         if cuda
         else f"CPU, {torch.backends.cpu.get_cpu_capability()}",

@@ -11,7 +11,10 @@ from ssvae.recipes import NO_LCR, NO_LMR, dit_small, dit_tiny, tiny
 from ssvae.storage.settings import replaced
 from ssvae.vae.recipe import VAERecipe
 
-BASELINE = "baseline"
+BASELINE, NULL = "baseline", "null"
+"""The variant without regularisers, and a control: the same again under other seeds."""
+NULL_SEEDS = 1000
+"""Seeds of the null are those of the baseline and this, for VAE and diffusion model."""
 
 
 @dataclass(frozen=True)
@@ -72,6 +75,10 @@ class Scale:
         decoder = dataclasses.replace(scale.decoder, model=vae.model, clip=vae.clip, data=vae.data)
         return dataclasses.replace(scale, decoder=decoder)
 
+    def vae_of(self, variant: str, seed: int) -> VAERecipe:
+        """The VAE of a variant, or of the null."""
+        return self.variants(seed_of(variant, seed))[BASELINE if variant == NULL else variant]
+
     def variants(self, seed: int) -> dict[str, VAERecipe]:
         """The four VAEs of a seed, the baseline first."""
         kinds = {
@@ -84,6 +91,11 @@ class Scale:
             name: dataclasses.replace(self.vae, seed=seed, **changes)
             for name, changes in kinds.items()
         }
+
+
+def seed_of(variant: str, seed: int) -> int:
+    """The seed under which VAE and diffusion model of a variant are trained."""
+    return seed + NULL_SEEDS * (variant == NULL)
 
 
 def _decoder(vae: VAERecipe, share: float) -> VAERecipe:

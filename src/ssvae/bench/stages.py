@@ -46,7 +46,8 @@ class Options:
     seeds: tuple[int, ...]
     device: str = "auto"
     dtype: str = "float32"
-    """Number format of the diffusion models' training. VAEs, which are what is compared, are in float32."""
+    """Number format in which diffusion models are trained and sampled. VAEs, which are what is compared,
+    are trained and measured in float32."""
     probe: Path | None = None
     """Another probe than the package's."""
     jobs: int = 1

@@ -10,7 +10,7 @@ from ssvae.bench.cells import CELLS, DEFAULT
 from ssvae.bench.diffusability import names_of, run_diffusability
 from ssvae.bench.interventions import run_interventions
 from ssvae.bench.map import run_map
-from ssvae.bench.map_results import effects_table, map_table
+from ssvae.bench.map_results import arms_table, effects_table
 from ssvae.bench.results import table
 from ssvae.bench.scales import SCALES, Scale
 from ssvae.bench.stages import Options
@@ -21,6 +21,15 @@ from ssvae.evaluation.probe import train_probe as fit_probe
 from ssvae.evaluation.reward import true_clips, true_clips_tensors
 
 Seeds = Annotated[str, tyro.conf.arg(metavar="0,1,2")]
+Cells = Annotated[
+    tuple[str, ...],
+    tyro.conf.arg(
+        metavar="CELL ...",
+        help="Places on the map. "
+        + ". ".join(f"{name}: {cell.title}" for name, cell in CELLS.items())
+        + ".",
+    ),
+]
 
 
 def train_probe(
@@ -84,8 +93,8 @@ def diffusability(
         out: Folder of the results; results/diffusability-SCALE (-stills) where not given.
         work: Folder of the runs; runs/diffusability-SCALE where not given.
         steps: Steps of the diffusion model at which to score, instead of the scale's.
-        data: "world" (procedural), or "stills:FOLDER" (a camera over pictures; "stills" over those of
-            scikit-image), which takes a probe of its own: see ssvae train-probe.
+        data: "world" (procedural), "stills" (a camera over the pictures of scikit-image), or
+            "stills:FOLDER", which takes a probe of its own: see ssvae train-probe.
         probe: Another probe than the package's.
         jobs: Models trained at once, each on its share of the threads: on a CPU of n cores, n of
             them are done soonest.
@@ -126,8 +135,8 @@ def interventions(
         out: Folder of the results; results/interventions-SCALE where not given.
         work: Folder of the runs; runs/interventions-SCALE where not given.
         steps: Steps of the diffusion model at which to score, instead of the scale's.
-        data: "world" (procedural), or "stills:FOLDER" (a camera over pictures; "stills" over those of
-            scikit-image), which takes a probe of its own: see ssvae train-probe.
+        data: "world" (procedural), "stills" (a camera over the pictures of scikit-image), or
+            "stills:FOLDER", which takes a probe of its own: see ssvae train-probe.
         probe: Another probe than the package's.
         jobs: Models trained at once, each on its share of the threads: on a CPU of n cores, n of
             them are done soonest.
@@ -145,8 +154,8 @@ def interventions(
 
 def map(
     scale: Literal["mini", "small"] = "mini",
-    cells: tuple[Literal[tuple(CELLS)], ...] = (DEFAULT,),  # type: ignore[valid-type]
-    variants: tuple[Literal["baseline", "lcr", "lmr", "both"], ...] = ("baseline", "lcr"),
+    cells: Cells = (DEFAULT,),
+    variants: tuple[Literal["baseline", "lcr", "lmr", "both", "null"], ...] = ("baseline", "lcr"),
     seeds: Seeds = "0,1,2",
     vae: tyro.conf.UseAppendAction[tuple[str, ...]] = (),
     out: Path | None = None,
@@ -164,12 +173,10 @@ def map(
 
     Args:
         scale: mini, for two cores, or small, for a GPU.
-        cells: Places on the map, each the default with one thing changed; custom is patches of 2x2
-            and AdamW.
-        variants: VAEs to train in each.
+        variants: VAEs to train in each; the null is the baseline again, under other seeds.
         seeds: Seeds, each with VAEs and diffusion models of its own; a claim takes five.
         vae: NAME=PATH, the option once for each VAE to take instead of training: runs, model folders
-            or hub ids. One is enough to compare recipes; call it baseline.
+            or hub ids. One is enough to compare recipes, and one must be called baseline.
         out: Folder of the results; results/map-SCALE (-stills) where not given.
         work: Folder of the runs; runs/map-SCALE where not given.
         steps: Steps of the diffusion model at which to score, instead of the scale's.
@@ -184,7 +191,7 @@ def map(
     options = _options(name, seeds, out, work, probe, jobs, common)
     options = dataclasses.replace(options, compile=compile)
     plan = _scale(scale, steps, data)
-    vaes = names_of(vae, at_least=1)
+    vaes = names_of(vae)
     with progress(name) as advance:
         summary = run_map(
             plan,
@@ -194,7 +201,7 @@ def map(
             vaes,
             lambda done, total, note: advance(done, note, total),
         )
-    for text in (map_table(summary), effects_table(summary)):
+    for text in (arms_table(summary), effects_table(summary)):
         console.print(text, soft_wrap=True, markup=False)
     console.print(f"results: {options.out}", soft_wrap=True)
 

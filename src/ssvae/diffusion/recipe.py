@@ -121,7 +121,8 @@ class DiffusionRecipe:
     gradient_checkpointing: bool = False
     """Compute activations twice, to keep few in memory."""
     compile: bool = False
-    """Compile the transformer's blocks, which takes a minute or two and pays on a GPU."""
+    """Compile the transformer's blocks, which takes up to two minutes and pays on a GPU; on a CPU in
+    bfloat16."""
     checkpoint_every: int = 500
     """Steps between checkpoints; one is also written at the end."""
 

@@ -78,24 +78,27 @@ def detectable(spread: float, count: int) -> float | None:
     return spread * high
 
 
-def pooled(groups: Sequence[Sequence[float]]) -> list[tuple[Interval, float]]:
-    """The mean of each group of independent values, its interval, and p that the mean is 0.
+def pooled(
+    groups: Sequence[Sequence[float]], scattered: Sequence[bool] | None = None
+) -> list[Interval]:
+    """The mean of each group of values with an interval of one variance for all groups.
 
-    As :func:`student` and :func:`p_value`, but with one variance for all groups, taken from the scatter
-    inside each: what few values cannot tell about their own scatter, many groups tell together. Groups
-    of one value have a share in the intervals too; where no group has two, there are none.
+    What few values cannot tell about their own scatter, many groups tell together, if they scatter alike:
+    of one that scatters twice as much as the rest the interval is too narrow. The variance is that inside
+    the groups that are ``scattered`` (all by default), which bounds are not. None has an interval where
+    no such group has two values.
     """
     arrays = [np.asarray(group, dtype=float) for group in groups]
-    freedom = sum(len(array) - 1 for array in arrays)
+    lent = [a for i, a in enumerate(arrays) if scattered is None or scattered[i]]
+    freedom = sum(len(array) - 1 for array in lent)
     if not freedom:
-        return [(Interval(float(array.mean()), None, None), 1.0) for array in arrays]
-    variance = sum(float(((array - array.mean()) ** 2).sum()) for array in arrays) / freedom
+        return [Interval(float(array.mean()), None, None) for array in arrays]
+    variance = sum(float(((array - array.mean()) ** 2).sum()) for array in lent) / freedom
     found = []
     for array in arrays:
-        mean, error = float(array.mean()), (variance / len(array)) ** 0.5
-        half = float(stats.t.ppf(0.975, freedom)) * error
-        p = float(2 * stats.t.sf(abs(mean) / error, freedom)) if error else float(mean == 0)
-        found.append((Interval(mean, mean - half, mean + half), p))
+        mean = float(array.mean())
+        half = float(stats.t.ppf(0.975, freedom)) * (variance / len(array)) ** 0.5
+        found.append(Interval(mean, mean - half, mean + half))
     return found
 
 

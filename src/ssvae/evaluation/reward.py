@@ -72,7 +72,7 @@ def kept_true_clips(
 def features_of(probe: Probe, clips: torch.Tensor, batch_size: int = 128) -> torch.Tensor:
     """Features (N, 64) of clips (N, 3, T, H, W) in [-1, 1].
 
-    Larger ones are averaged down to the size that probes are trained on, where it divides theirs.
+    Those that are twice as large as probes are trained on, or three times, are averaged down to that.
     """
     device = next(probe.parameters()).device
     parts = (_averaged_down(part.to(device)) for part in clips.split(batch_size))
@@ -80,10 +80,10 @@ def features_of(probe: Probe, clips: torch.Tensor, batch_size: int = 128) -> tor
 
 
 def _averaged_down(clips: torch.Tensor) -> torch.Tensor:
-    factors = [side / wanted for side, wanted in zip(clips.shape[-2:], SIZE[1:], strict=True)]
-    if factors == [1, 1] or any(factor < 1 or factor % 1 for factor in factors):
+    factor, left = divmod(clips.shape[-1], SIZE[-1])
+    if factor < 2 or left or clips.shape[-2] != factor * SIZE[-2]:
         return clips
-    return F.avg_pool3d(clips.float(), (1, *map(int, factors)))
+    return F.avg_pool3d(clips.float(), (1, factor, factor))
 
 
 def _spread(features: torch.Tensor) -> float:

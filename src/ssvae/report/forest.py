@@ -11,7 +11,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from ssvae.report.figures import COLOURS, INK, SOFT, STYLE
 
-TICKS = (0.25, 0.5, 1, 2, 4, 8)
+TICKS = [2.0**power for power in range(-5, 9)]
 
 
 @dataclass(frozen=True)
