@@ -105,7 +105,7 @@ def test_planted_effects_come_out():
     arms = arms_of(curves)
     assert next(iter(arms)) == (DEFAULT, "baseline")
     pairs = families(arms, mini())["regularisers"]
-    found = {e["other"]: e for e in effects(pairs, arms, VOCABULARY)}
+    found = {e["other"]: e for e in effects({"them": pairs}, arms, VOCABULARY)["them"]}
     lcr, few = found[f"{DEFAULT}/lcr"], found["patch-2/lcr"]
     assert lcr["speedup"]["reward"]["value"] == pytest.approx(1.5, rel=0.03)
     assert lcr["verdict"] == "faster, ends higher"
@@ -126,8 +126,8 @@ def test_a_shorter_run_of_the_same_curve_ends_where_that_was_then():
         curves[RECOMMENDED, "baseline", seed] = record(1.2e-3 * shift)
     arms = arms_of(curves)
     compared = families(arms, mini())
-    (recipe,) = effects(compared["recipe"], arms, VOCABULARY)
-    (alone,) = effects(compared["alone"], arms, VOCABULARY)
+    found = effects(compared, arms, VOCABULARY)
+    (recipe,), (alone,) = found["recipe"], found["alone"]
     assert [end["step"] for end in recipe["ends"]] == [800, 400]
     # To 90 % of the custom's rise over 800 steps: 720 steps of its own, 240 of the other.
     assert recipe["speedup"]["reward"]["value"] == pytest.approx(3, rel=0.01)

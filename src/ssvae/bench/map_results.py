@@ -31,8 +31,8 @@ TITLES = {
 
 NOTES = (
     "Seeds are paired; VAEs that are trained have those seeds too. 95 % intervals are Student's; of "
-    f"fewer than {SEEDS_FOR_A_CLAIM} seeds, with one scatter for all of their table, since few seeds cannot "
-    "tell each its own: they hold if all scatter alike. Speed-up: steps that the one that it is compared "
+    f"fewer than {SEEDS_FOR_A_CLAIM} seeds, with the scatter of all pairs here, since few seeds cannot tell "
+    "their own: they hold if all scatter alike. Speed-up: steps that the one that it is compared "
     f"with needs for {CLAIMED:.0%} of the way from chance to its end, over those that the row's needs; in all "
     "tables but the recipes', where the custom has its whole length, to its score at the last step that both "
     "have, as the gain is. Of runs that never got there, the end of the interval that holds all the same, or "
@@ -48,7 +48,7 @@ def write_map(scale: Scale, options: Options, vaes: Mapping[str, str]) -> dict[s
     arms, out = learned(read_records(options.out)), options.out
     vocabulary, pairs = vocabulary_of(scale.data), families(arms, scale)
     summary = {
-        "effects": {name: effects(its, arms, vocabulary) for name, its in pairs.items()},
+        "effects": effects(pairs, arms, vocabulary),
         "sensitivity": {
             str(seeds): sensitivity(arms, [p for its in pairs.values() for p in its], seeds)
             for seeds in (2, 3, SEEDS_FOR_A_CLAIM)

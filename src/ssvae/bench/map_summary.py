@@ -1,7 +1,8 @@
 """From the curves of the map to effects with intervals: pure functions of what runs gave."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from itertools import islice
 from statistics import median
 from typing import Any
 
@@ -115,9 +116,14 @@ def intervals(
     ]
 
 
-def effects(pairs: Sequence[Pair], arms: Learned, vocabulary: Vocabulary) -> list[dict[str, Any]]:
-    """Speed-up and gain of each pair, with intervals, and what may be claimed of it."""
-    everything = [PairedCurves.of(pair, arms) for pair in pairs]
+def effects(
+    families: Mapping[str, Sequence[Pair]], arms: Learned, vocabulary: Vocabulary
+) -> dict[str, list[dict[str, Any]]]:
+    """Speed-up and gain of each pair, with intervals, and what may be claimed of it.
+
+    Few seeds borrow the scatter of all pairs; claims are corrected for the number of their family's.
+    """
+    everything = [PairedCurves.of(pair, arms) for pairs in families.values() for pair in pairs]
     found: list[dict[str, Any]] = [
         {
             "label": curves.pair.label,
@@ -145,15 +151,21 @@ def effects(pairs: Sequence[Pair], arms: Learned, vocabulary: Vocabulary) -> lis
         gains = intervals([c.gains(quantity).tolist() for c in everything])
         for entry, gain in zip(found, gains, strict=True):
             entry["gain"][quantity] = asdict(gain)
-    tested = [_tests(curves, starts_of(vocabulary)["reward"]) for curves in everything]
-    corrected = iter(holm([p for its in tested for *_, p in its]))
-    for entry, its in zip(found, tested, strict=True):
-        claims = [
-            Claim(entry["label"], quantity, ahead, p, next(corrected)) for quantity, ahead, p in its
-        ]
-        entry["claims"] = [asdict(claim) for claim in claims]
-        entry["verdict"] = verdict(claims, len(entry["seeds"]), entry["ceiling_gap"])
-    return found
+    chance, of_family = starts_of(vocabulary)["reward"], iter(zip(everything, found, strict=True))
+    told = {}
+    for name, pairs in families.items():
+        entries = list(islice(of_family, len(pairs)))
+        tests = [_tests(curves, chance) for curves, _ in entries]
+        corrected = iter(holm([p for its in tests for *_, p in its]))
+        for (_, entry), its in zip(entries, tests, strict=True):
+            claims = [
+                Claim(entry["label"], quantity, ahead, p, next(corrected))
+                for quantity, ahead, p in its
+            ]
+            entry["claims"] = [asdict(claim) for claim in claims]
+            entry["verdict"] = verdict(claims, len(entry["seeds"]), entry["ceiling_gap"])
+        told[name] = [entry for _, entry in entries]
+    return told
 
 
 def _tests(curves: PairedCurves, start: float) -> list[tuple[str, bool, float]]:
@@ -178,6 +190,11 @@ def sensitivity(arms: Learned, pairs: Sequence[Pair], seeds: int) -> float | Non
     return detectable((squares / freedom) ** 0.5, seeds)
 
 
+def _over(values: Sequence[float]) -> Interval:
+    """A mean over seeds with Student's interval, which of two seeds would say nothing."""
+    return student(values) if len(values) > 2 else Interval(float(np.mean(values)), None, None)
+
+
 def describe(arms: Learned, vocabulary: Vocabulary) -> list[dict[str, Any]]:
     """Each arm by itself: where it ends, what its VAE is like, how long it took."""
     found = []
@@ -195,7 +212,7 @@ def describe(arms: Learned, vocabulary: Vocabulary) -> list[dict[str, Any]]:
                 "variant": variant,
                 "seeds": list(by_seed),
                 "steps": its[0].rows[-1]["step"],
-                **{q: asdict(student([r.rows[-1][q] for r in its])) for q in finals},
+                **{q: asdict(_over([r.rows[-1][q] for r in its])) for q in finals},
                 "attributes": {
                     kind: mean([r.rows[-1]["rewards"][kind] for r in its])
                     for kind in vocabulary.kinds
