@@ -1,5 +1,6 @@
 """What the README and the pages of docs/ show, run as it stands there."""
 
+import json
 import re
 from functools import partial
 from pathlib import Path
@@ -156,3 +157,19 @@ def test_what_is_said_of_the_benchmark_is_what_it_gave():
     assert table in (docs / "diffusion.md").read_text()
     figure = (docs / "images" / "diffusability.svg").read_text()
     assert figure == (results / "figure.svg").read_text()
+
+
+def test_what_is_said_of_the_map_is_what_it_gave():
+    results, docs = ROOT / "results" / "map-mini", ROOT / "docs"
+    page, summary = (docs / "diffusability.md").read_text(), results / "summary.json"
+    families = json.loads(summary.read_text())["effects"]
+    for name in families:
+        assert (results / f"{name}.md").read_text().strip() in page, name
+    assert (docs / "images" / "map.svg").read_text() == (results / "figure.svg").read_text()
+    (recipe, *_) = families["recipe"]
+    fast, gain = recipe["speedup"]["reward"], recipe["gain"]["reward"]
+    assert len(recipe["seeds"]) == 5
+    told = f"{fast['value']:.1f} times fewer steps than the custom ({fast['low']:.1f} to {fast['high']:.1f}"
+    assert told in page.replace("\n", " ")
+    assert told in README.replace("\n", " ")
+    assert f"{gain['value']:.3f}".removeprefix("0") + " of reward" in page

@@ -148,7 +148,7 @@ def test_another_plan_in_the_same_folder_is_refused(done, tmp_path):
     here = options(tmp_path)
     here.work.mkdir()
     (here.work / "plan.json").write_text(json.dumps(older))
-    keep_plan(here, micro(), {"vaes": {}})
+    keep_plan(here, micro(), {"vaes": "trained"})
     assert json.loads((here.work / "plan.json").read_text())["scale"]["vae"]["optimizer"] == "muon"
     other = replace(micro(), clips=17)
     with pytest.raises(

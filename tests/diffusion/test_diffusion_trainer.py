@@ -1,6 +1,7 @@
 import dataclasses
 import json
 import math
+from typing import get_args
 
 import pytest
 import torch
@@ -11,9 +12,10 @@ from ssvae.diffusion import train_diffusion
 from ssvae.diffusion.building import parameters_of, problems_of
 from ssvae.diffusion.objective import FlowObjective
 from ssvae.diffusion.pipeline import assemble, generate, load_config
-from ssvae.diffusion.recipe import TextConfig, TransformerConfig
+from ssvae.diffusion.recipe import Channels, TextConfig, TransformerConfig
 from ssvae.diffusion.trainer import DiffusionTrainer
 from ssvae.latents.cache import LatentCache
+from ssvae.latents.maps import CHANNELS
 from ssvae.recipes import DIFFUSION_RECIPES
 from ssvae.storage.runs import checkpoints
 from ssvae.training import make_accelerator
@@ -155,6 +157,10 @@ def test_it_learns(cache, tmp_path):
     train_diffusion(recipe, tmp_path / "run", cpu())
     losses = [row["loss"] for row in rows(tmp_path / "run")]
     assert sum(losses[-10:]) < 0.85 * sum(losses[:10])
+
+
+def test_the_recipe_knows_the_maps_channels():
+    assert get_args(Channels) == CHANNELS
 
 
 def test_channels_are_scaled_as_asked(cache):

@@ -1,9 +1,10 @@
 """The settings of a training run of a diffusion model: data, which knows nothing of what it sets up."""
 
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
-from ssvae.latents.maps import MapConfig
+Channels = Literal["standardised", "global", "principal", "whitened"]
+"""How channels can be scaled: see ssvae.latents.maps.MapConfig."""
 
 
 @dataclass(frozen=True)
@@ -83,7 +84,7 @@ class DiffusionRecipe:
     """A cache that ``ssvae cache-latents`` wrote."""
     map: str | None = None
     """A map of the latents that ``ssvae fit-map`` wrote; None fits one, as ``channels`` says."""
-    channels: Literal["standardised", "global", "principal", "whitened"] = "standardised"
+    channels: Channels = "standardised"
     """Where no map is given: each channel to variance 1; as they are, under one scale; principal
     components under one scale; or principal components of variance 1 each."""
     model: TransformerConfig = field(default_factory=TransformerConfig)
@@ -154,8 +155,11 @@ class DiffusionRecipe:
             )
         if self.optimizer not in ("muon", "adamw"):
             wrong.append(f"optimizer must be muon or adamw, got {self.optimizer!r}")
-        wrong += MapConfig(channels=self.channels).problems()
-        if self.map and self.channels != MapConfig().channels:
+        if self.channels not in get_args(Channels):
+            wrong.append(
+                f"channels must be one of {', '.join(get_args(Channels))}, got {self.channels!r}"
+            )
+        if self.map and self.channels != "standardised":
             wrong.append(
                 f"channels is for runs without a map, got {self.channels!r} beside map {self.map}: "
                 "leave out one of them"

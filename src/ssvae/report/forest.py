@@ -74,8 +74,8 @@ def forest_figure(groups: Mapping[str, Sequence[Effect]], target: str) -> Figure
             panel.tick_params(axis="y", length=0)
             panel.grid(visible=False, axis="y")
         faster.set(title=f"Speed-up in steps\n{target}", xlabel="95 % intervals")
-        gain.set(title="Gain\nin final reward", xlabel="95 % intervals")
-        ends.set(title="Final reward\n(open: the other's)")
+        gain.set(title="Gain in reward\n(after equal steps)", xlabel="95 % intervals")
+        ends.set(title="Last reward\n(open: the other's)")
     return figure
 
 
