@@ -1,6 +1,6 @@
 """The cells of the map: a benchmark's settings, most with one thing changed."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -80,26 +80,30 @@ def arm_of(cell: str, variant: str, scale: Scale) -> Arm:
 
     A cell that changes LCR alone has the default's baseline.
     """
+    trained = variant in (*scale.variants(0), NULL)
 
-    def run(name: str) -> Scale:
-        changed = CELLS[name].of(scale)
-        known = variant in (*scale.variants(0), NULL)
-        return replace(changed, vae=changed.vae_of(variant, 0)) if known else changed
+    def run(changed: Scale) -> Scale:
+        return replace(changed, vae=changed.vae_of(variant, 0)) if trained else changed
 
-    return next(name for name in CELLS if run(name) == run(cell)), variant
+    return _first_alike(cell, scale, run), variant
 
 
 def latents_of(arm: Arm, seed: int, scale: Scale) -> str:
     """What the latents of an arm are called: those of VAEs that are trained alike are the same."""
     cell, variant = arm
 
-    def made(name: str) -> Scale:
-        changed = CELLS[name].of(scale)
+    def made(changed: Scale) -> Scale:
         vae = changed.vae_of(variant, seed)
         return replace(changed, vae=vae, diffusion=scale.diffusion, evaluations=scale.evaluations)
 
-    first = next(name for name in CELLS if made(name) == made(cell))
+    first = _first_alike(cell, scale, made)
     return f"{variant}-{seed}" if first == DEFAULT else f"{first}-{variant}-{seed}"
+
+
+def _first_alike(cell: str, scale: Scale, part: Callable[[Scale], Scale]) -> str:
+    """The first cell whose scale is that of this one, in the part that counts."""
+    wanted = part(CELLS[cell].of(scale))
+    return next(name for name, other in CELLS.items() if part(other.of(scale)) == wanted)
 
 
 def label_of(arm: Arm, seed: int) -> str:

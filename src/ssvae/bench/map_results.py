@@ -3,10 +3,11 @@
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 from ssvae.bench.cells import DEFAULT, Arm, label_of
-from ssvae.bench.comparisons import CUSTOM_ARM, WHOLE, families, learned
+from ssvae.bench.comparisons import CUSTOM_ARM, WHOLE, Learned, families, learned
 from ssvae.bench.map_summary import describe, effects, sensitivity
 from ssvae.bench.records import portable, read_records
 from ssvae.bench.results import write_configs, write_samples
@@ -73,19 +74,20 @@ def write_map(scale: Scale, options: Options, vaes: Mapping[str, str]) -> dict[s
         save_figure(figure, out / "figure.png")
     write_configs(options)
     shown = [arm for arm in SHOWN_ARMS if arm in arms]
-    seeds = [seed for seed in next(iter(arms.values()), {}) if all(seed in arms[a] for a in shown)]
-    folder = options.work / "diffusion"
-    runs = {
-        seed: {
-            f"{'/'.join(arm)} after {arms[arm][seed].rows[-1]['step']} steps": folder
-            / label_of(arm, seed)
-            for arm in shown
-        }
-        for seed in seeds
-    }
     if shown:
+        folder, seeds = options.work / "diffusion", set.intersection(*(set(arms[a]) for a in shown))
+        runs = {seed: _shown(shown, seed, arms, folder) for seed in sorted(seeds)}
         write_samples(runs, scale, options)
     return summary
+
+
+def _shown(shown: Sequence[Arm], seed: int, arms: Learned, folder: Path) -> dict[str, Path]:
+    """The runs of a seed whose clips are shown, each with what it is."""
+    return {
+        f"{'/'.join(arm)} after {arms[arm][seed].rows[-1]['step']} steps": folder
+        / label_of(arm, seed)
+        for arm in shown
+    }
 
 
 def figure_of(summary: Mapping[str, Any]):

@@ -184,8 +184,7 @@ def map(
         probe: Another probe than the package's.
         jobs: Models trained at once, each on its share of the threads: on a CPU of n cores, n of
             them are done soonest.
-        compile: Compile the diffusion models, which takes a C++ compiler: with --dtype bfloat16 a
-            step takes some 60 % of the time.
+        compile: Compile the diffusion models, which takes a C++ compiler on a CPU and pays in bfloat16.
     """
     name = _name("map", scale, data)
     options = _options(name, seeds, out, work, probe, jobs, common)
