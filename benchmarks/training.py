@@ -28,7 +28,8 @@ from ssvae.recipes import small
 from ssvae.regularizers import local_correlation
 from ssvae.training import make_accelerator
 from ssvae.vae import GANConfig, PerceptualConfig
-from ssvae.vae.recipe import ClipConfig, ImagesConfig, LCRConfig, VAERecipe
+from ssvae.vae.recipe import ClipConfig, ImagesConfig, VAERecipe
+from ssvae.vae.regularization import LCRConfig
 from ssvae.vae.trainer import VAETrainer
 
 LCR_WEIGHT, THRESHOLD = 0.002, 1.0  # never satisfied, so that it always costs

@@ -101,8 +101,9 @@ def test_regularizers_need_nothing_of_the_project():
 
 
 def test_recipes_do_not_import_what_they_configure():
-    for module in ("ssvae.vae.recipe", "ssvae.diffusion.recipe"):
-        assert imported(MODULES[module]) <= {"ssvae.models.config", "ssvae.training.schedules"}
+    data = {"ssvae.models.config", "ssvae.training.schedules", "ssvae.vae.regularization"}
+    for module in ("ssvae.vae.recipe", "ssvae.vae.regularization", "ssvae.diffusion.recipe"):
+        assert imported(MODULES[module]) <= data
 
 
 def test_the_loop_knows_no_model():

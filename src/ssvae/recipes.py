@@ -12,13 +12,12 @@ from ssvae.vae.recipe import (
     ClipConfig,
     GANConfig,
     ImagesConfig,
-    LCRConfig,
-    LMRConfig,
     PerceptualConfig,
     TrainingRecipe,
     VAERecipe,
     ValidationConfig,
 )
+from ssvae.vae.regularization import LCRConfig, LMRConfig
 
 NO_LCR, NO_LMR = LCRConfig(weight=0.0), LMRConfig(ratios=(0.0,), probabilities=(1.0,))
 

@@ -16,12 +16,16 @@ from ssvae.losses.perceptual import VGG16
 from ssvae.recipes import tiny
 from ssvae.training import make_accelerator
 from ssvae.training.metrics import read_out
-from ssvae.vae.recipe import (
-    ClipConfig,
-    GANConfig,
-    ImagesConfig,
+from ssvae.vae.recipe import ClipConfig, GANConfig, ImagesConfig, PerceptualConfig
+from ssvae.vae.regularization import (
+    ChannelPrefixConfig,
+    EquivarianceConfig,
+    FutureDroppingConfig,
+    InputMaskingConfig,
+    LatentNoiseConfig,
     LCRConfig,
-    PerceptualConfig,
+    ScaleEquivarianceConfig,
+    SpectrumMatchingConfig,
 )
 from ssvae.vae.trainer import VAETrainer
 
@@ -54,6 +58,13 @@ def main(out: Path, steps: int) -> None:
         images=ImagesConfig(share=0.25, batch_size=4 // accelerator.num_processes),
         batch_size=4 // accelerator.num_processes,
         lcr=LCRConfig(weight=0.5),
+        scale_equivariance=ScaleEquivarianceConfig(weight=0.25, factors=(1.2,)),
+        equivariance=EquivarianceConfig(probability=0.5, scales=(0.9, 1.0)),
+        latent_noise=LatentNoiseConfig(gamma=1.0),
+        input_masking=InputMaskingConfig(max_ratio=0.7),
+        future_dropping=FutureDroppingConfig(probability=0.5, motion_weight=1.0),
+        channel_prefix=ChannelPrefixConfig(shares=(0.5, 1.0)),
+        spectrum_matching=SpectrumMatchingConfig(weight=0.1),
         perceptual=PerceptualConfig(0.5, str(out / "vgg.pt"), str(out / "linear.pt")),
         gan=GANConfig(
             start=1,

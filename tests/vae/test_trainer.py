@@ -18,7 +18,8 @@ from ssvae.storage.runs import checkpoints
 from ssvae.training import checkpoint
 from ssvae.training.loop import PATIENCE
 from ssvae.vae import problems_of, train_autoencoder
-from ssvae.vae.recipe import ClipConfig, LCRConfig, LMRConfig
+from ssvae.vae.recipe import ClipConfig
+from ssvae.vae.regularization import LCRConfig, LMRConfig
 from ssvae.vae.trainer import VAETrainer
 
 

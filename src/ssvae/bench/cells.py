@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from ssvae.bench.scales import NULL, Scale
+from ssvae.bench.scales import NULL, RIVALS, Scale
 
 DEFAULT, CUSTOM, RECOMMENDED = "default", "custom", "recommended"
 Arm = tuple[str, str]
@@ -80,7 +80,7 @@ def arm_of(cell: str, variant: str, scale: Scale) -> Arm:
 
     A cell that changes LCR alone has the default's baseline.
     """
-    trained = variant in (*scale.variants(0), NULL)
+    trained = variant in (*scale.variants(0), NULL, *RIVALS)
 
     def run(changed: Scale) -> Scale:
         return replace(changed, vae=changed.vae_of(variant, 0)) if trained else changed

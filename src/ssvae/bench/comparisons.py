@@ -9,7 +9,19 @@ from ssvae.bench.scales import BASELINE, Scale
 
 Learned = Mapping[Arm, Mapping[int, Record]]
 """What each arm gave, by seed."""
-NAMES = {"lcr": "LCR", "lmr": "LMR", "both": "LCR, LMR", "null": "the baseline again"}
+NAMES = {
+    "lcr": "LCR",
+    "lmr": "LMR",
+    "both": "LCR, LMR",
+    "null": "the baseline again",
+    "se": "SE",
+    "eq": "EQ-VAE",
+    "noise": "latent noise",
+    "input-masking": "input masking",
+    "future": "dropped future",
+    "prefix": "channel prefixes",
+    "spectrum": "spectrum matching",
+}
 CUSTOM_ARM: Arm = CUSTOM, BASELINE
 WHOLE: Arm = RECOMMENDED, BASELINE
 """The recommended recipe."""

@@ -7,7 +7,7 @@ from typing import Any
 from ssvae.bench.cells import CELLS, Arm, arm_of, label_of, latents_of
 from ssvae.bench.map_results import write_map
 from ssvae.bench.records import keep_plan, read_records, recording, still_needed, training
-from ssvae.bench.scales import BASELINE, NULL, Scale, seed_of
+from ssvae.bench.scales import BASELINE, NULL, RIVALS, Scale, seed_of
 from ssvae.bench.stages import Options, encode_vae
 from ssvae.bench.tasks import OnProgress, Task, run_tasks
 from ssvae.models.finding import resolve_vae
@@ -49,7 +49,7 @@ def _check(
     """A ValueError for cells and variants that are not there, and for VAEs that fit none."""
     known = {"cells": (cells, list(CELLS))}
     if not vaes:
-        known["variants"] = (variants, [*scale.variants(0), NULL])
+        known["variants"] = (variants, [*scale.variants(0), NULL, *RIVALS])
     for what, (asked, those) in known.items():
         if not asked or set(asked) - set(those):
             raise ValueError(f"{what} are some of {', '.join(those)}; got {', '.join(asked)}")

@@ -15,6 +15,16 @@ BASELINE, NULL = "baseline", "null"
 """The variant without regularisers, and a control: the same again under other seeds."""
 NULL_SEEDS = 1000
 """Seeds of the null are those of the baseline and this, for VAE and diffusion model."""
+RIVALS: Mapping[str, Mapping[str, Any]] = {
+    "se": {"scale_equivariance.weight": 0.25},
+    "eq": {"equivariance.probability": 0.5},
+    "noise": {"latent_noise.gamma": 3.0},
+    "input-masking": {"input_masking.max_ratio": 0.7},
+    "future": {"future_dropping.probability": 0.5, "future_dropping.motion_weight": 1.0},
+    "prefix": {"channel_prefix.shares": tuple(n / 8 for n in range(1, 9))},
+    "spectrum": {"spectrum_matching.weight": 0.01},
+}
+"""Other regularisers, each alone: settings of the VAE, those of their papers where these tell them."""
 
 
 @dataclass(frozen=True)
@@ -76,8 +86,12 @@ class Scale:
         return dataclasses.replace(scale, decoder=decoder)
 
     def vae_of(self, variant: str, seed: int) -> VAERecipe:
-        """The VAE of a variant, or of the null."""
-        return self.variants(seed_of(variant, seed))[BASELINE if variant == NULL else variant]
+        """The VAE of a variant, of a rival, or of the null."""
+        variants = self.variants(seed_of(variant, seed))
+        vae = variants.get(variant, variants[BASELINE])
+        for name, value in RIVALS.get(variant, {}).items():
+            vae = replaced(vae, name, value)
+        return vae
 
     def variants(self, seed: int) -> dict[str, VAERecipe]:
         """The four VAEs of a seed, the baseline first."""

@@ -12,7 +12,7 @@ from ssvae.bench.interventions import run_interventions
 from ssvae.bench.map import run_map
 from ssvae.bench.map_results import arms_table, effects_table
 from ssvae.bench.results import table
-from ssvae.bench.scales import SCALES, Scale
+from ssvae.bench.scales import RIVALS, SCALES, Scale
 from ssvae.bench.stages import Options
 from ssvae.cli.common import Common, CommonOptions
 from ssvae.cli.console import console, progress
@@ -21,6 +21,14 @@ from ssvae.evaluation.probe import train_probe as fit_probe
 from ssvae.evaluation.reward import true_clips, true_clips_tensors
 
 Seeds = Annotated[str, tyro.conf.arg(metavar="0,1,2")]
+Variants = Annotated[
+    tuple[str, ...],
+    tyro.conf.arg(
+        metavar="VARIANT ...",
+        help="VAEs to train in each: baseline, lcr, lmr, both; null, the baseline again under other "
+        f"seeds; rivals {', '.join(RIVALS)} (docs/regularizers.md).",
+    ),
+]
 Cells = Annotated[
     tuple[str, ...],
     tyro.conf.arg(
@@ -155,7 +163,7 @@ def interventions(
 def map(
     scale: Literal["mini", "small"] = "mini",
     cells: Cells = (DEFAULT,),
-    variants: tuple[Literal["baseline", "lcr", "lmr", "both", "null"], ...] = ("baseline", "lcr"),
+    variants: Variants = ("baseline", "lcr"),
     seeds: Seeds = "0,1,2",
     vae: tyro.conf.UseAppendAction[tuple[str, ...]] = (),
     out: Path | None = None,
@@ -173,7 +181,6 @@ def map(
 
     Args:
         scale: mini, for two cores, or small, for a GPU.
-        variants: VAEs to train in each; the null is the baseline again, under other seeds.
         seeds: Seeds, each with VAEs and diffusion models of its own; a claim takes five.
         vae: NAME=PATH, the option once for each VAE to take instead of training: runs, model folders
             or hub ids. One is enough to compare recipes, and one must be called baseline.

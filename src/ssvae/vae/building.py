@@ -12,6 +12,7 @@ from ssvae.models.discriminator import Discriminator
 from ssvae.models.finding import load_vae, resolve_vae
 from ssvae.regularizers import LatentMasking, LocalCorrelation
 from ssvae.vae.recipe import AdaptRecipe, TrainingRecipe, VAERecipe
+from ssvae.vae.rivals import Rivals
 
 SMALLEST_PERCEPTUAL = 16  # pixels of a side that VGG16 leaves anything of
 
@@ -56,6 +57,7 @@ def problems_of(recipe: TrainingRecipe) -> list[str]:
             backbone.enable_gradient_checkpointing()
         if recipe.compile:
             backbone.compile()
+        rivals = Rivals(recipe, backbone.layout)
         for frames in {clip.frames, 1} if recipe.images.share else {clip.frames}:
             shape = backbone.latent_shape(frames, clip.height, clip.width)
             latents = torch.zeros(1, *shape, device="meta")
@@ -63,9 +65,15 @@ def problems_of(recipe: TrainingRecipe) -> list[str]:
                 recipe.lcr.window, recipe.lcr.threshold, backbone.lone_first_frame
             )
             lcr(latents.squeeze(2))
+            if rivals.spectrum_matching is not None:
+                rivals.spectrum_matching(
+                    latents, torch.zeros(1, 3, frames, clip.height, clip.width, device="meta")
+                )
     except ValueError as error:
         wrong.append(str(error))
     side, size = min(clip.height, clip.width), f"{clip.height}x{clip.width}"
+    if (smaller := _smallest_share(recipe)) < 1:
+        side, size = int(side * smaller), f"{size}, scaled to {smaller:.3g} by equivariance"
     if recipe.perceptual.weight > 0 and side < SMALLEST_PERCEPTUAL:
         wrong.append(f"perceptual needs sides of at least {SMALLEST_PERCEPTUAL} pixels, got {size}")
     smallest = Discriminator.smallest_side(recipe.gan.halvings)
@@ -74,6 +82,16 @@ def problems_of(recipe: TrainingRecipe) -> list[str]:
             f"gan needs sides of at least {smallest} pixels, got {size}: give a smaller gan.halvings"
         )
     return wrong
+
+
+def _smallest_share(recipe: TrainingRecipe) -> float:
+    """The smallest that sides of decoded clips become, as a share."""
+    shares = [1.0]
+    if recipe.equivariance.probability:
+        shares += recipe.equivariance.scales
+    if recipe.scale_equivariance.weight:
+        shares += [1 / factor for factor in recipe.scale_equivariance.factors]
+    return min(shares)
 
 
 def _where(recipe: AdaptRecipe) -> str:

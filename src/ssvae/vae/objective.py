@@ -10,9 +10,10 @@ from ssvae.losses import generator_loss, kl_loss, l1_loss, load_lpips, of_frames
 from ssvae.models import DiagonalGaussian
 from ssvae.models.backbones import Backbone, Posterior
 from ssvae.models.discriminator import Discriminator
-from ssvae.regularizers import LatentMasking, LocalCorrelation, balance_with_terms
+from ssvae.regularizers import LatentMasking, LocalCorrelation, balance_with_terms, motion_loss
 from ssvae.regularizers.balance import Reduce
 from ssvae.vae.recipe import TrainingRecipe
+from ssvae.vae.rivals import Rivals
 
 Terms = dict[str, torch.Tensor]
 
@@ -29,6 +30,8 @@ class Outcome(NamedTuple):
     fills them in."""
     made: torch.Tensor
     """The reconstruction (B, 3, T, H, W), without a gradient."""
+    wanted: torch.Tensor
+    """What it is to equal: the clips, or what equivariance made of them."""
 
 
 class Objective(nn.Module):
@@ -51,6 +54,7 @@ class Objective(nn.Module):
         self.lcr = LocalCorrelation(lcr.window, lcr.threshold, backbone.lone_first_frame)
         channels = backbone.layout.channels
         self.masking = LatentMasking(channels, lmr.ratios, lmr.probabilities, lmr.block)
+        self.rivals = Rivals(recipe, backbone.layout)
         # One axis, for FSDP divides no scalars.
         self.log_variance = nn.Parameter(torch.zeros(1)) if recipe.learned_variance else None
         self.lpips = load_lpips(p.vgg, p.linear) if p.weight else None
@@ -70,10 +74,13 @@ class Objective(nn.Module):
         LCR on or off. ``share`` (process, processes) and ``reduce`` (the mean over processes) make
         the batches of all processes one.
         """
-        recipe, backbone = self.recipe, self.backbone
+        recipe, backbone, rivals = self.recipe, self.backbone, self.rivals
         terms: Terms = {}
         weights: Terms = {}
-        posterior = backbone.encode(clips, train=not recipe.freeze_encoder)
+        # Sizes are drawn on the host, which then need not wait for the device.
+        of_host = torch.Generator().manual_seed(generator.initial_seed())
+        seen = rivals.seen(clips, generator, share)
+        posterior = backbone.encode(seen, train=not recipe.freeze_encoder)
         moments = posterior.parameters
         terms["local_correlation"] = self.lcr.correlation(_latents(posterior).detach(), reduce)
         if recipe.lcr.weight:
@@ -87,7 +94,9 @@ class Objective(nn.Module):
             assert penalty is not None, "LCR acts in training alone"
             terms["lcr"] = penalty
         z = self._sample(backbone.posterior(moments), generator, share)
-        made = backbone.decode(self.masking(z, generator, share), train=True)
+        given, wanted = rivals.pair(z, clips, of_host)
+        given = self.masking(rivals.corrupted(given, generator, share), generator, share)
+        made = backbone.decode(given, train=True)
         plain = made.detach()
         if discriminator is not None:
             max_ratio = recipe.gan.max_weight / made[0].numel()  # our loss is a mean over the clip
@@ -101,8 +110,20 @@ class Objective(nn.Module):
             )
             assert penalty is not None, "the generator's loss acts in training alone"
             terms["generator"] = penalty
-        loss, errors = self._reconstruction_loss(made, clips)
+        loss, errors = self._reconstruction_loss(made, wanted)
         terms |= errors
+        if rivals.scale_equivariance is not None:
+            small_z, small = rivals.scale_equivariance(z, clips, of_host)
+            terms["scale_equivariance"], _ = self._reconstruction_loss(
+                backbone.decode(small_z, train=True), small
+            )
+            loss = loss + recipe.scale_equivariance.weight * terms["scale_equivariance"]
+        if recipe.future_dropping.motion_weight:
+            terms["motion"] = motion_loss(made, wanted)
+            loss = loss + recipe.future_dropping.motion_weight * terms["motion"]
+        if rivals.spectrum_matching is not None:
+            terms["spectrum_matching"] = rivals.spectrum_matching(posterior.mean, clips)
+            loss = loss + recipe.spectrum_matching.weight * terms["spectrum_matching"]
         if isinstance(posterior, DiagonalGaussian):
             # Of the posterior itself, not of the balanced moments: LCR is weighed against what comes
             # through the decoder alone (see balance).
@@ -114,7 +135,7 @@ class Objective(nn.Module):
             trained = [p for p in self.parameters() if p.requires_grad]
             trained = [p for p in trained if not isinstance(p, DTensor)]
             loss = loss + 0 * torch.stack([p[(0,) * p.ndim] for p in trained]).sum()
-        return Outcome(loss, terms, weights, plain)
+        return Outcome(loss, terms, weights, plain, wanted)
 
     def _reconstruction_loss(
         self, made: torch.Tensor, clips: torch.Tensor

@@ -6,6 +6,17 @@ from typing import Any, Literal
 
 from ssvae.models.config import AutoencoderConfig
 from ssvae.training.schedules import warmup_cosine
+from ssvae.vae.regularization import (
+    ChannelPrefixConfig,
+    EquivarianceConfig,
+    FutureDroppingConfig,
+    InputMaskingConfig,
+    LatentNoiseConfig,
+    LCRConfig,
+    LMRConfig,
+    ScaleEquivarianceConfig,
+    SpectrumMatchingConfig,
+)
 
 
 @dataclass(frozen=True)
@@ -32,30 +43,6 @@ class ImagesConfig:
     """Images a batch on each process."""
     data: str | None = None
     """Where images come from; None takes the clips' own source: its images, and frames of its videos."""
-
-
-@dataclass(frozen=True)
-class LCRConfig:
-    """Local correlation regularisation."""
-
-    weight: float = 0.002
-    """Weight beside the gradient balance; 0 turns LCR off."""
-    threshold: float = 0.75
-    """Local correlation above which nothing is asked for."""
-    window: tuple[int, int, int] = (2, 2, 2)
-    """Window in latent frames, rows and columns."""
-
-
-@dataclass(frozen=True)
-class LMRConfig:
-    """Latent masked reconstruction."""
-
-    ratios: tuple[float, ...] = (0.0, 0.25, 0.5, 0.75)
-    """Shares of latent blocks to mask; (0,) turns LMR off."""
-    probabilities: tuple[float, ...] = (0.7, 0.1, 0.1, 0.1)
-    """How often each ratio is drawn."""
-    block: tuple[int, int, int] = (1, 1, 1)
-    """Block in latent frames, rows and columns."""
 
 
 @dataclass(frozen=True)
@@ -118,6 +105,13 @@ class TrainingRecipe:
     images: ImagesConfig = field(default_factory=ImagesConfig)
     lcr: LCRConfig = field(default_factory=LCRConfig)
     lmr: LMRConfig = field(default_factory=LMRConfig)
+    scale_equivariance: ScaleEquivarianceConfig = field(default_factory=ScaleEquivarianceConfig)
+    equivariance: EquivarianceConfig = field(default_factory=EquivarianceConfig)
+    latent_noise: LatentNoiseConfig = field(default_factory=LatentNoiseConfig)
+    input_masking: InputMaskingConfig = field(default_factory=InputMaskingConfig)
+    future_dropping: FutureDroppingConfig = field(default_factory=FutureDroppingConfig)
+    channel_prefix: ChannelPrefixConfig = field(default_factory=ChannelPrefixConfig)
+    spectrum_matching: SpectrumMatchingConfig = field(default_factory=SpectrumMatchingConfig)
     perceptual: PerceptualConfig = field(default_factory=PerceptualConfig)
     gan: GANConfig = field(default_factory=GANConfig)
     validation: ValidationConfig = field(default_factory=ValidationConfig)
@@ -177,6 +171,8 @@ class TrainingRecipe:
             *("kl_weight", "warmup_steps", "final_learning_rate", "seed", "workers", "lcr.weight"),
             *("perceptual.weight", "gan.weight", "gan.r1_weight", "gan.lecam_weight"),
             *("gan.time_halvings", "validation.every", "validation.shown"),
+            *("scale_equivariance.weight", "latent_noise.gamma", "spectrum_matching.weight"),
+            "future_dropping.motion_weight",
         ):
             if self._value(name) < 0:
                 wrong.append(f"{name} must be at least 0, got {self._value(name)}")
@@ -191,11 +187,13 @@ class TrainingRecipe:
             wrong.append(f"gan.start must be at least 0, got {self.gan.start}")
         if self.clip.fps is not None and self.clip.fps <= 0:
             wrong.append(f"clip.fps must be positive, got {self.clip.fps}")
-        if self.freeze_encoder and self.lcr.weight:
-            wrong.append(
-                "freeze_encoder leaves the latents as they are: give lcr.weight 0, "
-                f"got {self.lcr.weight}"
-            )
+        of_encoders = ("lcr.weight", "spectrum_matching.weight", "input_masking.max_ratio")
+        for name in of_encoders if self.freeze_encoder else ():
+            if self._value(name):
+                wrong.append(
+                    f"freeze_encoder leaves the latents as they are: give {name} 0, "
+                    f"got {self._value(name)}"
+                )
         return wrong
 
     def _value(self, name: str) -> Any:

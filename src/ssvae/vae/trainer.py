@@ -130,7 +130,7 @@ class VAETrainer:
             generator = generator_of(recipe.seed, number, step, device=accelerator.device)
             with nullcontext() if last else accelerator.no_sync(self._wrapped):
                 with accelerator.autocast():  # which accelerate leaves out under FSDP
-                    loss, terms, weights, made = self._wrapped(
+                    loss, terms, weights, made, wanted = self._wrapped(
                         clips,
                         generator=generator,
                         share=self.share,
@@ -140,7 +140,7 @@ class VAETrainer:
                 accelerator.backward(loss)
             # What is balanced enters by its gradient, and so the loss that is told.
             loss = loss.detach() + sum(weights[name] * terms[name] for name in weights)
-            judged = {} if adversary is None else adversary.learn(clips, made, last)
+            judged = {} if adversary is None else adversary.learn(wanted, made, last)
             weighed = {f"{name}_weight": weight for name, weight in weights.items()}
             rows.append(dict(loss=loss) | terms | judged | weighed)
         scale = 1 / len(batch)

@@ -1,0 +1,73 @@
+"""What each regulariser costs a training step of a VAE.
+
+    python benchmarks/regularizers.py [--scale mini] [--batch 4] [--rounds 30]
+
+All take turns, so that a machine whose speed drifts is fair to all. Printed are the median of a step and
+the ratio to the step without regularisers, round by round, with its quartiles.
+"""
+
+import argparse
+import dataclasses
+import statistics
+import time
+
+import torch
+
+from ssvae.bench.scales import BASELINE, RIVALS, SCALES
+from ssvae.data import World
+from ssvae.storage.seeds import generator_of
+from ssvae.vae import build
+from ssvae.vae.objective import Objective
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("--scale", default="mini", choices=SCALES)
+    parser.add_argument("--batch", type=int, default=None)
+    parser.add_argument("--rounds", type=int, default=30)
+    options = parser.parse_args()
+
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    scale = SCALES[options.scale]()
+    names = [*scale.variants(0), *RIVALS]
+    batch = options.batch or scale.vae.batch_size
+    clips = World(*scale.size).batch(range(batch)).on(device)
+    runs = {}
+    for name in names:
+        torch.manual_seed(0)
+        recipe = dataclasses.replace(scale.vae_of(name, 0), batch_size=batch)
+        objective = Objective(build(recipe), recipe).train().to(device)
+        runs[name] = objective, torch.optim.Adam(objective.parameters(), 1e-4, fused=True)
+
+    seconds: dict[str, list[float]] = {name: [] for name in names}
+    for number in range(options.rounds + 3):
+        first = number % len(names)
+        for name in names[first:] + names[:first]:
+            objective, optimizer = runs[name]
+            generator = generator_of(0, 0, number, device=device)
+            if device == "cuda":
+                torch.cuda.synchronize()
+            began = time.perf_counter()
+            objective(clips, generator).loss.backward()
+            optimizer.step()
+            optimizer.zero_grad()
+            if device == "cuda":
+                torch.cuda.synchronize()
+            if number >= 3:  # the first warm up
+                seconds[name].append(time.perf_counter() - began)
+
+    size = "x".join(str(side) for side in scale.size)
+    print(
+        f"{batch} clips of {size}, {device}, {torch.get_num_threads()} threads, {options.rounds} rounds"
+    )
+    for name, values in seconds.items():
+        ratios = [a / b for a, b in zip(values, seconds[BASELINE], strict=True)]
+        low, middle, high = statistics.quantiles(ratios, n=4)
+        median = 1e3 * statistics.median(values)
+        print(f"{name:16} {median:8.1f} ms   x {middle:.3f} ({low:.3f} to {high:.3f})")
+
+
+if __name__ == "__main__":
+    main()

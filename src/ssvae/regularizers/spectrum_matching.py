@@ -1,0 +1,93 @@
+"""Spectrum matching: latents with the power spectrum of their clips, flattened (arXiv 2603.14645).
+
+Shape legend: B batch, C channels, T frames, H height, W width.
+"""
+
+import math
+from functools import lru_cache
+
+import torch
+from torch import nn
+
+from ssvae.regularizers.equivariance import check_pair, resized
+
+EPSILON = 1e-8  # beside shares of power, as published
+
+
+class SpectrumMatching(nn.Module):
+    """The divergence of the latents' spectrum from that of the clip, seen on the latents' grid.
+
+    Power of the cosine transform in space, without its mean, averaged over channels and frames, then
+    over rings of equal frequency, as shares p of its sum:  KL(q || p),  q ~ p_x(f) f^delta, where p_x is
+    of the clip scaled down to the grid (Encoding Spectrum Matching, arXiv 2603.14645).
+
+    Args:
+        delta: how much flatter than the clip's; the published code trains with 1.
+        rings: rings of frequency; as many as the shorter side where there are fewer positions.
+    """
+
+    def __init__(self, delta: float = 1.0, rings: int = 16):
+        super().__init__()
+        if not math.isfinite(delta):
+            raise ValueError(f"delta must be a number, got {delta}")
+        if rings < 2:
+            raise ValueError(f"rings must be at least 2, got {rings}")
+        self.delta, self.rings = delta, rings
+
+    def forward(self, z: torch.Tensor, clips: torch.Tensor) -> torch.Tensor:
+        """Latents (B, C, T, h, w) and clips (B, 3, T', H, W), or both without T, to a scalar.
+
+        It is a mean over samples, so that processes that share a batch need nothing but the mean of
+        their gradients. A ValueError where a side of the latents is shorter than 2.
+        """
+        check_pair(z, clips)
+        if min(z.shape[-2:]) < 2:
+            raise ValueError(
+                f"latents must be at least 2 wide and high to have a spectrum, got {tuple(z.shape)}"
+            )
+        rings = min(self.rings, *z.shape[-2:])
+        with torch.no_grad():
+            target = spectrum(resized(clips, *z.shape[-2:]), rings)
+            target = target * torch.arange(1, rings + 1, device=z.device) ** self.delta
+            target = target / (target.sum(1, keepdim=True) + EPSILON)
+        own = spectrum(z, rings)
+        own = own / (own.sum(1, keepdim=True) + EPSILON)
+        return (target * ((target + EPSILON).log() - (own + EPSILON).log())).sum(1).mean()
+
+    def extra_repr(self) -> str:
+        """The settings, for printing."""
+        return f"delta={self.delta}, rings={self.rings}"
+
+
+def spectrum(x: torch.Tensor, rings: int) -> torch.Tensor:
+    """Mean power in rings of spatial frequency, without the mean: (B, C, [T,] H, W) to (B, rings).
+
+    Frequencies (i, j) of the orthonormal cosine transform are in ring floor(rings r / r_max), r = |(i, j)|.
+    """
+    x = x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
+    H, W = x.shape[-2:]
+    down, across = (_cosines(n, x.device).to(x.dtype) for n in (H, W))
+    x = x - x.mean((-2, -1), keepdim=True)
+    power_BHW = (down @ x @ across.T).square().flatten(1, -3).mean(1)
+    membership = _membership(H, W, rings, x.device).to(x.dtype)
+    return power_BHW.flatten(1) @ membership
+
+
+@lru_cache(maxsize=64)
+def _cosines(n: int, device: torch.device) -> torch.Tensor:
+    """The orthonormal cosine transform (type II) as a matrix (n, n), frequencies down."""
+    frequency, position = (torch.arange(n, device=device, dtype=torch.float64) for _ in range(2))
+    matrix = (2 / n) ** 0.5 * torch.cos(math.pi / n * frequency[:, None] * (position + 0.5))
+    matrix[0] /= 2**0.5
+    return matrix
+
+
+@lru_cache(maxsize=64)
+def _membership(height: int, width: int, rings: int, device: torch.device) -> torch.Tensor:
+    """(height * width, rings): what each frequency adds to the mean of each ring; the mean is in none."""
+    rows, columns = (torch.arange(n, dtype=torch.float64) for n in (height, width))
+    radius = torch.hypot(rows[:, None], columns).flatten()
+    ring = (radius / radius.max() * rings).long().clamp(max=rings - 1)
+    matrix = torch.nn.functional.one_hot(ring, rings).double()
+    matrix[0] = 0
+    return (matrix / matrix.sum(0).clamp(min=1)).to(device)

@@ -1,0 +1,101 @@
+"""The rivals of LCR and LMR in a training step."""
+
+import dataclasses
+
+import pytest
+import torch
+
+from small_runs import cpu, rows, small, step
+from ssvae.bench.scales import RIVALS
+from ssvae.data import World
+from ssvae.recipes import NO_LCR, NO_LMR
+from ssvae.storage.settings import replaced
+from ssvae.training.loop import check_problems
+from ssvae.vae import problems_of, train_autoencoder
+from ssvae.vae.recipe import GANConfig, PerceptualConfig, VAERecipe
+from ssvae.vae.trainer import VAETrainer
+
+
+def with_rival(name: str, **changes) -> VAERecipe:
+    recipe = small(lcr=NO_LCR, lmr=NO_LMR, steps=3, checkpoint_every=2, **changes)
+    for setting, value in RIVALS[name].items():
+        recipe = replaced(recipe, setting, value)
+    return recipe
+
+
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory) -> list[dict]:
+    out = tmp_path_factory.mktemp("plain") / "run"
+    train_autoencoder(small(lcr=NO_LCR, lmr=NO_LMR, steps=3), out, cpu())
+    return rows(out)
+
+
+@pytest.mark.parametrize("name", RIVALS)
+def test_each_acts_and_resumes_exactly(name, tmp_path, plain):
+    recipe = with_rival(name)
+    train_autoencoder(recipe, tmp_path / "run", cpu())
+    found = rows(tmp_path / "run")
+    assert [r["l1"] for r in found] != [r["l1"] for r in plain]
+    for row in found:
+        total = row["l1"] + 5e-4 * row["kl"]
+        for term, weight in (
+            ("scale_equivariance", recipe.scale_equivariance.weight),
+            ("motion", recipe.future_dropping.motion_weight),
+            ("spectrum_matching", recipe.spectrum_matching.weight),
+        ):
+            assert (term in row) == (weight > 0)
+            total += weight * row.get(term, 0)
+        assert row["loss"] == pytest.approx(total, rel=1e-5)
+    two = tmp_path / "two"
+    train_autoencoder(dataclasses.replace(recipe, steps=2, decay_steps=3), two, cpu())
+    train_autoencoder(dataclasses.replace(recipe, decay_steps=3), two, cpu())
+    assert rows(two) == found
+
+
+def test_all_at_once_with_images():
+    recipe = small()
+    for settings in RIVALS.values():
+        for setting, value in settings.items():
+            recipe = replaced(recipe, setting, value)
+    assert problems_of(recipe) == []
+    trainer = VAETrainer(recipe, cpu())
+    for number, frames in enumerate((9, 1), 1):
+        row = step(trainer, number, (World(frames, 16, 16).batch(range(2)),))
+        assert all(torch.isfinite(torch.tensor(value)) for value in row.values())
+
+
+def test_the_adversary_compares_alike(tmp_path):
+    """What equivariance makes smaller is judged beside true clips that it made smaller."""
+    recipe = with_rival("eq", gan=GANConfig(start=0, channels=4, halvings=1))
+    for setting, value in dict(probability=1.0, scales=(0.5, 0.7), turns=False).items():
+        recipe = replaced(recipe, f"equivariance.{setting}", value)
+    train_autoencoder(recipe, tmp_path / "run", cpu())
+    assert all(row["generator"] != 0 for row in rows(tmp_path / "run"))
+
+
+@pytest.mark.parametrize(
+    ("setting", "value", "message"),
+    [
+        ("latent_noise.gamma", -1.0, "latent_noise.gamma must be at least 0"),
+        ("equivariance.probability", 2.0, r"probability must be in \[0, 1\]"),
+        ("channel_prefix.shares", (2.0,), r"shares must be in \(0, 1\]"),
+        ("input_masking.max_ratio", 1.5, "max_ratio"),
+        ("future_dropping.probability", -0.5, "probability"),
+        ("spectrum_matching.weight", -0.1, "spectrum_matching.weight"),
+        ("scale_equivariance.factors", (0.5,), "factors"),
+    ],
+)
+def test_settings_that_are_none(setting, value, message):
+    recipe = replaced(small(), setting, value)
+    if setting == "scale_equivariance.factors":
+        recipe = replaced(recipe, "scale_equivariance.weight", 0.25)
+    with pytest.raises(ValueError, match=message):
+        check_problems(problems_of(recipe))
+
+
+def test_what_does_not_go_together():
+    frozen = dataclasses.replace(with_rival("spectrum"), freeze_encoder=True, init="x")
+    assert any("give spectrum_matching.weight 0" in problem for problem in problems_of(frozen))
+    perceptual = with_rival("se", perceptual=PerceptualConfig(weight=1.0))
+    (problem,) = problems_of(perceptual)
+    assert "16x16, scaled to 0.25 by equivariance" in problem
