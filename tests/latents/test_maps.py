@@ -8,11 +8,10 @@ from ssvae.latents.maps import (
     LatentMap,
     MapConfig,
     fit_map,
-    inverse_dct3,
     scrambled_order,
 )
 from ssvae.spectra import ChannelSpectrum, FrequencySpectrum
-from ssvae.spectra.frequency import dct3
+from ssvae.spectra.frequency import dct3, inverse_dct3
 
 
 def fit(latents: torch.Tensor, config: MapConfig = MapConfig()) -> LatentMap:

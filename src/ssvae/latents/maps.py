@@ -18,19 +18,11 @@ from typing import Any
 import torch
 
 from ssvae.spectra.channels import ChannelResult
-from ssvae.spectra.frequency import FrequencySpectrum, dct3, dct_matrix
+from ssvae.spectra.frequency import FrequencySpectrum, dct3, inverse_dct3
 
 CHANNELS = ("standardised", "global", "principal", "whitened")
 FLOOR = 1e-3
 """Modes and frequencies weaker than this share of the strongest are not amplified further."""
-
-
-def inverse_dct3(x: torch.Tensor) -> torch.Tensor:
-    """The inverse of :func:`ssvae.spectra.frequency.dct3`."""
-    for axis in (-3, -2, -1):
-        matrix = dct_matrix(x.shape[axis]).to(x)
-        x = torch.movedim(torch.movedim(x, axis, -1) @ matrix, -1, axis)
-    return x
 
 
 @dataclass(frozen=True)

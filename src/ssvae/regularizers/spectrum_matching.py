@@ -73,13 +73,18 @@ def spectrum(x: torch.Tensor, rings: int) -> torch.Tensor:
     return power_BHW.flatten(1) @ membership
 
 
+def dct_matrix(n: int) -> torch.Tensor:
+    """The orthonormal DCT-II as an (n, n) float64 matrix: coefficients are ``dct_matrix(n) @ x``."""
+    k = torch.arange(n, dtype=torch.float64)
+    matrix = torch.cos(math.pi * k[:, None] * (k + 0.5) / n) * math.sqrt(2 / n)
+    matrix[0] /= math.sqrt(2)
+    return matrix
+
+
 @lru_cache(maxsize=64)
 def _cosines(n: int, device: torch.device) -> torch.Tensor:
-    """The orthonormal cosine transform (type II) as a matrix (n, n), frequencies down."""
-    frequency, position = (torch.arange(n, device=device, dtype=torch.float64) for _ in range(2))
-    matrix = (2 / n) ** 0.5 * torch.cos(math.pi / n * frequency[:, None] * (position + 0.5))
-    matrix[0] /= 2**0.5
-    return matrix
+    """The matrix, kept on the device, for a copy in every step would make the host wait."""
+    return dct_matrix(n).to(device)
 
 
 @lru_cache(maxsize=64)

@@ -7,6 +7,7 @@ from ssvae.spectra.cost import Cost, measure_cost
 from ssvae.spectra.fidelity import Fidelity, FidelityResult, psnr, ssim
 from ssvae.spectra.findings import Advice, advise, findings, unexamined
 from ssvae.spectra.frequency import FrequencyResult, FrequencySpectrum
+from ssvae.spectra.joint import JointResult, JointSpectrum
 from ssvae.spectra.robustness import Robustness
 from ssvae.spectra.subject import Subject
 
@@ -22,6 +23,8 @@ __all__ = [
     "FidelityResult",
     "FrequencyResult",
     "FrequencySpectrum",
+    "JointResult",
+    "JointSpectrum",
     "Protocol",
     "Robustness",
     "Subject",

@@ -9,13 +9,7 @@ from functools import cached_property
 
 import torch
 
-
-def dct_matrix(n: int) -> torch.Tensor:
-    """The orthonormal DCT-II as an (n, n) float64 matrix: coefficients are ``dct_matrix(n) @ x``."""
-    k = torch.arange(n, dtype=torch.float64)
-    matrix = torch.cos(math.pi * k[:, None] * (k + 0.5) / n) * math.sqrt(2 / n)
-    matrix[0] /= math.sqrt(2)
-    return matrix
+from ssvae.regularizers.spectrum_matching import dct_matrix
 
 
 def dct3(x: torch.Tensor) -> torch.Tensor:
@@ -23,6 +17,14 @@ def dct3(x: torch.Tensor) -> torch.Tensor:
     for axis in (-3, -2, -1):
         matrix = dct_matrix(x.shape[axis]).to(x)
         x = torch.movedim(torch.movedim(x, axis, -1) @ matrix.T, -1, axis)
+    return x
+
+
+def inverse_dct3(x: torch.Tensor) -> torch.Tensor:
+    """The inverse of :func:`dct3`."""
+    for axis in (-3, -2, -1):
+        matrix = dct_matrix(x.shape[axis]).to(x)
+        x = torch.movedim(torch.movedim(x, axis, -1) @ matrix, -1, axis)
     return x
 
 
