@@ -141,6 +141,7 @@ EVALUATE = [f"evaluate {what}" for what in ("reconstruction", "generation", "rew
         "bench diffusability",
         "bench interventions",
         "bench map",
+        "bench predict",
         "train-probe",
         "recipes",
         *EVALUATE,

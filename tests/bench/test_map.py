@@ -21,7 +21,8 @@ from ssvae.bench.comparisons import families, learned
 from ssvae.bench.map import run_map
 from ssvae.bench.map_results import arms_table, effects_table
 from ssvae.bench.map_summary import effects, sensitivity
-from ssvae.bench.records import Record
+from ssvae.bench.prediction import run_prediction
+from ssvae.bench.records import Record, read_records
 from ssvae.bench.scales import mini
 from ssvae.bench.summary import starts_of
 from ssvae.data.video import probe
@@ -184,6 +185,33 @@ def test_the_map_whole(done):
     assert arms_table(summary).count("\n| ") == 6
     assert effects_table(summary).count("\n| ") >= 3 + 3
     assert (where.out / "configs" / "diffusion-whitened.lcr.0.json").exists()
+
+
+def test_what_predicts(done, tmp_path):
+    """Over the VAEs of the cells that change the VAE alone, a point each."""
+    where, _ = done
+    here = dataclasses.replace(where, out=tmp_path)
+    summary = run_prediction(micro(), here, where.out)
+    points = [(p["family"], p["seed"]) for p in summary["points"]]
+    families = ("default/baseline", "default/lcr", "threshold-60/lcr")
+    assert points == [(family, seed) for family in families for seed in (0, 1)]
+    record = read_records(where.out)["learn default.lcr.1"]
+    point = summary["points"][3]
+    assert point["figures"]["effective_rank"] == record.measure["analysis"]["effective_rank"]
+    assert point["measured"]["frechet"] == record.rows[-1]["frechet"]
+    assert {"joint_viv", "neighbours_r2", "decoded_strongest"} <= set(point["figures"])
+    found = summary["correlations"]["reward"]
+    assert set(found) == set(point["figures"]) - {"values"}  # all alike, so it tells nothing
+    assert list(found) == sorted(found, key=lambda name: -abs(found[name]["rho"]["value"]))
+    assert (tmp_path / "figure.png").stat().st_size > 300
+    assert (tmp_path / "table.md").read_text().count("\n| ") == len(found) + 1
+    # Figures that are kept need no latents again.
+    elsewhere = dataclasses.replace(here, work=tmp_path / "nothing")
+    assert run_prediction(micro(), elsewhere, where.out) == summary
+    with pytest.raises(ValueError, match="are not in"):
+        run_prediction(micro(), dataclasses.replace(elsewhere, out=tmp_path / "o"), where.out)
+    with pytest.raises(ValueError, match="--cells default"):
+        run_prediction(micro(), here, tmp_path / "empty")
 
 
 def test_other_cells_and_seeds_join(done):

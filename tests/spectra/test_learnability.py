@@ -47,6 +47,8 @@ def test_all_figures():
     found = learnability(torch.randn(40, 4, 3, 4, 4), lambda z: z[:, :3])
     assert found["joint_viv"] == pytest.approx(1.5, abs=0.15)
     assert 0.7 < found["joint_effective_share"] <= 1
+    assert found["joint_modes"] == pytest.approx(192 * found["joint_effective_share"])
+    assert found["joint_viv_sum"] == pytest.approx(4 * found["joint_viv"])
     assert found["neighbours_r2"] < 0.05
     for shape in ((1, 4, 3, 4, 4), (4, 3, 4, 4)):
         with pytest.raises(ValueError, match="at least two clips"):

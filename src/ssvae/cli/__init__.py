@@ -107,6 +107,10 @@ COMMANDS = {
         "bench",
         "Map where LCR and LMR help: settings that differ one at a time, and recipes against the custom.",
     ),
+    "bench predict": Command(
+        "bench",
+        "Which figure of latents alone tells how they are learned? Over all VAEs of a map.",
+    ),
     "recipes": Command("recipes", "List the training recipes."),
 }
 """In the order in which they are listed."""

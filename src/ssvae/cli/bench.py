@@ -11,6 +11,7 @@ from ssvae.bench.diffusability import names_of, run_diffusability
 from ssvae.bench.interventions import run_interventions
 from ssvae.bench.map import run_map
 from ssvae.bench.map_results import arms_table, effects_table
+from ssvae.bench.prediction import run_prediction
 from ssvae.bench.results import table
 from ssvae.bench.scales import RIVALS, SCALES, Scale
 from ssvae.bench.stages import Options
@@ -209,6 +210,42 @@ def map(
         )
     for text in (arms_table(summary), effects_table(summary)):
         console.print(text, soft_wrap=True, markup=False)
+    console.print(f"results: {options.out}", soft_wrap=True)
+
+
+def predict(
+    scale: Literal["mini", "small"] = "mini",
+    results: Path | None = None,
+    out: Path | None = None,
+    work: Path | None = None,
+    data: str = "world",
+    jobs: int = 1,
+    common: CommonOptions = Common(),
+) -> None:
+    """Which figure of latents alone tells how they are learned? Over all VAEs of a map.
+
+    Rank correlations with the reward, the steps and the Fréchet distance of the diffusion models that
+    bench map trained, over the cells that change the VAE alone.
+
+    Args:
+        scale: That of the map.
+        results: Folder of the map's results; results/map-SCALE (-stills) where not given.
+        out: Folder of these results; results/predict-SCALE (-stills) where not given.
+        work: Folder of the map's runs, with the latents; runs/map-SCALE (-stills) where not given.
+        data: That of the map.
+        jobs: VAEs measured at once.
+    """
+    of_map, name = (_name(benchmark, scale, data) for benchmark in ("map", "predict"))
+    work = work or Path("runs") / of_map
+    options = _options(name, "0", out, work, None, jobs, common)
+    with progress(name) as advance:
+        run_prediction(
+            _scale(scale, (), data),
+            options,
+            results or Path("results") / of_map,
+            lambda done, total, note: advance(done, note, total),
+        )
+    console.print((options.out / "table.md").read_text(), soft_wrap=True, markup=False)
     console.print(f"results: {options.out}", soft_wrap=True)
 
 

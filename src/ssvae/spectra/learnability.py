@@ -20,8 +20,10 @@ def learnability(
     """Figures of latents (B, C, T, H, W), without a name for good or bad: what each predicts is measured.
 
     ``joint_viv`` and ``joint_loss``: what no model of Gaussian latents can learn, at uniform times
-    (arXiv 2606.03578) and at logit-normal ones. ``joint_effective_share``, ``joint_concentration``: how
-    few of the joint modes hold the variance, by entropy, and in the strongest tenth. ``neighbours_r2``:
+    (arXiv 2606.03578) and at logit-normal ones, a mean over values; ``joint_viv_sum`` is its sum over a
+    position's. ``joint_effective_share`` and ``joint_modes``: the effective number of joint modes, as a
+    share of the values and by itself. ``joint_concentration``: the variance in the strongest tenth of
+    them. ``neighbours_r2``:
     the share of a position's variance that a ridge regression tells from the 26 around it.
     ``decoded_strongest``: PSNR in dB of the first ``decoded`` clips, decoded from the strongest tenth of
     the modes, beside those of all modes: what the decoder needs beyond what is learned first.
@@ -33,7 +35,9 @@ def learnability(
     return {
         "joint_viv": modes.irreducible_loss(),
         "joint_loss": modes.irreducible_loss(mean=0.0),
+        "joint_viv_sum": modes.irreducible_loss() * latents.shape[1],
         "joint_effective_share": modes.effective_share,
+        "joint_modes": modes.effective_share * modes.variances.numel(),
         "joint_concentration": modes.concentration(STRONGEST),
         "neighbours_r2": neighbours_r2(latents),
         "decoded_strongest": decoded_strongest(latents[:decoded], modes, decode),
