@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -210,8 +211,14 @@ def test_what_predicts(done, tmp_path):
     assert run_prediction(micro(), elsewhere, where.out) == summary
     with pytest.raises(ValueError, match="are not in"):
         run_prediction(micro(), dataclasses.replace(elsewhere, out=tmp_path / "o"), where.out)
-    with pytest.raises(ValueError, match="--cells default"):
+    with pytest.raises(ValueError, match="got none in .*--cells default"):
         run_prediction(micro(), here, tmp_path / "empty")
+    given = tmp_path / "given"
+    shutil.copytree(where.out, given)
+    plan = json.loads((given / "plan.json").read_text()) | {"vaes": {"baseline": "somewhere"}}
+    (given / "plan.json").write_text(json.dumps(plan))
+    with pytest.raises(ValueError, match="VAEs that were given"):
+        run_prediction(micro(), here, given)
 
 
 def test_other_cells_and_seeds_join(done):

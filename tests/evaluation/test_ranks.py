@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from ssvae.evaluation.ranks import rank_correlation
+from ssvae.evaluation.ranks import best_by_chance, rank_correlation
 
 FAMILIES = [name for name in "abcdefgh" for _ in range(4)]
 
@@ -27,6 +27,32 @@ def test_equals_spearman_with_ties():
     assert found.rho.value == pytest.approx(stats.spearmanr(x, y).statistic)
     assert found.without["a"] == pytest.approx(stats.spearmanr(x[4:], y[4:]).statistic)
     assert set(found.without) == set("abcdefgh")
+
+
+def test_a_figure_of_one_family_alone_is_no_evidence():
+    figure = [0.0] * 28 + [1.0, 1.1, 1.2, 1.3]
+    found = rank_correlation(figure, list(range(32)), FAMILIES)
+    assert found.rho.value is not None
+    assert found.rho.low == 0
+    assert found.rho.low <= found.rho.value <= found.rho.high
+    assert found.without["h"] == found.weakest == 0
+
+
+def test_the_best_of_many_useless_figures():
+    """One of twenty sets of useless figures passes the bar; more figures or fewer families raise it."""
+    generator = np.random.default_rng(3)
+
+    def bar(figures: int, families: int, seed: int) -> tuple[float, float]:
+        of = [str(i) for i in range(families) for _ in range(3)]
+        columns = np.repeat(generator.normal(size=(figures, families)), 3, 1)
+        measured = np.repeat(generator.normal(size=families), 3)
+        best = max(abs(stats.spearmanr(column, measured).statistic) for column in columns)
+        return best_by_chance(columns.tolist(), measured.tolist(), of, seed), best
+
+    passed = [best >= limit for limit, best in (bar(4, 8, seed) for seed in range(60))]
+    assert sum(passed) <= 8
+    assert bar(12, 8, 0)[0] > bar(1, 8, 0)[0]
+    assert bar(4, 5, 0)[0] > bar(4, 20, 0)[0]
 
 
 def test_one_family_that_makes_it_all_is_found_out():

@@ -1,6 +1,7 @@
 """The rivals of LCR and LMR in a training step."""
 
 import dataclasses
+import math
 
 import pytest
 import torch
@@ -77,12 +78,12 @@ def test_the_adversary_compares_alike(tmp_path):
     ("setting", "value", "message"),
     [
         ("latent_noise.gamma", -1.0, "latent_noise.gamma must be at least 0"),
-        ("equivariance.probability", 2.0, r"probability must be in \[0, 1\]"),
-        ("channel_prefix.shares", (2.0,), r"shares must be in \(0, 1\]"),
-        ("input_masking.max_ratio", 1.5, "max_ratio"),
-        ("future_dropping.probability", -0.5, "probability"),
+        ("equivariance.probability", 2.0, r"equivariance: probability must be in \[0, 1\]"),
+        ("channel_prefix.shares", (2.0,), r"channel_prefix: shares must be in \(0, 1\]"),
+        ("input_masking.max_ratio", 1.5, "input_masking: max_ratio"),
+        ("future_dropping.probability", -0.5, "future_dropping: probability"),
         ("spectrum_matching.weight", -0.1, "spectrum_matching.weight"),
-        ("scale_equivariance.factors", (0.5,), "factors"),
+        ("scale_equivariance.factors", (0.5,), "scale_equivariance: factors"),
     ],
 )
 def test_settings_that_are_none(setting, value, message):
@@ -98,4 +99,14 @@ def test_what_does_not_go_together():
     assert any("give spectrum_matching.weight 0" in problem for problem in problems_of(frozen))
     perceptual = with_rival("se", perceptual=PerceptualConfig(weight=1.0))
     (problem,) = problems_of(perceptual)
-    assert "16x16, scaled to 0.25 by equivariance" in problem
+    assert "got 16x16, scaled by scale_equivariance.factors" in problem
+    gan = GANConfig(start=0, channels=4, halvings=2)
+    assert problems_of(with_rival("se", gan=gan)) == []  # its small pair is not judged
+    (problem,) = problems_of(with_rival("eq", gan=gan))
+    assert "gan needs sides of at least 12 pixels, got 16x16, scaled by equivariance" in problem
+    several = with_rival("eq")
+    for setting, value in {"equivariance.probability": 3.0, "latent_noise.gamma": math.inf}.items():
+        several = replaced(several, setting, value)
+    (problem,) = problems_of(several)
+    assert "equivariance: " in problem
+    assert "latent_noise: " in problem

@@ -30,7 +30,7 @@ def run_map(
     vaes = {name: resolve_vae(path) for name, path in vaes.items()}
     _check(cells, variants, vaes, scale)
     settings = {name: asdict(cell) for name, cell in CELLS.items()}
-    keep_plan(options, scale, {"vaes": vaes or "trained", "cells": settings})
+    keep_plan(options, scale, {"vaes": vaes or "trained", "cells": settings, "rivals": RIVALS})
     tasks = [
         task  # a whole seed before the next, so that any stop leaves whole seeds
         for seed in options.seeds

@@ -13,13 +13,13 @@ from matplotlib.figure import Figure
 from ssvae.bench.cells import CELLS, DEFAULT, Arm, latents_of
 from ssvae.bench.comparisons import NAMES, learned
 from ssvae.bench.records import Record, read_records
-from ssvae.bench.scales import BASELINE, Scale
+from ssvae.bench.scales import BASELINE, NULL, Scale
 from ssvae.bench.stages import Options
 from ssvae.bench.summary import CLAIMED, starts_of
 from ssvae.bench.tasks import OnProgress, Task, run_tasks
 from ssvae.data import vocabulary_of
 from ssvae.evaluation.convergence import steps_to_target
-from ssvae.evaluation.ranks import RankCorrelation, rank_correlation
+from ssvae.evaluation.ranks import RankCorrelation, best_by_chance, rank_correlation
 from ssvae.latents.cache import LatentCache
 from ssvae.models.backbones import load_backbone
 from ssvae.report.figures import save_figure, to_svg
@@ -31,6 +31,8 @@ from ssvae.storage.files import write_json, write_text
 TARGETS = {"reward": "reward at the end", "steps": f"steps to {CLAIMED:.0%}", "frechet": "Fréchet"}
 WELL, ENOUGH = 0.9, 0.7
 """|rho| that is wanted, and below which nothing is said."""
+FEWEST = 3
+"""Families that a correlation takes."""
 SHOWN = 3
 """Figures that are drawn."""
 
@@ -57,13 +59,14 @@ def run_prediction(
     figure orders what it gave; written to ``options.out``.
 
     Those are the cells that change the VAE alone. Their latents must lie in ``options.work``, but for
-    those whose figures are in the results already.
+    those whose figures are in ``options.out`` already.
     """
     arms = {
         arm: by_seed
         for arm, by_seed in learned(read_records(results)).items()
         if all(name.startswith("vae.") for name in CELLS[arm[0]].changes)
     }
+    _check(arms, results)
     labels = {
         (arm, seed): latents_of(arm, seed, scale)
         for arm, by_seed in arms.items()
@@ -73,23 +76,42 @@ def run_prediction(
     tasks = [Task(label, measure_latents, (label, options)) for label in dict.fromkeys(missing)]
     run_tasks(tasks, options.jobs, on_progress)
     points = points_of(arms, labels, scale, options)
+    found = {target: correlations(points, target) for target in TARGETS}
     summary = {
         "points": [
             asdict(point)
             | {"measured": {k: v if math.isfinite(v) else None for k, v in point.measured.items()}}
             for point in points
         ],
+        "best_by_chance": {target: chance(points, target) for target in TARGETS},
         "correlations": {
-            target: {name: asdict(found) for name, found in correlations(points, target).items()}
-            for target in TARGETS
+            target: {name: asdict(one) for name, one in of_figures.items()}
+            for target, of_figures in found.items()
         },
     }
     write_json(options.out / "summary.json", summary, indent=1)
-    write_text(options.out / "table.md", prediction_table(points))
-    figure = scatter(points)
+    write_text(options.out / "table.md", _table(points, found, summary["best_by_chance"]))
+    figure = _scatter(points, found["reward"])
     (options.out / "figure.svg").write_text(to_svg(figure))
     save_figure(figure, options.out / "figure.png")
     return summary
+
+
+def _check(arms: Mapping[Arm, Mapping[int, Record]], results: Path) -> None:
+    """A ValueError where these results cannot tell."""
+    plan = results / "plan.json"
+    if plan.exists() and json.loads(plan.read_text()).get("vaes", "trained") != "trained":
+        raise ValueError(
+            f"{results} is a map of VAEs that were given (--vae), whose seeds are not those of their "
+            "training: a prediction takes a map that trained them"
+        )
+    families = {_family(arm) for arm in arms}
+    if (DEFAULT, BASELINE) not in arms or len(families) < FEWEST:
+        raise ValueError(
+            f"a prediction takes the cell {DEFAULT} of the {BASELINE} and VAEs of {FEWEST} families that "
+            f"differ in more than seeds, got {', '.join(sorted(families)) or 'none'} in {results}: run "
+            f"ssvae bench map --cells {DEFAULT} --variants {BASELINE} lcr lmr, and cells that train other VAEs"
+        )
 
 
 def measure_latents(label: str, options: Options) -> dict[str, float]:
@@ -116,12 +138,7 @@ def points_of(
     options: Options,
 ) -> list[Point]:
     """A point for each VAE; the score to reach is that of the default's baseline at its end."""
-    reference = arms.get((DEFAULT, BASELINE))
-    if not reference:
-        raise ValueError(
-            f"a prediction is measured against the cell {DEFAULT} of the {BASELINE}, which these results "
-            f"have not: run ssvae bench map --cells {DEFAULT}"
-        )
+    reference = arms[DEFAULT, BASELINE]
     start = starts_of(vocabulary_of(scale.data))["reward"]
     ends = [record.rows[-1]["reward"] for record in reference.values()]
     target = start + CLAIMED * (sum(ends) / len(ends) - start)
@@ -137,29 +154,42 @@ def points_of(
             path = _figures_path(labels[(cell, variant), seed], options)
             figures = {name: of(record.measure) for name, of in FIGURES.items()}
             figures |= json.loads(path.read_text())
-            points.append(Point(f"{cell}/{variant}", seed, figures, measured))
+            points.append(Point(_family((cell, variant)), seed, figures, measured))
     return points
 
 
 def correlations(points: Sequence[Point], target: str) -> dict[str, RankCorrelation]:
     """The rank correlation of each figure that varies with what was measured, the strongest first."""
-    families = [point.family for point in points]
-    measured = [point.measured[target] for point in points]
-    if len(set(measured)) == 1:  # such as steps where none reached the target
-        return {}
-    columns = {name: [point.figures[name] for point in points] for name in points[0].figures}
+    families, measured = [p.family for p in points], [p.measured[target] for p in points]
     found = {
         name: rank_correlation(values, measured, families)
-        for name, values in columns.items()
-        if len(set(values)) > 1
+        for name, values in _varying(points).items()
+        if len(set(measured)) > 1  # not steps where none reached the target
     }
     return dict(sorted(found.items(), key=lambda pair: -abs(pair[1].rho.value or 0)))
 
 
-def prediction_table(points: Sequence[Point]) -> str:
+def chance(points: Sequence[Point], target: str) -> float | None:
+    """The |rho| that the best of all figures passes by chance once in twenty times."""
+    measured = [point.measured[target] for point in points]
+    if len(set(measured)) == 1:
+        return None
+    return best_by_chance(list(_varying(points).values()), measured, [p.family for p in points])
+
+
+def _varying(points: Sequence[Point]) -> dict[str, list[float]]:
+    """Figures that differ among the points, each with its values."""
+    columns = {name: [point.figures[name] for point in points] for name in points[0].figures}
+    return {name: values for name, values in columns.items() if len(set(values)) > 1}
+
+
+def _table(
+    points: Sequence[Point],
+    found: Mapping[str, Mapping[str, RankCorrelation]],
+    by_chance: Mapping[str, float | None],
+) -> str:
     """Each figure's rank correlations with all targets, as a table in Markdown."""
-    of_target = {target: correlations(points, target) for target in TARGETS}
-    told = {target: found for target, found in of_target.items() if found}
+    told = {target: of_figures for target, of_figures in found.items() if of_figures}
     columns = ["figure of the latents"]
     for target in told:
         columns += [f"rho with {TARGETS[target]}", "weakest without one family"]
@@ -168,30 +198,38 @@ def prediction_table(points: Sequence[Point]) -> str:
             name,
             *(
                 text
-                for found in told.values()
-                for text in (interval(asdict(found[name].rho), 2), number(found[name].weakest, 2))
+                for of in told.values()
+                for text in (interval(asdict(of[name].rho), 2), number(of[name].weakest, 2))
             ),
         ]
-        for name in of_target["reward"]
+        for name in found["reward"]
     ]
-    families = len({point.family for point in points})
+    bars = [f"{number(by_chance[target], 2)} for {TARGETS[target]}" for target in told]
     return (
-        f"{markdown(columns, rows)}\nSpearman's rho over {len(points)} VAEs of {families} families, learned by "
-        "one diffusion recipe; 95 % intervals by drawing families. Wanted is "
-        f"{WELL} or more; below {ENOUGH}, also without any one family, nothing is predicted.\n"
+        f"{markdown(columns, rows)}\nSpearman's rho over {len(points)} VAEs of "
+        f"{len({point.family for point in points})} families, learned by one diffusion recipe; 95 % intervals "
+        f"by drawing families. The best of {len(rows)} figures that tell nothing passes {', '.join(bars)} once "
+        f"in twenty times. Wanted is {WELL} or more; below {ENOUGH}, or the bar of chance, also without any one "
+        "family, nothing is predicted.\n"
     )
 
 
-def scatter(points: Sequence[Point]) -> Figure:
+def _scatter(points: Sequence[Point], found: Mapping[str, RankCorrelation]) -> Figure:
     """The rewards over the figures that order them best."""
-    best = dict(list(correlations(points, "reward").items())[:SHOWN])
+    best = dict(list(found.items())[:SHOWN])
     return scatter_figure(
         {name.replace("_", " "): [point.figures[name] for point in points] for name in best},
-        [f"rho {interval(asdict(found.rho))}" for found in best.values()],
+        [f"rho {interval(asdict(one.rho))}" for one in best.values()],
         [point.measured["reward"] for point in points],
         [_title(point.family) for point in points],
         TARGETS["reward"],
     )
+
+
+def _family(arm: Arm) -> str:
+    """VAEs that differ in their seeds alone; the null is the baseline."""
+    cell, variant = arm
+    return f"{cell}/{BASELINE if variant == NULL else variant}"
 
 
 def _title(family: str) -> str:

@@ -88,8 +88,10 @@ class Scale:
     def vae_of(self, variant: str, seed: int) -> VAERecipe:
         """The VAE of a variant, of a rival, or of the null."""
         variants = self.variants(seed_of(variant, seed))
-        vae = variants.get(variant, variants[BASELINE])
-        for name, value in RIVALS.get(variant, {}).items():
+        if variant not in RIVALS:
+            return variants[BASELINE if variant == NULL else variant]
+        vae = variants[BASELINE]
+        for name, value in RIVALS[variant].items():
             vae = replaced(vae, name, value)
         return vae
 

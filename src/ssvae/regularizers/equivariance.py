@@ -7,10 +7,13 @@ steps (EQ-VAE, arXiv 2502.09509). Shape legend: B batch, C channels, T frames, H
 
 import math
 from collections.abc import Sequence
+from functools import lru_cache
 
 import torch
 import torch.nn.functional as F
 from torch import nn
+
+STEPS = 32  # scales are drawn from so many parts, as published
 
 
 class ScaleEquivariance(nn.Module):
@@ -78,6 +81,11 @@ class Equivariance(nn.Module):
             raise ValueError(f"probability must be in [0, 1], got {probability}")
         if len(scales) != 2 or not 0 < scales[0] <= scales[1] <= 1:
             raise ValueError(f"scales must be a range in (0, 1], got {tuple(scales)}")
+        self._steps = math.ceil(STEPS * scales[0]), math.floor(STEPS * scales[1])
+        if self._steps[0] > self._steps[1]:
+            raise ValueError(
+                f"scales must hold a multiple of 1/{STEPS}, got {tuple(scales)}: give a wider range"
+            )
         self.probability, self.scales, self.turns = probability, tuple(scales), turns
 
     def forward(
@@ -94,8 +102,8 @@ class Equivariance(nn.Module):
         acts, scale, turn = torch.rand(3, generator=generator, device=_of(generator)).tolist()
         if acts >= self.probability:
             return z, clips
-        first, last = (round(32 * s) for s in self.scales)
-        z, clips = _resized_pair(z, clips, (first + int(scale * (last - first + 1))) / 32)
+        first, last = self._steps
+        z, clips = _resized_pair(z, clips, (first + int(scale * (last - first + 1))) / STEPS)
         quarters = 1 + int(3 * turn) if self.turns else 0
         return torch.rot90(z, quarters, (-2, -1)), torch.rot90(clips, quarters, (-2, -1))
 
@@ -119,15 +127,27 @@ def check_pair(z: torch.Tensor, clips: torch.Tensor) -> None:
 
 
 def resized(x: torch.Tensor, height: int, width: int) -> torch.Tensor:
-    """Frames (..., H, W) in another size, bilinear and antialiased; in float32 where x is less."""
+    """Frames (..., H, W) in another size, bilinear and antialiased; in float32 where x is less.
+
+    As two products with matrices, whose gradient is deterministic on a GPU, where interpolation's is not.
+    """
     if (height, width) == x.shape[-2:]:
         return x
-    frames = x.reshape(-1, 1, *x.shape[-2:])
-    half = x.dtype in (torch.float16, torch.bfloat16)
-    frames = F.interpolate(
-        frames.float() if half else frames, (height, width), mode="bilinear", antialias=True
-    )
-    return frames.view(*x.shape[:-2], height, width).to(x.dtype)
+    with torch.autocast(x.device.type, enabled=False):
+        frames = x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
+        down, across = (
+            _resizing(old, new, x.device).to(frames.dtype)
+            for old, new in zip(x.shape[-2:], (height, width), strict=True)
+        )
+        return (down @ frames @ across.T).to(x.dtype)
+
+
+@lru_cache(maxsize=256)
+def _resizing(old: int, new: int, device: torch.device) -> torch.Tensor:
+    """The linear map (new, old) of antialiased interpolation of a line, in float64."""
+    lines = torch.eye(old, dtype=torch.float64)[:, None, None]  # (old, 1, 1, old)
+    made = F.interpolate(lines, (1, new), mode="bilinear", antialias=True)
+    return made[:, 0, 0].T.contiguous().to(device)
 
 
 def _resized_pair(

@@ -46,13 +46,14 @@ class SpectrumMatching(nn.Module):
                 f"latents must be at least 2 wide and high to have a spectrum, got {tuple(z.shape)}"
             )
         rings = min(self.rings, *z.shape[-2:])
-        with torch.no_grad():
-            target = spectrum(resized(clips, *z.shape[-2:]), rings)
-            target = target * torch.arange(1, rings + 1, device=z.device) ** self.delta
-            target = target / (target.sum(1, keepdim=True) + EPSILON)
-        own = spectrum(z, rings)
-        own = own / (own.sum(1, keepdim=True) + EPSILON)
-        return (target * ((target + EPSILON).log() - (own + EPSILON).log())).sum(1).mean()
+        with torch.autocast(z.device.type, enabled=False):
+            with torch.no_grad():
+                target = spectrum(resized(clips, *z.shape[-2:]), rings)
+                target = target * torch.arange(1, rings + 1, device=z.device) ** self.delta
+                target = target / (target.sum(1, keepdim=True) + EPSILON)
+            own = spectrum(z, rings)
+            own = own / (own.sum(1, keepdim=True) + EPSILON)
+            return (target * ((target + EPSILON).log() - (own + EPSILON).log())).sum(1).mean()
 
     def extra_repr(self) -> str:
         """The settings, for printing."""

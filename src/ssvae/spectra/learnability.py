@@ -10,6 +10,8 @@ from ssvae.spectra.joint import JointResult, JointSpectrum
 
 STRONGEST = 0.1
 """The share of joint modes whose decoding is looked at."""
+MOST = 2048
+"""Clips that the regression looks at."""
 RIDGE = 1e-3
 """Beside the mean variance of the neighbours' values."""
 
@@ -20,7 +22,7 @@ def learnability(
     """Figures of latents (B, C, T, H, W), without a name for good or bad: what each predicts is measured.
 
     ``joint_viv`` and ``joint_loss``: what no model of Gaussian latents can learn, at uniform times
-    (arXiv 2606.03578) and at logit-normal ones, a mean over values; ``joint_viv_sum`` is its sum over a
+    (arXiv 2606.03578) and at logit-normal ones of mean 0, a mean over values; ``joint_viv_sum`` is its sum over a
     position's. ``joint_effective_share`` and ``joint_modes``: the effective number of joint modes, as a
     share of the values and by itself. ``joint_concentration``: the variance in the strongest tenth of
     them. ``neighbours_r2``:
@@ -60,7 +62,8 @@ def neighbours_r2(latents: torch.Tensor, positions: int = 20_000, seed: int = 0)
     """How much of a latent its 26 neighbours in space and time tell, linearly: R² on held-out clips.
 
     Latents (B, C, T, H, W), channels standardised; outside is the mean, 0. The regression is fitted on
-    positions of the first half of the clips and tested on as many of the other; dead channels are left out.
+    positions of the first half of the (first 2048) clips and tested on as many of the other; dead channels
+    are left out.
     A ValueError for fewer than two clips.
     """
     if latents.ndim != 5 or len(latents) < 2:
@@ -68,6 +71,7 @@ def neighbours_r2(latents: torch.Tensor, positions: int = 20_000, seed: int = 0)
             "latents must be (batch, channels, frames, height, width) of at least two clips, got "
             f"{tuple(latents.shape)}"
         )
+    latents = latents[:MOST]
     std, mean = torch.std_mean(latents.double(), (0, 2, 3, 4), keepdim=True)
     live = (std > 1e-6 * (std.square() + mean.square()).sqrt()).flatten()
     if not live.any():

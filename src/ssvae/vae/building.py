@@ -57,7 +57,6 @@ def problems_of(recipe: TrainingRecipe) -> list[str]:
             backbone.enable_gradient_checkpointing()
         if recipe.compile:
             backbone.compile()
-        rivals = Rivals(recipe, backbone.layout)
         for frames in {clip.frames, 1} if recipe.images.share else {clip.frames}:
             shape = backbone.latent_shape(frames, clip.height, clip.width)
             latents = torch.zeros(1, *shape, device="meta")
@@ -65,33 +64,30 @@ def problems_of(recipe: TrainingRecipe) -> list[str]:
                 recipe.lcr.window, recipe.lcr.threshold, backbone.lone_first_frame
             )
             lcr(latents.squeeze(2))
-            if rivals.spectrum_matching is not None:
-                rivals.spectrum_matching(
-                    latents, torch.zeros(1, 3, frames, clip.height, clip.width, device="meta")
-                )
+        Rivals(recipe, backbone.layout)
+        _, _, h, w = backbone.latent_shape(clip.frames, clip.height, clip.width)
+        if recipe.spectrum_matching.weight and min(h, w) < 2:
+            wrong.append(f"spectrum_matching needs latents of at least 2x2, got {h}x{w}")
     except ValueError as error:
         wrong.append(str(error))
     side, size = min(clip.height, clip.width), f"{clip.height}x{clip.width}"
-    if (smaller := _smallest_share(recipe)) < 1:
-        side, size = int(side * smaller), f"{size}, scaled to {smaller:.3g} by equivariance"
-    if recipe.perceptual.weight > 0 and side < SMALLEST_PERCEPTUAL:
-        wrong.append(f"perceptual needs sides of at least {SMALLEST_PERCEPTUAL} pixels, got {size}")
-    smallest = Discriminator.smallest_side(recipe.gan.halvings)
-    if recipe.gan.start is not None and side < smallest:
-        wrong.append(
-            f"gan needs sides of at least {smallest} pixels, got {size}: give a smaller gan.halvings"
-        )
+    pairs, scale = recipe.equivariance, recipe.scale_equivariance
+    # What makes clips smaller, and by how much at most; the discriminators see the first alone.
+    least = {"equivariance.scales": min(pairs.scales)} if pairs.probability else {}
+    besides = {"scale_equivariance.factors": 1 / max(scale.factors)} if scale.weight else {}
+    for name, share in ({"": 1.0} | least | besides).items():
+        cause = f", scaled by {name}" if name else ""
+        if recipe.perceptual.weight > 0 and side * share < SMALLEST_PERCEPTUAL:
+            wrong.append(
+                f"perceptual needs sides of at least {SMALLEST_PERCEPTUAL} pixels, got {size}{cause}"
+            )
+        smallest = Discriminator.smallest_side(recipe.gan.halvings)
+        if recipe.gan.start is not None and name not in besides and side * share < smallest:
+            wrong.append(
+                f"gan needs sides of at least {smallest} pixels, got {size}{cause}: give a smaller "
+                "gan.halvings"
+            )
     return wrong
-
-
-def _smallest_share(recipe: TrainingRecipe) -> float:
-    """The smallest that sides of decoded clips become, as a share."""
-    shares = [1.0]
-    if recipe.equivariance.probability:
-        shares += recipe.equivariance.scales
-    if recipe.scale_equivariance.weight:
-        shares += [1 / factor for factor in recipe.scale_equivariance.factors]
-    return min(shares)
 
 
 def _where(recipe: AdaptRecipe) -> str:

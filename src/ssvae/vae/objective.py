@@ -12,6 +12,7 @@ from ssvae.models.backbones import Backbone, Posterior
 from ssvae.models.discriminator import Discriminator
 from ssvae.regularizers import LatentMasking, LocalCorrelation, balance_with_terms, motion_loss
 from ssvae.regularizers.balance import Reduce
+from ssvae.storage.seeds import generator_of
 from ssvae.vae.recipe import TrainingRecipe
 from ssvae.vae.rivals import Rivals
 
@@ -78,7 +79,7 @@ class Objective(nn.Module):
         terms: Terms = {}
         weights: Terms = {}
         # Sizes are drawn on the host, which then need not wait for the device.
-        of_host = torch.Generator().manual_seed(generator.initial_seed())
+        of_host = generator_of(generator.initial_seed(), 1)
         seen = rivals.seen(clips, generator, share)
         posterior = backbone.encode(seen, train=not recipe.freeze_encoder)
         moments = posterior.parameters

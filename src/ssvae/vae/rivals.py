@@ -25,28 +25,49 @@ class Rivals(nn.Module):
     """
 
     def __init__(self, recipe: TrainingRecipe, layout: Layout):
+        """A ValueError that names the fields whose settings are none."""
         super().__init__()
-        masked, futures = recipe.input_masking, recipe.future_dropping
+        wrong: list[str] = []
+
+        def made(field: str, on: Any, kind: type[nn.Module], *settings: Any) -> nn.Module | None:
+            try:
+                return kind(*settings) if on else None
+            except ValueError as error:
+                wrong.append(f"{field}: {error}")
+                return None
+
         patch = layout.time_factor, layout.space_factor, layout.space_factor
+        pairs, prefix = recipe.equivariance, recipe.channel_prefix.shares
+        ratio, gamma = recipe.input_masking.max_ratio, recipe.latent_noise.gamma
         scale, matching = recipe.scale_equivariance, recipe.spectrum_matching
-        pairs, prefix = recipe.equivariance, recipe.channel_prefix
-        self.input_masking = _where(masked.max_ratio, InputMasking, masked.max_ratio, patch)
-        self.equivariance = _where(
-            pairs.probability, Equivariance, pairs.probability, pairs.scales, pairs.turns
+        dropped = recipe.future_dropping.probability
+        self.input_masking = made("input_masking", ratio, InputMasking, ratio, patch)
+        self.equivariance = made(
+            "equivariance",
+            pairs.probability,
+            Equivariance,
+            pairs.probability,
+            pairs.scales,
+            pairs.turns,
         )
-        self.scale_equivariance = _where(scale.weight, ScaleEquivariance, scale.factors)
-        self.corruptions = nn.ModuleList(
-            module
-            for module in (
-                _where(recipe.latent_noise.gamma, LatentNoise, recipe.latent_noise.gamma),
-                _where(futures.probability, FutureDropping, futures.probability),
-                _where(prefix.shares != (1.0,), ChannelPrefix, prefix.shares),
-            )
-            if module is not None
+        self.scale_equivariance = made(
+            "scale_equivariance", scale.weight, ScaleEquivariance, scale.factors
         )
-        self.spectrum_matching = _where(
-            matching.weight, SpectrumMatching, matching.delta, matching.rings
+        corruptions = (
+            made("latent_noise", gamma, LatentNoise, gamma),
+            made("future_dropping", dropped, FutureDropping, dropped),
+            made("channel_prefix", prefix != (1.0,), ChannelPrefix, prefix),
         )
+        self.corruptions = nn.ModuleList(m for m in corruptions if m is not None)
+        self.spectrum_matching = made(
+            "spectrum_matching",
+            matching.weight,
+            SpectrumMatching,
+            matching.delta,
+            matching.rings,
+        )
+        if wrong:
+            raise ValueError("; ".join(wrong))
 
     def seen(
         self, clips: torch.Tensor, generator: torch.Generator, share: tuple[int, int]
@@ -67,7 +88,3 @@ class Rivals(nn.Module):
         for module in self.corruptions:
             z = module(z, generator, share)
         return z
-
-
-def _where(on: Any, kind: type[nn.Module], *settings: Any) -> nn.Module | None:
-    return kind(*settings) if on else None
