@@ -169,7 +169,7 @@ def dit_tiny() -> DiffusionRecipe:
         latents=tyro.MISSING,
         batch_size=16,
         warmup_steps=50,
-        time_mean=0.5,
+        time_mean=1.0,
     )
 
 

@@ -3,7 +3,16 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from ssvae.bench.cells import CELLS, CUSTOM, DEFAULT, RECOMMENDED, Arm, arm_and_seed, arm_of
+from ssvae.bench.cells import (
+    CELLS,
+    CUSTOM,
+    DEFAULT,
+    RECOMMENDED,
+    RECOMMENDED_LONG,
+    Arm,
+    arm_and_seed,
+    arm_of,
+)
 from ssvae.bench.records import Record
 from ssvae.bench.scales import BASELINE, Scale
 
@@ -25,6 +34,7 @@ NAMES = {
 CUSTOM_ARM: Arm = CUSTOM, BASELINE
 WHOLE: Arm = RECOMMENDED, BASELINE
 """The recommended recipe."""
+WHOLE_LONG: Arm = RECOMMENDED_LONG, BASELINE
 PARTS: Mapping[str, Arm] = {
     "times nearer the noise": (DEFAULT, BASELINE),
     "Muon": ("recommended-adamw", BASELINE),
@@ -78,7 +88,10 @@ def learned(records: Mapping[str, Record]) -> dict[Arm, dict[int, Record]]:
 
 def families(arms: Learned, scale: Scale) -> dict[str, list[Pair]]:
     """What is compared, each once, in families whose claims are corrected together."""
-    recipe = [Pair("recommended", CUSTOM_ARM, WHOLE, to_the_end=True)]
+    recipe = [
+        Pair("recommended", CUSTOM_ARM, WHOLE, to_the_end=True),
+        Pair("recommended, run as long", CUSTOM_ARM, WHOLE_LONG, to_the_end=True),
+    ]
     for word, others in (("without", PARTS), ("with", LEFT_OUT)):
         recipe += [
             Pair(f"{word} {part}", CUSTOM_ARM, arm, to_the_end=True) for part, arm in others.items()

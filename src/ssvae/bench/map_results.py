@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ssvae.bench.cells import DEFAULT, Arm, label_of
-from ssvae.bench.comparisons import CUSTOM_ARM, WHOLE, Learned, families, learned
+from ssvae.bench.comparisons import CUSTOM_ARM, WHOLE, WHOLE_LONG, Learned, families, learned
 from ssvae.bench.map_summary import describe, effects, sensitivity
 from ssvae.bench.records import portable, read_records
 from ssvae.bench.results import write_configs, write_samples
@@ -41,7 +41,7 @@ NOTES = (
     f"is at 5 % after Holm's correction over its table, from {SEEDS_FOR_A_CLAIM} seeds on and at ceilings "
     f"that differ by no more than {SAME_CEILING}."
 )
-SHOWN_ARMS: list[Arm] = [CUSTOM_ARM, (DEFAULT, BASELINE), WHOLE]
+SHOWN_ARMS: list[Arm] = [CUSTOM_ARM, (DEFAULT, BASELINE), WHOLE, WHOLE_LONG]
 
 
 def write_map(scale: Scale, options: Options, vaes: Mapping[str, str]) -> dict[str, Any]:
