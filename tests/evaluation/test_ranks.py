@@ -49,8 +49,8 @@ def test_the_best_of_many_useless_figures():
         best = max(abs(stats.spearmanr(column, measured).statistic) for column in columns)
         return best_by_chance(columns.tolist(), measured.tolist(), of, seed), best
 
-    passed = [best >= limit for limit, best in (bar(4, 8, seed) for seed in range(60))]
-    assert sum(passed) <= 8
+    passed = [best >= limit for limit, best in (bar(4, 8, seed) for seed in range(40))]
+    assert sum(passed) <= 6
     assert bar(12, 8, 0)[0] > bar(1, 8, 0)[0]
     assert bar(4, 5, 0)[0] > bar(4, 20, 0)[0]
 

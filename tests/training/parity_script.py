@@ -54,7 +54,7 @@ def main(out: Path, steps: int) -> None:
         recipe,
         steps=steps,
         model=dataclasses.replace(recipe.model, z_dim=4, base_channels=8),
-        clip=ClipConfig(frames=9, height=32, width=32),
+        clip=ClipConfig(frames=9, height=28, width=28),
         images=ImagesConfig(share=0.25, batch_size=4 // accelerator.num_processes),
         batch_size=4 // accelerator.num_processes,
         lcr=LCRConfig(weight=0.5),

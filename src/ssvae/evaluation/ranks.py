@@ -8,7 +8,7 @@ from scipy import stats
 
 from ssvae.evaluation.intervals import Interval
 
-DRAWS = 1000
+DRAWS = 500
 WORLDS = 500
 
 
@@ -80,18 +80,21 @@ def best_by_chance(
     of, names = np.asarray(families), list(dict.fromkeys(families))
     member = np.array([names.index(name) for name in of])
     means = np.array([finite[member == i].mean() for i in range(len(names))])
-    ranks = [stats.rankdata(column) for column in columns]
+    ranks = np.stack([_centred(stats.rankdata(column)) for column in columns])
     generator, best = np.random.default_rng(seed), []
     for _ in range(WORLDS):
         dealt = stats.rankdata(finite + (generator.permutation(means) - means)[member])
-        best.append(max(abs(_pearson(column, dealt)) for column in ranks))
+        best.append(np.abs(ranks @ _centred(dealt)).max())
     return float(np.quantile(best, 0.95))
 
 
 def _rho(x: np.ndarray, y: np.ndarray, rows: np.ndarray) -> float:
-    return _pearson(stats.rankdata(x[rows]), stats.rankdata(y[rows]))
+    return float(_centred(stats.rankdata(x[rows])) @ _centred(stats.rankdata(y[rows])))
 
 
-def _pearson(a: np.ndarray, b: np.ndarray) -> float:
-    """Pearson's correlation; 0 where one is constant, for it orders nothing."""
-    return float(np.corrcoef(a, b)[0, 1]) if a.std() and b.std() else 0.0
+def _centred(ranks: np.ndarray) -> np.ndarray:
+    """Of mean 0 and length 1, so that products are Pearson's correlations; 0 where they are constant, for
+    what is constant orders nothing."""
+    centred = ranks - ranks.mean()
+    length = np.linalg.norm(centred)
+    return centred / length if length else centred
