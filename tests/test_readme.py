@@ -174,3 +174,12 @@ def test_what_is_said_of_the_map_is_what_it_gave():
     assert told in page.replace("\n", " ")
     assert told in README.replace("\n", " ")
     assert f"{gain['value']:.3f}".removeprefix("0") + " of reward" in page
+    (long,) = (e for e in families["recipe"] if e["other"] == "recommended-long/baseline")
+    (custom, its_own), lead = long["ends"], long["gain"]["reward"]["value"]
+    assert f"{100 * lead / custom['reward']:.0f} % higher" in README
+    assert f"at {its_own['reward']:.3f} where".replace("0.", ".") in README
+    (lcr,) = (e for e in families["regularisers"] if e["other"] == "channels-48/lcr")
+    fast = lcr["speedup"]["reward"]
+    told = f"{fast['value']:.2f} times fewer steps ({fast['low']:.2f} to {fast['high']:.2f})"
+    assert told in README.replace("\n", " ")
+    assert lcr["verdict"] == "not shown"

@@ -10,6 +10,7 @@ from small_runs import cpu, rows, small, step
 from ssvae.bench.scales import RIVALS
 from ssvae.data import World
 from ssvae.recipes import NO_LCR, NO_LMR
+from ssvae.regularizers.equivariance import resized
 from ssvae.storage.settings import replaced
 from ssvae.training.loop import check_problems
 from ssvae.vae import problems_of, train_autoencoder
@@ -65,13 +66,27 @@ def test_all_at_once_with_images():
         assert all(torch.isfinite(torch.tensor(value)) for value in row.values())
 
 
-def test_the_adversary_compares_alike(tmp_path):
+def test_the_adversary_compares_alike(monkeypatch):
     """What equivariance makes smaller is judged beside true clips that it made smaller."""
     recipe = with_rival("eq", gan=GANConfig(start=0, channels=4, halvings=1))
     for setting, value in dict(probability=1.0, scales=(0.5, 0.7), turns=False).items():
         recipe = replaced(recipe, f"equivariance.{setting}", value)
-    train_autoencoder(recipe, tmp_path / "run", cpu())
-    assert all(row["generator"] != 0 for row in rows(tmp_path / "run"))
+    trainer, clips = VAETrainer(recipe, cpu()), World(9, 16, 16).batch(range(2))
+    assert trainer.adversary is not None
+    seen = []
+    learn = trainer.adversary.learn
+
+    def listen(true: torch.Tensor, made: torch.Tensor, last: bool) -> dict[str, torch.Tensor]:
+        seen.append((true, made))
+        return learn(true, made, last)
+
+    monkeypatch.setattr(trainer.adversary, "learn", listen)
+    step(trainer, 1, (clips,))
+    ((true, made),) = seen
+    assert true.shape == made.shape
+    side = true.shape[-1]
+    assert 8 <= side < 16
+    torch.testing.assert_close(true, resized(clips.on("cpu"), side, side))
 
 
 @pytest.mark.parametrize(

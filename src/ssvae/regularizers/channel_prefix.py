@@ -13,8 +13,7 @@ class ChannelPrefix(nn.Module):
     is coarse and later ones the details:  L = d(x, D(mask_c' z)), c' drawn.
 
     Args:
-        shares: of the channels, one of which is drawn for each call; each in (0, 1]. The paper's
-            prefixes go from 16 of 128 in steps of 4, which these are for fewer channels.
+        shares: of the channels, one of which is drawn for each call; each in (0, 1].
 
     In eval mode the module is the identity.
     """

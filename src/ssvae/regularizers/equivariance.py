@@ -136,18 +136,18 @@ def resized(x: torch.Tensor, height: int, width: int) -> torch.Tensor:
     with torch.autocast(x.device.type, enabled=False):
         frames = x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
         down, across = (
-            _resizing(old, new, x.device).to(frames.dtype)
+            _resizing(old, new, x.device, frames.dtype)
             for old, new in zip(x.shape[-2:], (height, width), strict=True)
         )
         return (down @ frames @ across.T).to(x.dtype)
 
 
 @lru_cache(maxsize=256)
-def _resizing(old: int, new: int, device: torch.device) -> torch.Tensor:
-    """The linear map (new, old) of antialiased interpolation of a line, in float64."""
+def _resizing(old: int, new: int, device: torch.device, dtype: torch.dtype) -> torch.Tensor:
+    """The linear map (new, old) of antialiased interpolation of a line."""
     lines = torch.eye(old, dtype=torch.float64)[:, None, None]  # (old, 1, 1, old)
     made = F.interpolate(lines, (1, new), mode="bilinear", antialias=True)
-    return made[:, 0, 0].T.contiguous().to(device)
+    return made[:, 0, 0].T.to(dtype).contiguous().to(device)
 
 
 def _resized_pair(

@@ -3,6 +3,8 @@
 import torch
 from torch import nn
 
+from ssvae.regularizers.drawing import drawn_for_each
+
 
 class FutureDropping(nn.Module):
     """Replace all latent frames behind a drawn one by zeros, in training only.
@@ -41,12 +43,10 @@ class FutureDropping(nn.Module):
             )
         if not self.training or z.ndim == 4 or z.shape[2] == 1:
             return z
-        (process, processes), B, T = share, len(z), z.shape[2]
-        device = z.device if generator is None else generator.device
-        own = slice(process * B, (process + 1) * B)
-        acts, place = torch.rand(2, B * processes, generator=generator, device=device)[:, own]
+        B, T = len(z), z.shape[2]
+        acts, place = drawn_for_each(torch.rand, (B, 2), z.device, generator, share).unbind(1)
         kept = torch.where(acts < self.probability, 1 + (place * (T - 1)).floor(), T)
-        seen = torch.arange(T, device=device) < kept[:, None]
+        seen = torch.arange(T, device=kept.device) < kept[:, None]
         return z * seen.view(B, 1, T, 1, 1).to(z.device)
 
     def extra_repr(self) -> str:

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
+from ssvae.regularizers.drawing import drawn_for_each, random_blocks, rows_of_blocks
+
 
 class InputMasking(nn.Module):
     """Grey out a random share of a clip's patches before it is encoded, in training only.
@@ -31,7 +33,8 @@ class InputMasking(nn.Module):
             raise ValueError(
                 f"a patch must be (time, height, width), each >= 1, got {tuple(patch)}"
             )
-        self.max_ratio, self.patch = max_ratio, tuple(patch)
+        t, h, w = patch
+        self.max_ratio, self.patch = max_ratio, (t, h, w)
 
     def forward(
         self,
@@ -52,22 +55,13 @@ class InputMasking(nn.Module):
         if not self.training:
             return clips
         video = clips.unsqueeze(2) if clips.ndim == 4 else clips
-        (process, processes), (B, _, T, H, W) = share, video.shape
-        t, h, w = self.patch
-        rows = 1 + math.ceil((T - 1) / t), math.ceil(H / h), math.ceil(W / w)
-        device = clips.device if generator is None else generator.device
-        own = slice(process * B, (process + 1) * B)
-
-        width = self.max_ratio - self.LOWEST
-        ratios = torch.rand(B * processes, 1, generator=generator, device=device)[own]
-        counts = ((self.LOWEST + width * ratios).clamp(min=0) * math.prod(rows)).round()
-        drawn = torch.rand(B * processes, math.prod(rows), generator=generator, device=device)[own]
-        seen = (drawn.argsort(1).argsort(1) >= counts).view(B, 1, *rows).to(clips.device)
-
-        time, height, columns = (torch.arange(n, device=clips.device) for n in (T, H, W))
-        seen = seen.index_select(2, torch.div(time + t - 1, t, rounding_mode="floor"))
-        seen = seen.index_select(3, height // h).index_select(4, columns // w)
-        return (video * seen).view_as(clips)
+        size = video.shape[2], video.shape[3], video.shape[4]
+        patches = math.prod(rows_of_blocks(size, self.patch))
+        drawn = drawn_for_each(torch.rand, (len(clips), 1), clips.device, generator, share)
+        ratios = self.LOWEST + (self.max_ratio - self.LOWEST) * drawn
+        counts = (ratios.clamp(min=0) * patches).round()
+        mask = random_blocks(counts, len(clips), size, self.patch, generator, share)
+        return video.masked_fill(mask.to(clips.device), 0).view_as(clips)
 
     def extra_repr(self) -> str:
         """The settings, for printing."""

@@ -15,6 +15,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import nn
 
+from ssvae.regularizers.drawing import random_blocks, rows_of_blocks
+
 
 class LatentMasking(nn.Module):
     """Replace a random share of latent blocks by one learned token, in training only.
@@ -60,7 +62,8 @@ class LatentMasking(nn.Module):
             )
         self.ratios = tuple(ratios)
         self.probabilities = tuple(probabilities)
-        self.block = tuple(block)
+        t, h, w = block
+        self.block = t, h, w
         self.token = nn.Parameter(torch.randn(1, channels, 1, 1, 1))
 
     def forward(
@@ -83,33 +86,14 @@ class LatentMasking(nn.Module):
         if not self.training:
             return z
         video = z.unsqueeze(2) if z.ndim == 4 else z
-        mask = self._draw(video, generator, *share)
-        return torch.where(mask, self.token.to(z.dtype), video).view_as(z)
-
-    def _draw(
-        self,
-        z_BCTHW: torch.Tensor,
-        generator: torch.Generator | None,
-        process: int,
-        processes: int,
-    ) -> torch.Tensor:
-        """A boolean mask (B, 1, T, H, W), true where the token goes."""
-        B, _, T, H, W = z_BCTHW.shape
-        device = generator.device if generator is not None else z_BCTHW.device
-        t, h, w = self.block
-        rows = 1 + math.ceil((T - 1) / t), math.ceil(H / h), math.ceil(W / w)
-        blocks = math.prod(rows)
-
+        device = z.device if generator is None else generator.device
+        size = video.shape[2], video.shape[3], video.shape[4]
+        blocks = math.prod(rows_of_blocks(size, self.block))
         # Counts stay tensors: reading the drawn ratio would make the host wait for the device.
         edges, counts = _tables(self.probabilities, self.ratios, blocks, device)
         draw = torch.searchsorted(edges, torch.rand(1, generator=generator, device=device))
-        drawn = torch.rand(B * processes, blocks, generator=generator, device=device)
-        ranks = drawn[process * B : (process + 1) * B].argsort(1).argsort(1)
-        mask = (ranks < counts[draw]).view(B, 1, *rows).to(z_BCTHW.device)
-
-        time, height, width = (torch.arange(n, device=mask.device) for n in (T, H, W))
-        mask = mask.index_select(2, torch.div(time + t - 1, t, rounding_mode="floor"))
-        return mask.index_select(3, height // h).index_select(4, width // w)
+        mask = random_blocks(counts[draw], len(z), size, self.block, generator, share).to(z.device)
+        return torch.where(mask, self.token.to(z.dtype), video).view_as(z)
 
     def save(self, path: str | Path, token: torch.Tensor | None = None) -> None:
         """Write the token, with the settings beside it, as safetensors.

@@ -3,6 +3,8 @@
 import torch
 from torch import nn
 
+from ssvae.regularizers.drawing import drawn_for_each
+
 
 class LatentNoise(nn.Module):
     """Mix latents with noise, in training only:  z' = (1 - τ) z + τ γ ε,  τ ~ U(0, 1),  ε ~ N(0, 1).
@@ -37,12 +39,9 @@ class LatentNoise(nn.Module):
             raise ValueError(f"latents must be (batch, channels, ...), got {tuple(z.shape)}")
         if not self.training:
             return z
-        (process, processes), B = share, len(z)
-        device = z.device if generator is None else generator.device
-        own = slice(process * B, (process + 1) * B)
-        tau = torch.rand(B * processes, generator=generator, device=device)[own]
-        noise = torch.randn(B * processes, *z.shape[1:], generator=generator, device=device)[own]
-        tau = tau.view(B, *[1] * (z.ndim - 1)).to(z.device, z.dtype)
+        each = len(z), *[1] * (z.ndim - 1)
+        tau = drawn_for_each(torch.rand, each, z.device, generator, share).to(z.device, z.dtype)
+        noise = drawn_for_each(torch.randn, z.shape, z.device, generator, share)
         return (1 - tau) * z + tau * self.gamma * noise.to(z.device, z.dtype)
 
     def extra_repr(self) -> str:

@@ -12,6 +12,7 @@ from ssvae.models.backbones import Backbone, Posterior
 from ssvae.models.discriminator import Discriminator
 from ssvae.regularizers import LatentMasking, LocalCorrelation, balance_with_terms, motion_loss
 from ssvae.regularizers.balance import Reduce
+from ssvae.regularizers.drawing import drawn_for_each
 from ssvae.storage.seeds import generator_of
 from ssvae.vae.recipe import TrainingRecipe
 from ssvae.vae.rivals import Rivals
@@ -159,11 +160,9 @@ class Objective(nn.Module):
         """A draw for each sample, which does not depend on how processes divide the batch."""
         if not isinstance(posterior, DiagonalGaussian):
             return posterior.mean
-        (process, processes), mean = share, posterior.mean
-        shape = len(mean) * processes, *mean.shape[1:]
-        noise = torch.randn(shape, generator=generator, device=generator.device, dtype=mean.dtype)
-        own = noise[process * len(mean) : (process + 1) * len(mean)].to(mean.device)
-        return mean + posterior.std * own
+        mean = posterior.mean
+        noise = drawn_for_each(torch.randn, mean.shape, mean.device, generator, share, mean.dtype)
+        return mean + posterior.std * noise.to(mean.device)
 
 
 def _latents(posterior: Posterior) -> torch.Tensor:

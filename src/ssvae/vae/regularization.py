@@ -35,7 +35,7 @@ class ScaleEquivarianceConfig:
     """Scale equivariance (SE, arXiv 2502.14831): smaller latents decode to smaller clips, besides."""
 
     weight: float = 0.0
-    """Weight of the smaller pair's loss beside the whole one's, .25 in the paper; 0 turns it off."""
+    """Weight of the smaller pair's loss beside the whole one's, such as .25; 0 turns it off."""
     factors: tuple[float, ...] = (2.0, 4.0)
     """By how much sides shrink."""
 
@@ -83,7 +83,7 @@ class ChannelPrefixConfig:
     """Front channels alone (DC-AE 1.5, arXiv 2508.00413)."""
 
     shares: tuple[float, ...] = (1.0,)
-    """Shares of the channels, one drawn a step; (1,) turns it off. The paper's are eighths and finer."""
+    """Shares of the channels, one drawn a step, such as eighths; (1,) turns it off."""
 
 
 @dataclass(frozen=True)
