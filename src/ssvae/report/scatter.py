@@ -35,6 +35,7 @@ def scatter_figure(
                     alpha=0.85,
                     linewidths=0,
                 )
+            axis.set_axisbelow(True)
             axis.set_xlabel(name)
             axis.set_title(title, fontsize=10)
         axes[0].set_ylabel(ylabel)
