@@ -6,7 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from conftest import SMALL
+from ssvae.bench.scales import RIVALS
 from ssvae.recipes import tiny
+from ssvae.storage.settings import replaced
 from ssvae.training import make_accelerator
 from ssvae.training.metrics import read_out
 from ssvae.vae import ClipConfig, VAERecipe
@@ -20,6 +22,13 @@ def small(**changes) -> VAERecipe:
         **dict(steps=6, batch_size=2, checkpoint_every=2, warmup_steps=2),
     )
     return dataclasses.replace(recipe, **(settings | changes))
+
+
+def with_all_rivals(recipe: VAERecipe) -> VAERecipe:
+    for settings in RIVALS.values():
+        for setting, value in settings.items():
+            recipe = replaced(recipe, setting, value)
+    return recipe
 
 
 def rows(run: Path) -> list[dict]:

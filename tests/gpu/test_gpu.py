@@ -12,7 +12,7 @@ import torch
 from accelerate.state import AcceleratorState
 
 from conftest_diffusion import small_recipe
-from small_runs import rows, small
+from small_runs import rows, small, with_all_rivals
 from ssvae.data import World
 from ssvae.diffusion import train_diffusion
 from ssvae.models import AutoencoderKLSSVAE
@@ -144,10 +144,13 @@ def test_a_diffusion_model_trains(cache, tmp_path, dtype):
 def test_a_run_that_was_stopped_repeats_bit_for_bit(cache, tmp_path):
     repeat_bit_for_bit()
     accelerator = make_accelerator("auto" if DEVICE == "cuda" else "cpu")
-    train_autoencoder(small(decay_steps=6), tmp_path / "whole", accelerator)
-    for steps in (4, 6):
-        train_autoencoder(small(steps=steps, decay_steps=6), tmp_path / "parts", accelerator)
-    assert rows(tmp_path / "parts") == rows(tmp_path / "whole")
+    for name, recipe in {"lcr": small(), "rivals": with_all_rivals(small())}.items():
+        recipe = dataclasses.replace(recipe, decay_steps=6)
+        whole, parts = tmp_path / name, tmp_path / f"{name}-parts"
+        train_autoencoder(recipe, whole, accelerator)
+        for steps in (4, 6):
+            train_autoencoder(dataclasses.replace(recipe, steps=steps), parts, accelerator)
+        assert rows(parts) == rows(whole)
     for out, ends in (("dit", (4,)), ("dit-parts", (2, 4))):
         for steps in ends:
             train_diffusion(small_recipe(cache, steps=steps), tmp_path / out, accelerator)

@@ -6,7 +6,7 @@ import math
 import pytest
 import torch
 
-from small_runs import cpu, rows, small, step
+from small_runs import cpu, rows, small, step, with_all_rivals
 from ssvae.bench.scales import RIVALS
 from ssvae.data import World
 from ssvae.recipes import NO_LCR, NO_LMR
@@ -55,10 +55,7 @@ def test_each_acts_and_resumes_exactly(name, tmp_path, plain):
 
 
 def test_all_at_once_with_images():
-    recipe = small()
-    for settings in RIVALS.values():
-        for setting, value in settings.items():
-            recipe = replaced(recipe, setting, value)
+    recipe = with_all_rivals(small())
     assert problems_of(recipe) == []
     trainer = VAETrainer(recipe, cpu())
     for number, frames in enumerate((9, 1), 1):
