@@ -1,6 +1,7 @@
 # make demo   trains two small VAEs and writes demo/report.html
 # make test   runs the tests, files side by side in their order (the longest first), one thread each
 # make gpu    runs the tests that need a GPU and all that is worth measuring on one: results/gpu
+# make package  builds wheel and sdist into dist/, and tries both with the lowest and the newest versions
 # make docs   builds the documentation into site/; warnings are errors
 # make check  runs the linter, the formatter's check and the type checker
 #
@@ -13,7 +14,7 @@ READY := $(VENV)/.ready
 READY_DOCS := $(VENV)/.ready-docs
 
 
-.PHONY: demo test test-slow gpu check docs format clean
+.PHONY: demo test test-slow package gpu check docs format clean
 
 demo: $(READY)
 	$(BIN)/ssvae demo --out demo $(DEMO)
@@ -31,6 +32,9 @@ check: $(READY)
 
 docs: $(READY_DOCS)
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
+
+package: $(READY)
+	.ci/package
 
 gpu: $(READY)
 	$(BIN)/python benchmarks/gpu.py --out results/gpu
@@ -50,4 +54,4 @@ $(READY_DOCS): $(READY)
 	touch $(READY_DOCS)
 
 clean:
-	rm -rf $(VENV) demo site
+	rm -rf $(VENV) demo site dist

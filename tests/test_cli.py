@@ -84,6 +84,7 @@ def test_dry_run(ssvae, tmp_path):
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.quick
 def test_train_reconstruct_analyze(ssvae, run, tmp_path):
     source = write(tmp_path / "in.mp4", 20, 35, 50)
     output = ssvae("reconstruct", source, tmp_path / "out.mp4", "--model", run)
@@ -148,6 +149,7 @@ def test_a_model_that_breaks_leaves_the_others(ssvae, run, tmp_path):
     assert "official_small.ckpt" in page
 
 
+@pytest.mark.quick
 def test_convert_encode_decode(ssvae, tmp_path):
     model, latents = tmp_path / "model", tmp_path / "z.safetensors"
     output = ssvae("convert", OFFICIAL, model)
@@ -187,6 +189,7 @@ DIT = [
 PROMPT = "a red disc moving left over coarse waves"
 
 
+@pytest.mark.quick
 def test_from_latents_to_clips(ssvae, run, tmp_path):
     cache, diffusion = tmp_path / "cache", tmp_path / "diffusion"
     encode = ("cache-latents", "--vae", run, "--out", cache, "--clips", 12, "--size", 16, 16)
@@ -238,6 +241,7 @@ def test_train_probe(ssvae, tmp_path):
     assert (tmp_path / "probe.safetensors").exists()
 
 
+@pytest.mark.quick
 def test_shards_and_training_on_them(ssvae, tmp_path):
     (tmp_path / "media").mkdir()
     write(tmp_path / "media" / "a.mkv", 12, 36, 48)

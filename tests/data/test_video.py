@@ -17,6 +17,9 @@ from ssvae.data.video import (
 from ssvae.data.video_writer import VideoWriter, write_video
 
 
+pytestmark = pytest.mark.quick
+
+
 @pytest.mark.parametrize("suffix", ["mp4", "mkv", "mov", "webm"])
 @pytest.mark.parametrize("size", [(48, 64), (35, 49)])
 def test_round_trip(tmp_path, suffix, size):

@@ -26,6 +26,8 @@ from ssvae.training import make_accelerator
 CAPTIONS = ["a red disc moving left over coarse waves", "a blue cross moving up over fine waves"]
 SIZE = (9, 32, 32)
 
+pytestmark = pytest.mark.quick
+
 
 def last(run):
     return checkpoints(run)[-1][1]

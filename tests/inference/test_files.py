@@ -20,6 +20,9 @@ from ssvae.inference import (
 from ssvae.models import AutoencoderKLSSVAE
 
 
+pytestmark = pytest.mark.quick
+
+
 @pytest.fixture(autouse=True)
 def _colourful(vae):
     """Fresh layers that start at zero hide mistakes."""

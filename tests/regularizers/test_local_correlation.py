@@ -6,6 +6,9 @@ import torch
 from ssvae.regularizers import LocalCorrelation, local_correlation
 
 
+pytestmark = pytest.mark.quick
+
+
 def naive(mean: torch.Tensor, window: tuple[int, int, int]) -> float:
     """Every pair in every window, one by one."""
     x = (mean - mean.mean((0, 2, 3, 4), keepdim=True)) / mean.std(

@@ -11,6 +11,9 @@ from ssvae.report.tables import analysis_rows, percent
 from ssvae.spectra import analyze
 
 
+pytestmark = pytest.mark.quick
+
+
 @pytest.fixture
 def analyses(vae):
     torch.manual_seed(0)

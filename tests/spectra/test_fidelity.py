@@ -9,6 +9,9 @@ from ssvae.spectra.fidelity import SMALLEST, quality
 from ssvae.spectra.findings import border_ratio, relative_errors
 
 
+pytestmark = pytest.mark.quick
+
+
 def clips(n=4, T=5, side=16):
     torch.manual_seed(0)
     true = torch.rand(n, 3, T, side, side) * 2 - 1

@@ -26,6 +26,10 @@ RIVALS: Mapping[str, Mapping[str, Any]] = {
 }
 """Other regularisers, each alone: settings of the VAE, those of their papers where these tell them."""
 
+STILLS_CEILING = 0.86
+"""Stills' rewards of reconstructions end lower than the world's: of moves by a pixel or two a few cannot be
+told."""
+
 
 @dataclass(frozen=True)
 class Scale:
@@ -84,6 +88,12 @@ class Scale:
         vae = scale.vae
         decoder = dataclasses.replace(scale.decoder, model=vae.model, clip=vae.clip, data=vae.data)
         return dataclasses.replace(scale, decoder=decoder)
+
+    def on(self, data: str) -> "Scale":
+        """With clips of another source, and a ceiling that its reconstructions reach."""
+        scale = self.changed({"vae.data": data})
+        stills = data.partition(":")[0] == "stills"
+        return scale.changed({"ceiling": STILLS_CEILING}) if stills else scale
 
     def vae_of(self, variant: str, seed: int) -> VAERecipe:
         """The VAE of a variant, of a rival, or of the null."""

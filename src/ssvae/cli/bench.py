@@ -284,7 +284,7 @@ def _options(
 
 
 def _scale(name: str, steps: tuple[int, ...], data: str) -> Scale:
-    scale = SCALES[name]().changed({"vae.data": data})
+    scale = SCALES[name]().on(data)
     if not steps:
         return scale
     if min(steps) < 2 or list(steps) != sorted(set(steps)):
