@@ -16,7 +16,6 @@ from ssvae.data.video import (
 )
 from ssvae.data.video_writer import VideoWriter, write_video
 
-
 pytestmark = pytest.mark.quick
 
 

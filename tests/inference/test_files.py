@@ -19,7 +19,6 @@ from ssvae.inference import (
 )
 from ssvae.models import AutoencoderKLSSVAE
 
-
 pytestmark = pytest.mark.quick
 
 

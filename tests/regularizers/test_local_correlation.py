@@ -5,7 +5,6 @@ import torch
 
 from ssvae.regularizers import LocalCorrelation, local_correlation
 
-
 pytestmark = pytest.mark.quick
 
 

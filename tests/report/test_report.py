@@ -10,7 +10,6 @@ from ssvae.report.figures import save_figure, spectra_figure, to_svg, training_f
 from ssvae.report.tables import analysis_rows, percent
 from ssvae.spectra import analyze
 
-
 pytestmark = pytest.mark.quick
 
 

@@ -8,7 +8,6 @@ from ssvae.spectra import Fidelity, psnr, ssim
 from ssvae.spectra.fidelity import SMALLEST, quality
 from ssvae.spectra.findings import border_ratio, relative_errors
 
-
 pytestmark = pytest.mark.quick
 
 
