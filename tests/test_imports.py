@@ -29,6 +29,7 @@ ORDER = [
     "report",
     "recipes",
     "bench",
+    "app",
     "cli",
     "__main__",
 ]

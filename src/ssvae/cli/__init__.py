@@ -37,6 +37,10 @@ COMMANDS = {
         "analysis",
         "Analyse one or more VAEs over the same clips: spectra, robustness, reconstruction, cost.",
     ),
+    "app": Command(
+        "app",
+        "Serve a page to try models on: films through them, their latents, prompts, learning curves.",
+    ),
     "shards": Command(
         "data",
         "Write videos and images into tar files to train on, with captions, sizes and rates beside.",

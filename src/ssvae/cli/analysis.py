@@ -67,7 +67,7 @@ def analyze(
     check_outputs(out, json_out)
     if figure is not None:
         check_figure_path(figure)
-    named = _named(models)
+    named = named_models(models)
     accelerator = common.accelerator()
     main = accelerator.is_main_process
     device = accelerator.device
@@ -175,10 +175,10 @@ class _Work:
         return whole.result(measure_cost(vae, vae.placed(clip)))
 
 
-def _named(models: tuple[str, ...]) -> dict[str, str]:
+def named_models(models: tuple[str, ...]) -> dict[str, str]:
     """Each model by a short name that tells it from the others."""
     if not models:
-        raise ValueError("give at least one model to analyse")
+        raise ValueError("give at least one model")
     named: dict[str, str] = {}
     places = [m.split("=", 1)[1] if _is_named(m) else m for m in models]
     short = [m.split("=", 1)[0] if _is_named(m) else (Path(m).resolve().name or m) for m in models]

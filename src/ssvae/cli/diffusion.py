@@ -12,7 +12,13 @@ from ssvae.cli.common import Common, CommonOptions, Kind, choice_of, gather_obje
 from ssvae.cli.console import console, progress
 from ssvae.data import open_source, write_video
 from ssvae.diffusion.building import parameters_of, problems_of
-from ssvae.diffusion.pipeline import assemble, load_config, load_pipeline, save_pipeline
+from ssvae.diffusion.pipeline import (
+    assemble,
+    checkpoint_of,
+    load_config,
+    open_pipeline,
+    save_pipeline,
+)
 from ssvae.diffusion.pipeline import generate as make_clips
 from ssvae.diffusion.recipe import DiffusionRecipe
 from ssvae.diffusion.trainer import train_diffusion as learn
@@ -23,7 +29,6 @@ from ssvae.models.finding import resolve_vae
 from ssvae.recipes import DIFFUSION_RECIPES
 from ssvae.report.figures import contact_sheet, save_figure
 from ssvae.spectra import ChannelSpectrum
-from ssvae.storage.runs import checkpoints
 
 Recipe = choice_of(DIFFUSION_RECIPES)
 DIFFUSION = Kind(learn, problems_of, parameters_of)
@@ -134,14 +139,7 @@ def generate(
         raise ValueError(f"number must be at least 1, got {number}")
     accelerator = common.accelerator()
     device, share = accelerator.device, (accelerator.process_index, accelerator.num_processes)
-    folder = _checkpoint(model)
-    config = load_config(folder)
-    if (folder / "model_index.json").exists():
-        if vae is not None:
-            raise ValueError("an exported pipeline holds its own VAE: leave out --vae")
-        pipeline = load_pipeline(folder, device, common.torch_dtype)
-    else:
-        pipeline = assemble(folder, _vae(vae, device), device, common.torch_dtype)
+    pipeline, config = open_pipeline(model, vae, device, common.torch_dtype)
     shape = frames or config.frames, *(size or (config.height, config.width))
     captions = [prompt for prompt in prompts for _ in range(number)]
     first, end = (len(captions) * n // share[1] for n in (share[0], share[0] + 1))
@@ -194,8 +192,9 @@ def export(
     """
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise ValueError(f"{out} is there already and not an empty folder: choose another")
-    folder = _checkpoint(model)
-    pipeline = assemble(folder, _vae(vae, torch.device("cpu")), dtype=common.torch_dtype)
+    folder = checkpoint_of(model)
+    backbone = None if vae is None else load_backbone(resolve_vae(vae))
+    pipeline = assemble(folder, backbone, dtype=common.torch_dtype)
     save_pipeline(pipeline, load_config(folder), out)
     console.print(f"pipeline written to {out}", soft_wrap=True)
 
@@ -250,15 +249,3 @@ def fit_map(
 
 def _film(index: int, number: int) -> str:
     return f"{index // number:02d}-{index % number:02d}.mp4"
-
-
-def _checkpoint(model: Path) -> Path:
-    """The last checkpoint of a run; else the folder itself."""
-    if not model.is_dir():
-        raise ValueError(f"no model at {model}: give a diffusion run, a checkpoint or a pipeline")
-    found = checkpoints(model)
-    return found[-1][1] if found else model
-
-
-def _vae(path: str | None, device: torch.device):
-    return None if path is None else load_backbone(resolve_vae(path), device)

@@ -20,6 +20,8 @@ from ssvae.diffusion.text import (
 from ssvae.diffusion.transformer import PooledWanTransformer3DModel
 from ssvae.latents.mapped import load_map, with_statistics
 from ssvae.models.backbones import Backbone, load_backbone
+from ssvae.models.finding import resolve_vae
+from ssvae.storage.runs import checkpoints
 from ssvae.storage.seeds import generator_of
 
 CONFIG = "pipeline.json"
@@ -40,6 +42,8 @@ class PipelineConfig:
     """Folder or hub id of the VAE."""
     text_encoder: str | None = None
     """Name or path of a frozen text encoder; None where it was trained along."""
+    data: str | None = None
+    """The source of the clips; None in what earlier versions wrote."""
 
     def save(self, folder: Path) -> None:
         """Write it into a checkpoint or a pipeline's folder."""
@@ -96,6 +100,34 @@ def assemble(
     )
     pipeline.set_progress_bar_config(disable=True)
     return pipeline.to(device)
+
+
+def open_pipeline(
+    model: Path,
+    vae: str | None = None,
+    device: torch.device | str = "cpu",
+    dtype: torch.dtype = torch.float32,
+) -> tuple[WanPipeline, PipelineConfig]:
+    """The pipeline of a diffusion run (its last checkpoint), a checkpoint, or an exported pipeline.
+
+    ``vae`` says where the VAE of a run is, where it is not where it was when its latents were cached.
+    """
+    folder = checkpoint_of(model)
+    config = load_config(folder)
+    if (folder / "model_index.json").exists():
+        if vae is not None:
+            raise ValueError("an exported pipeline holds its own VAE: leave out --vae")
+        return load_pipeline(folder, device, dtype), config
+    backbone = None if vae is None else load_backbone(resolve_vae(vae), device, dtype)
+    return assemble(folder, backbone, device, dtype), config
+
+
+def checkpoint_of(model: Path) -> Path:
+    """The last checkpoint of a run; else the folder itself."""
+    if not model.is_dir():
+        raise ValueError(f"no model at {model}: give a diffusion run, a checkpoint or a pipeline")
+    found = checkpoints(model)
+    return found[-1][1] if found else model
 
 
 def transformer_class(folder: Path) -> type[WanTransformer3DModel]:

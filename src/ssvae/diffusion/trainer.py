@@ -218,6 +218,7 @@ class DiffusionTrainer:
             shift=self.objective.shift,
             vae=cache.vae,
             text_encoder=recipe.text.encoder,
+            data=cache.data,
         ).save(folder)
         write_tensors(state["model"], folder / "model.safetensors")
         torch.save(state["ema"], folder / "ema.pt")

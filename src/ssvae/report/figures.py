@@ -194,14 +194,14 @@ def training_figure(runs: Mapping[str, Sequence[Mapping[str, float | None]]]) ->
                 points = [(r["step"], r[key]) for r in rows if r.get(key) is not None]
                 steps, values = np.array(points, dtype=float).T
                 axes.plot(steps, values, color=colour, lw=0.6, alpha=0.25)
-                axes.plot(steps, _smooth(values), color=colour, lw=2, label=name)
+                axes.plot(steps, smooth(values), color=colour, lw=2, label=name)
         left.set(title="Reconstruction (L1)", xlabel="step", yscale="log")
         right.set(title="Local correlation of the latents", xlabel="step")
         left.legend()
     return figure
 
 
-def _smooth(values: np.ndarray) -> np.ndarray:
+def smooth(values: np.ndarray) -> np.ndarray:
     """A centred running mean over a twentieth of the run, shorter at its ends."""
     half = max(1, len(values) // 40)
     total = np.concatenate([[0.0], np.cumsum(values)])

@@ -1,0 +1,103 @@
+"""Films that are handed to the page: cut to what it shows, and named as they were."""
+
+import math
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+import torch
+
+from ssvae.data.video import Frame, NamedBytes, probe, read_frames, to_clip
+from ssvae.data.world import World
+from ssvae.models.backbones import Layout
+
+EXAMPLE = "a made film"
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How much of a film the page takes."""
+
+    megabytes: int = 100
+    """Size of a file."""
+    seconds: float = 4.0
+    """Of a film, from its beginning."""
+    side: int = 256
+    """Longer side in pixels; larger films are made smaller."""
+
+    def __post_init__(self) -> None:
+        for name, value in vars(self).items():
+            if not (value > 0 and math.isfinite(value)):
+                raise ValueError(f"{name} must be positive, got {value}")
+
+
+@dataclass(frozen=True)
+class Film:
+    """A clip (3, T, H, W) in [-1, 1], and what it is."""
+
+    name: str
+    clip: torch.Tensor
+    fps: float
+    told: str
+    """What was done to it, in words."""
+
+
+def read_film(path: Path, layouts: Iterable[Layout], limits: Limits) -> Film:
+    """The beginning of a film, or a picture, of a size and length that models of all ``layouts`` take.
+
+    A ValueError that names the file as it was called where it cannot be read or is too small.
+    """
+    time, side = _period(layouts)
+    if path.stat().st_size > limits.megabytes * 1e6:
+        raise ValueError(
+            f"{path.name} is larger than {limits.megabytes} MB: give a shorter or smaller film"
+        )
+    file = NamedBytes(path.read_bytes(), path.name)
+    info = probe(file)
+    scale = min(1.0, limits.side / max(info.height, info.width))
+    height, width = (round(n * scale) // side * side for n in (info.height, info.width))
+    if min(height, width) < 2 * side:
+        raise ValueError(
+            f"{path.name} is {info.width}x{info.height}, made smaller to a longer side of "
+            f"{limits.side}: these models take sides of at least {2 * side}"
+        )
+    frames = list(_until(limits.seconds, read_frames(file, size=(height, width))))
+    if not frames:
+        raise ValueError(f"{path.name}: no frames in it: re-encode or replace the file")
+    whole = (len(frames) - 1) // time * time + 1
+    fps = float(info.fps) if info.fps > 0 else 25.0
+    told = f"{whole} frames of {width}x{height}, {fps:.3g} a second"
+    if (info.width, info.height) != (width, height):
+        told += f"; the film is {info.width}x{info.height}"
+    clip = to_clip(frame.image for frame in frames[:whole])
+    return Film(path.name, clip, fps, told)
+
+
+def example_film(layouts: Iterable[Layout]) -> Film:
+    """A clip of the procedural world."""
+    time, side = _period(layouts)
+    frames, size = max(1, 32 // time) * time + 1, -(-64 // side) * side
+    batch = World(frames, size, size).batch([7])
+    told = f"“{batch.captions[0]}”, {frames} frames of {size}x{size}"
+    return Film(EXAMPLE, batch.video[0].cpu(), 8.0, told)
+
+
+def _until(seconds: float, frames: Iterator[Frame]) -> Iterator[Frame]:
+    first = next(frames, None)
+    if first is None:
+        return
+    yield first
+    for frame in islice(frames, 10_000):
+        if frame.time - first.time > seconds:
+            return
+        yield frame
+
+
+def _period(layouts: Iterable[Layout]) -> tuple[int, int]:
+    """Frames and pixels a latent that suit all models."""
+    each = list(layouts)
+    return (
+        math.lcm(*(layout.time_factor for layout in each)),
+        math.lcm(*(layout.space_factor for layout in each)),
+    )

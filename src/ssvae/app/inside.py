@@ -1,0 +1,150 @@
+"""The second panel: the latents of a film, their spectra, and what noise and a lower band do to them."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from html import escape
+from typing import Any
+
+import gradio as gr
+import torch
+
+from ssvae.app.films import Film, Limits
+from ssvae.app.measuring import (
+    analysed,
+    decoded,
+    disturbed,
+    encoded,
+    on_frames,
+    principal_colours,
+)
+from ssvae.app.player import panes, player
+from ssvae.app.reconstruct import film_input, film_of
+from ssvae.app.shared import Models, drawn, in_a_sentence
+from ssvae.report.analysis_figures import plates
+from ssvae.spectra import Analysis, advise, findings
+
+COMPARED = 3
+"""Models beside the one that is looked into."""
+SHOWN = ("frequency", "channels", "robustness")
+FORGOTTEN_AFTER = 1800  # seconds
+
+
+@dataclass(frozen=True)
+class Looked:
+    """A film, its latents (1, C, t, h, w), and the model that made them."""
+
+    model: str
+    film: Film
+    z: torch.Tensor
+
+
+def inside_panel(models: Models, limits: Limits) -> None:
+    """Build the panel."""
+    looked = gr.State(None, time_to_live=FORGOTTEN_AFTER)
+    with gr.Row():
+        with gr.Column(scale=1, min_width=260):
+            film = film_input(limits)
+            model = gr.Radio(
+                models.names, value=models.names[0], label="Model", elem_id="inside-model"
+            )
+            others = gr.CheckboxGroup(
+                models.names,
+                value=models.names[: COMPARED + 1],
+                label="Spectra of",
+                elem_id="inside-others",
+            )
+            start = gr.Button("Look inside", variant="primary", elem_id="inside-start")
+            stop = gr.Button("Cancel", elem_id="inside-stop")
+            noise = gr.Slider(
+                0,
+                2,
+                0,
+                step=0.05,
+                label="Noise on the latents",
+                info="in standard deviations of each channel",
+                elem_id="inside-noise",
+            )
+            cut = gr.Slider(
+                0.02,
+                1,
+                1,
+                step=0.02,
+                label="Frequencies kept",
+                info="the lowest, as a share of the band; 1 keeps all",
+                elem_id="inside-cut",
+            )
+        with gr.Column(scale=3, min_width=320):
+            shown = player("The film, its latents in colours, and their decoding")
+            gr.Markdown(
+                "The three strongest principal channels are red, green and blue. Latents whose energy lies at "
+                "low frequencies keep the picture when the band is cut; a diffusion model learns those first."
+            )
+            words, figures = gr.HTML(), gr.HTML(elem_classes=["plates"])
+
+    @in_a_sentence
+    def look(
+        path: str | None,
+        name: str,
+        compared: list[str],
+        sigma: float,
+        share: float,
+        progress: gr.Progress = gr.Progress(),
+    ) -> Iterator[Any]:
+        names = [name, *(other for other in compared if other != name)][: COMPARED + 1]
+        progress(0, desc="reading")
+        given = film_of(path, models, names, limits)
+        progress(0.2, desc=f"through {name}")
+        found = Looked(name, given, encoded(models[name], given.clip))
+        yield found, _seen(found, models, sigma, share), f"<p>{given.told}</p>", gr.skip()
+        analyses: dict[str, Analysis] = {}
+        for i, other in enumerate(names):
+            progress(0.3 + 0.6 * i / len(names), desc=f"spectra of {other}")
+            analyses[other] = analysed(models[other], given.clip)
+            yield gr.skip(), gr.skip(), gr.skip(), gr.skip()  # where a cancelled run ends
+        chosen = [plate for plate in plates(analyses) if plate.name in SHOWN]
+        words = f"<p>{given.told}</p>{_in_words(name, analyses[name])}"
+        yield gr.skip(), gr.skip(), words, drawn(*(plate.figure(analyses) for plate in chosen))
+
+    @in_a_sentence
+    def disturb(found: Looked | None, sigma: float, share: float) -> Iterator[Any]:
+        yield gr.skip() if found is None else _seen(found, models, sigma, share)
+
+    running = start.click(
+        look,
+        [film, model, others, noise, cut],
+        [looked, shown, words, figures],
+        concurrency_id="models",
+        show_progress_on=[shown],
+    )
+    stop.click(None, cancels=[running])
+    for slider in (noise, cut):
+        slider.release(
+            disturb,
+            [looked, noise, cut],
+            [shown],
+            concurrency_id="models",
+            trigger_mode="always_last",
+            show_progress="minimal",
+        )
+
+
+def _seen(found: Looked, models: Models, sigma: float, share: float) -> dict[str, Any]:
+    """The film, its latents as they are disturbed, and their decoding, for a player."""
+    backbone, clip = models[found.model], found.film.clip
+    z = disturbed(found.z, sigma, share)
+    latents = on_frames(principal_colours(z, found.z), clip, backbone)
+    shown = {found.film.name: clip, "latents": latents, "decoded": decoded(backbone, z)}
+    return panes(shown, found.film.fps)
+
+
+def _in_words(name: str, analysis: Analysis) -> str:
+    """What stands out, and which bias is there."""
+    said = [escape(sentence) for sentence in findings(analysis)] or [
+        "Nothing is broken: all numbers are finite and every channel carries something."
+    ]
+    said += [
+        f"{escape(a.bias)}: <strong>{escape(a.verdict)}</strong>. {escape(a.found)} {escape(a.remedy)}"
+        for a in advise(analysis)
+    ]
+    items = "".join(f"<li>{sentence}</li>" for sentence in said)
+    return f"<h3>{escape(name)}, on this film alone</h3><ul>{items}</ul>"

@@ -1,0 +1,95 @@
+"""The first panel: a film through one or two VAEs."""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from ssvae.app.films import Limits, example_film, read_film
+from ssvae.app.measuring import Reconstruction, reconstructed
+from ssvae.app.player import panes, player
+from ssvae.app.shared import Models, drawn, in_a_sentence, table
+from ssvae.losses import find_lpips
+from ssvae.report.curves import frames_figure
+
+MOST = 2
+
+
+def reconstruct_panel(models: Models, limits: Limits) -> None:
+    """Build the panel."""
+    with gr.Row():
+        with gr.Column(scale=1, min_width=260):
+            film = film_input(limits)
+            chosen = gr.CheckboxGroup(
+                models.names,
+                value=models.names[:MOST],
+                label="Models, one or two",
+                elem_id="reconstruct-models",
+            )
+            start = gr.Button("Reconstruct", variant="primary", elem_id="reconstruct-start")
+            stop = gr.Button("Cancel", elem_id="reconstruct-stop")
+        with gr.Column(scale=3, min_width=320):
+            shown, told = player("The film and its reconstructions"), gr.HTML()
+            figures = gr.HTML(elem_classes=["plates"])
+
+    @in_a_sentence
+    def run(
+        path: str | None, names: list[str], progress: gr.Progress = gr.Progress()
+    ) -> Iterator[Any]:
+        if not 1 <= len(names) <= MOST:
+            raise ValueError(f"choose one or two models, {len(names)} are chosen")
+        progress(0, desc="reading")
+        given = film_of(path, models, names, limits)
+        lpips, made = find_lpips(), dict[str, Reconstruction]()
+        for i, name in enumerate(names):
+            progress((i + 0.2) / (len(names) + 1), desc=f"through {name}")
+            made[name] = reconstructed(models[name], given.clip, lpips)
+            yield gr.skip(), given.told, gr.skip()  # where a cancelled run ends
+        progress(0.9, desc="drawing")
+        clips = {given.name: given.clip} | {name: one.clip for name, one in made.items()}
+        marks = {name: one.quality for name, one in made.items()}
+        told = f"<p>{given.told}</p>{table(HEAD, _rows(made))}"
+        yield panes(clips, given.fps), told, drawn(*frames_figure(marks))
+
+    running = start.click(
+        run,
+        [film, chosen],
+        [shown, told, figures],
+        concurrency_id="models",
+        show_progress_on=[shown],
+    )
+    stop.click(None, cancels=[running])
+
+
+def film_input(limits: Limits) -> gr.File:
+    """Where a film is dropped."""
+    label = f"A film or a picture (to {limits.megabytes} MB, {limits.seconds:g} s of it); none: a made film"
+    return gr.File(label=label, file_types=["video", "image"], height=130)
+
+
+def film_of(path: str | None, models: Models, names: list[str], limits: Limits) -> Any:
+    """The film that was given, or the example, at a size for these models."""
+    layouts = [models[name].layout for name in names]
+    return example_film(layouts) if path is None else read_film(Path(path), layouts, limits)
+
+
+HEAD = ["", "PSNR, dB", "SSIM", "LPIPS", "bits a pixel", "encoding, s", "decoding, s"]
+
+
+def _rows(made: Mapping[str, Reconstruction]) -> list[list[str]]:
+    def mean(values: Any) -> str:
+        return "–" if values is None else f"{float(values.mean()):.3f}"
+
+    return [
+        [
+            name,
+            f"{float(one.quality.psnr):.2f}",
+            mean(one.quality.frame_ssim),
+            mean(one.quality.frame_lpips),
+            f"{one.bits_per_pixel:.3g}",
+            f"{one.encode_seconds:.2f}",
+            f"{one.decode_seconds:.2f}",
+        ]
+        for name, one in made.items()
+    ]
