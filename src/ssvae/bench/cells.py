@@ -45,6 +45,7 @@ CELLS: dict[str, Cell] = {
     RECOMMENDED_LONG: Cell("recommended, as long as the custom", TIMES, False, TO_PLATEAU),
     "recommended-adamw": Cell("recommended, but AdamW", TIMES | ADAMW, False),
     "recommended-patch-2": Cell("recommended, but patches of 2x2", TIMES | PATCH_2, False),
+    "recommended-48": Cell("recommended, 48 channels", TIMES | {"vae.model.z_dim": 48}, False),
     "recommended-whitened": Cell(
         "recommended, channels whitened", TIMES | {"diffusion.channels": "whitened"}, False
     ),
