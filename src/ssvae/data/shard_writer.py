@@ -18,6 +18,7 @@ from ssvae.data.shards import meta_of
 from ssvae.data.video import VideoError, probe, read_frames
 from ssvae.data.video_writer import VideoWriter, write_video
 from ssvae.storage.files import replacing, write_text
+from ssvae.storage.locks import written_alone
 from ssvae.storage.settings import keep_settings
 
 logger = logging.getLogger(__name__)
@@ -42,9 +43,15 @@ def write_shards(
     goes on where it was stopped. Returns the number of items in all shards, and why others are not.
     """
     out = Path(out)
-    out.mkdir(parents=True, exist_ok=True)
-    settings = dict(items=_digest(items, make), per_shard=per_shard)
-    keep_settings(out / "shards.json", f"the shards in {out}", settings)
+    with written_alone(out, "shards"):
+        settings = dict(items=_digest(items, make), per_shard=per_shard)
+        keep_settings(out / "shards.json", f"the shards in {out}", settings)
+        return _write_all(items, make, out, per_shard, on_item)
+
+
+def _write_all(
+    items: Sequence[Item], make: Make, out: Path, per_shard: int, on_item: Callable[[int], Any]
+) -> tuple[int, list[str]]:
     written, broken = 0, []
     for start in range(0, len(items), per_shard):
         shard = out / f"{start // per_shard:06d}.tar"

@@ -28,6 +28,7 @@ from ssvae.models import DiagonalGaussian
 from ssvae.models.backbones import Backbone, Posterior
 from ssvae.spectra.channels import ChannelResult, ChannelSpectrum
 from ssvae.storage.files import replacing, write_json
+from ssvae.storage.locks import written_together
 from ssvae.storage.seeds import generator_of
 from ssvae.storage.settings import as_json, check_same_settings
 
@@ -68,19 +69,20 @@ def write_cache(
         check_same_settings(f"the cache in {out}", before, now, free)
     else:
         source = open_source(config.data, *config.size, config.fps, config.seed, accelerator.device)
-        write_shards(
-            backbone=backbone,
-            source=source,
-            out=out,
-            config=config,
-            process=accelerator.process_index,
-            processes=accelerator.num_processes,
-            on_clips=on_clips,
-        )
-        accelerator.wait_for_everyone()
-        if accelerator.is_main_process:
-            write_index(out, config)
-        accelerator.wait_for_everyone()
+        with written_together(out, "a cache", accelerator):
+            write_shards(
+                backbone=backbone,
+                source=source,
+                out=out,
+                config=config,
+                process=accelerator.process_index,
+                processes=accelerator.num_processes,
+                on_clips=on_clips,
+            )
+            accelerator.wait_for_everyone()
+            if accelerator.is_main_process:
+                write_index(out, config)
+            accelerator.wait_for_everyone()
     return LatentCache(out)
 
 

@@ -15,6 +15,7 @@ from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
 
 from ssvae.storage.files import write_json, write_text
+from ssvae.storage.locks import LOCK, written_together
 from ssvae.storage.runs import checkpoint_folder, checkpoints, sample_film
 from ssvae.storage.settings import as_json, check_same_settings, flat
 from ssvae.training import checkpoint
@@ -142,17 +143,35 @@ def train(
                 "before"
             ) from error
         logger.info("resumed from %s", last)
+    with _begun(out, config, last, accelerator):
+        return _through_steps(
+            recipe=recipe,
+            trainer=trainer,
+            out=out,
+            config=config,
+            done=done,
+            last=last,
+            accelerator=accelerator,
+            on_step=on_step,
+            tracker=tracker,
+        )
+
+
+def _through_steps(
+    recipe: Recipe,
+    trainer: Trainer,
+    out: Path,
+    config: dict[str, Any],
+    done: int,
+    last: Path | None,
+    accelerator: Accelerator,
+    on_step: OnStep | None,
+    tracker: str | None,
+) -> Path:
+    """The steps after ``done``; the last checkpoint."""
     steps = range(done + 1, recipe.steps + 1)
     data = trainer.batches(steps.start, recipe.steps)
-    accelerator.wait_for_everyone()
-    main = accelerator.is_main_process
-    if main:
-        out.mkdir(parents=True, exist_ok=True)
-        write_json(out / "config.json", config, indent=2)
-        for name in ("metrics.jsonl", "speed.jsonl", "validation.jsonl"):
-            _drop_rows_after(out / name, done)
-
-    skipped = 0
+    main, skipped = accelerator.is_main_process, 0
     tracking = Tracking(tracker, out, flat(config), steps.start, accelerator)
     log = _Log(out, accelerator, tracking, on_step)
     speed = SpeedLog(out / "speed.jsonl", _a_step(flat(config), "batch_size"), accelerator)
@@ -207,6 +226,22 @@ def train(
             f"the run ended on steps that were not finite; last good checkpoint: {last}"
         )
     return last
+
+
+@contextmanager
+def _begun(
+    out: Path, config: dict[str, Any], last: Path | None, accelerator: Accelerator
+) -> Iterator[None]:
+    """Hold the run's folder, and write its beginning; a ValueError where another process does."""
+    with written_together(out, "a run", accelerator):
+        step, found = _last_checkpoint(out, accelerator)
+        if found != last:
+            raise ValueError(f"the run in {out} went on meanwhile: give the command again")
+        if accelerator.is_main_process:
+            write_json(out / "config.json", config, indent=2)
+            for name in ("metrics.jsonl", "speed.jsonl", "validation.jsonl"):
+                _drop_rows_after(out / name, step)
+        yield
 
 
 @contextmanager
@@ -281,7 +316,7 @@ def _config_of(out: Path) -> dict[str, Any] | None:
     path = out / "config.json"
     if path.exists():
         return json.loads(path.read_text())
-    if out.exists() and any(out.iterdir()):
+    if out.exists() and any(path.name != LOCK for path in out.iterdir()):
         raise ValueError(f"{out} holds other files and is no run: choose an empty folder")
     return None
 
