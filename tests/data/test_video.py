@@ -4,6 +4,7 @@ import av
 import numpy as np
 import pytest
 import torch
+from PIL import Image, ImageOps
 
 from conftest import add_sound, frame_number, images, write
 from ssvae.data.video import (
@@ -87,19 +88,39 @@ def test_resize_and_crop(tmp_path):
     assert np.abs(made - middle)[2:-2, 2:10].mean() < 4
 
 
-def test_rotation_is_applied(tmp_path):
+@pytest.mark.parametrize("turn", [(1, 0, 0, 1), (0, 1, -1, 0), (-1, 0, 0, -1), (0, -1, 1, 0),
+                                  (-1, 0, 0, 1), (1, 0, 0, -1), (0, 1, 1, 0), (0, -1, -1, 0)])  # fmt: skip
+def test_turns_and_mirrorings_are_applied(tmp_path, turn):
     path = write(tmp_path / "a.mp4", 3, 48, 64)
-    upright = next(read_frames(path)).image
+    stored = next(read_frames(path)).image
     content = path.read_bytes()
-    # The matrix of the track header: 40 bytes into the box, a quarter turn clockwise.
-    at = content.index(b"tkhd") + 4 + 40
-    turn = [0, 1, 0, -1, 0, 0, 0, 0, 0x4000]
-    matrix = b"".join((v * 0x10000).to_bytes(4, "big", signed=True) for v in turn)
+    at = content.index(b"tkhd") + 4 + 40  # the matrix of the track header
+    a, b, c, d = turn
+    whole = [a, b, 0, c, d, 0, 0, 0, 0x4000]
+    matrix = b"".join((v * 0x10000).to_bytes(4, "big", signed=True) for v in whole)
     path.write_bytes(content[:at] + matrix + content[at + 36 :])
+    found = next(read_frames(path)).image
+    # Point by point: (x, y) goes to (a x + c y, b x + d y), counted from the corner where that begins.
+    y, x = np.mgrid[:48, :64]
+    across, down = a * x + c * y, b * x + d * y
+    expected = np.empty((np.ptp(down) + 1, np.ptp(across) + 1, 3), np.uint8)
+    expected[down - down.min(), across - across.min()] = stored
+    assert np.array_equal(found, expected)
     info = probe(path)
-    assert (info.height, info.width) == (64, 48)
-    assert np.array_equal(next(read_frames(path)).image, np.rot90(upright, -1))
+    assert (info.height, info.width) == expected.shape[:2]
     assert read_clip(path, 1, size=(32, 20)).shape == (3, 1, 32, 20)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_a_picture_stands_as_its_camera_was_held(tmp_path, orientation):
+    path = tmp_path / "a.jpg"
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    Image.fromarray(images(1, 48, 64)[0]).save(path, exif=exif, quality=95, subsampling=0)
+    upright = np.asarray(ImageOps.exif_transpose(Image.open(path))).astype(float)
+    found = next(read_frames(path)).image
+    assert found.shape == upright.shape
+    assert np.abs(found - upright).mean() < 4
 
 
 def test_sound_is_taken_over(tmp_path):
@@ -155,3 +176,56 @@ def test_places_that_cannot_be_written(tmp_path):
     with pytest.raises(RuntimeError), VideoWriter(tmp_path / "a.mp4", 16, 16, 5):
         raise RuntimeError("in the middle")
     assert not (tmp_path / "a.mp4").exists()
+
+
+def sound_file(path, codec: str, rate: int, layout: str):
+    """Two seconds of a film whose channel c hums at 440 (c + 1) Hz."""
+    channels = len(av.AudioLayout(layout).channels)
+    seconds = np.arange(2 * rate) / rate
+    wave = np.stack([np.sin(2 * np.pi * 440 * (c + 1) * seconds) for c in range(channels)])
+    packed = (wave.T.reshape(1, -1) * 10_000).astype(np.int16)
+    with av.open(str(path), "w") as out:
+        film = out.add_stream("mpeg4", rate=10)
+        film.width, film.height, film.pix_fmt = 64, 48, "yuv420p"
+        track = out.add_stream(codec, rate=rate, layout=layout)
+        for image in images(20, 48, 64):
+            out.mux(film.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
+        out.mux(film.encode())
+        for i in range(0, 2 * rate, 1000):
+            part = np.ascontiguousarray(packed[:, i * channels : (i + 1000) * channels])
+            frame = av.AudioFrame.from_ndarray(part, format="s16", layout=layout)
+            frame.sample_rate, frame.pts, frame.time_base = rate, i, Fraction(1, rate)
+            out.mux(track.encode(frame))
+        out.mux(track.encode())
+    return path
+
+
+@pytest.mark.parametrize("suffix", ["mp4", "mov", "mkv", "webm"])
+@pytest.mark.parametrize(
+    ("name", "codec", "rate", "layout"),
+    [
+        ("pcm.avi", "pcm_s16le", 44100, "stereo"),  # whose channels name no order
+        ("flac.mkv", "flac", 192_000, "stereo"),  # a rate that AAC and Opus have not
+        ("aac.mkv", "aac", 22_050, "mono"),
+        ("surround.mkv", "flac", 44_100, "5.1"),
+    ],
+)
+def test_every_sound_goes_into_every_container(tmp_path, suffix, name, codec, rate, layout):
+    source = sound_file(tmp_path / name, codec, rate, layout)
+    target = tmp_path / f"out.{suffix}"
+    with VideoWriter(target, 64, 48, 10, audio_from=source) as writer:
+        for image in images(20, 48, 64):
+            writer.write(image)
+    with av.open(str(target)) as container:
+        (track,) = container.streams.audio
+        frames = [frame.to_ndarray() for frame in container.decode(track)]
+        channels, its_rate = track.codec_context.channels, track.rate
+    assert channels == len(av.AudioLayout(layout).channels)
+    joined = np.concatenate(frames, 1).astype(float)
+    wave = joined if len(joined) == channels else joined.reshape(-1, channels).T
+    assert wave.shape[1] / its_rate == pytest.approx(2, abs=0.06)
+    middle = wave[:, its_rate // 2 : its_rate // 2 + its_rate]  # one second: a bin is 1 Hz
+    loudest = np.abs(np.fft.rfft(middle)).argmax(1)
+    expected = [440 * (c + 1) for c in range(channels)]
+    low = [c for c in range(channels) if not (layout == "5.1" and c == 3)]  # the fourth is for bass
+    assert [abs(loudest[c] - expected[c]) <= 2 for c in low] == [True] * len(low)

@@ -92,6 +92,15 @@ def test_by_way_of_a_file_of_latents(vae, tmp_path, count):
     assert stored["times"].tolist() == times(source)
 
 
+@pytest.mark.parametrize("size", [(1, 1), (2, 2), (4, 40), (40, 4)])
+def test_one_latent_wide(vae, tmp_path, size):
+    source = write(tmp_path / "a.mkv", 5, *size)
+    assert encode_video(vae, source, tmp_path / "z.safetensors") == 5
+    assert decode_video(vae, tmp_path / "z.safetensors", tmp_path / "b.mkv") == 5
+    reconstruct_video(vae, source, tmp_path / "c.mkv")
+    assert np.array_equal(pictures(tmp_path / "b.mkv"), pictures(tmp_path / "c.mkv"))
+
+
 def test_sound_that_quicktime_refuses(vae, tmp_path):
     codec, rate = "libopus", 48000
     silent, source = write(tmp_path / "a.mp4", 6, 32, 32), tmp_path / "s.mp4"

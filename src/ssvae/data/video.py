@@ -1,6 +1,6 @@
 """Video files in, through PyAV; :mod:`ssvae.data.video_writer` writes them.
 
-Frames are uint8 arrays (H, W, 3), upright (a rotation in the file is applied), with their times in
+Frames are uint8 arrays (H, W, 3), upright (turns and mirrorings in the file are applied), with their times in
 seconds, which may be irregular. Clips are float tensors (3, T, H, W) in [-1, 1].
 """
 
@@ -15,7 +15,9 @@ from typing import Any
 import av
 import numpy as np
 import torch
+from av.sidedata.sidedata import Type
 from av.video.reformatter import Interpolation
+from PIL import Image
 
 IMAGES = (".jpg", ".jpeg", ".png")
 EXTENSIONS = (".mp4", ".mkv", ".webm", ".mov", ".avi", ".m4v", ".mpg", ".mpeg", ".ts", ".gif")
@@ -66,9 +68,73 @@ class Frame:
     time: float
 
 
+@dataclass(frozen=True)
+class _Turn:
+    """What makes a frame upright: its sides change places, then rows, then columns are reversed."""
+
+    transposed: bool = False
+    rows: bool = False
+    columns: bool = False
+
+    @classmethod
+    def of(cls, frame: av.VideoFrame) -> "_Turn":
+        """By the display matrix, which takes (x, y) to (a x + c y, b x + d y); to quarter turns."""
+        found = frame.side_data.get(Type.DISPLAYMATRIX)
+        if found is None:
+            return cls()
+        a, b, _, c, d = np.frombuffer(bytes(found), "<i4")[:5].tolist()
+        if abs(a) + abs(d) >= abs(b) + abs(c):
+            return cls(False, rows=d < 0, columns=a < 0)
+        return cls(True, rows=b < 0, columns=c < 0)
+
+    def __call__(self, image: np.ndarray) -> np.ndarray:
+        """An image (H, W, 3), upright."""
+        image = image.swapaxes(0, 1) if self.transposed else image
+        return image[:: -1 if self.rows else 1, :: -1 if self.columns else 1]
+
+
+EXIF_ORIENTATION = 0x0112
+EXIF_TURNS = {  # by the orientation's number
+    2: _Turn(columns=True),
+    3: _Turn(rows=True, columns=True),
+    4: _Turn(rows=True),
+    5: _Turn(transposed=True),
+    6: _Turn(transposed=True, columns=True),
+    7: _Turn(transposed=True, rows=True, columns=True),
+    8: _Turn(transposed=True, rows=True),
+}
+
+
+@dataclass(frozen=True)
+class _Video:
+    """An open file, its first video stream, and what makes all its frames upright, where EXIF tells."""
+
+    container: Any
+    stream: Any
+    turn: _Turn | None
+
+    def turn_of(self, frame: av.VideoFrame) -> _Turn:
+        return _Turn.of(frame) if self.turn is None else self.turn
+
+    def upright(self, frame: av.VideoFrame, size: tuple[int, int] | None) -> np.ndarray:
+        """RGB, turned as the file asks; resized to cover ``size`` (height, width), cropped to it."""
+        turn = self.turn_of(frame)
+        if size is None:
+            return turn(frame.to_ndarray(format="rgb24"))
+        height, width = size[::-1] if turn.transposed else size
+        scale = max(height / frame.height, width / frame.width)
+        h, w = max(height, round(frame.height * scale)), max(width, round(frame.width * scale))
+        # Bicubic in FFmpeg widens its filter when it shrinks, so nothing aliases.
+        image = frame.to_ndarray(
+            format="rgb24", width=w, height=h, interpolation=Interpolation.BICUBIC
+        )
+        top, left = (h - height) // 2, (w - width) // 2
+        return turn(image[top : top + height, left : left + width])
+
+
 @contextmanager
-def _opened(file: VideoFile, threads: int = 0) -> Iterator[tuple[Any, Any]]:
-    """The container and its first video stream, with FFmpeg's errors turned into VideoErrors.
+def _opened(file: VideoFile, threads: int = 0) -> Iterator[_Video]:
+    """A file with a video stream, with FFmpeg's errors turned into VideoErrors.
 
     ``threads`` decode; 0 leaves it to FFmpeg.
     """
@@ -78,7 +144,19 @@ def _opened(file: VideoFile, threads: int = 0) -> Iterator[tuple[Any, Any]]:
         stream = container.streams.video[0]
         stream.thread_type = "AUTO"
         stream.codec_context.thread_count = threads
-        yield container, stream
+        picture = container.format.name.endswith(("_pipe", "image2"))
+        yield _Video(container, stream, _exif_turn(file) if picture else None)
+
+
+def _exif_turn(file: VideoFile) -> _Turn:
+    """How the camera was held, which PyAV does not tell of pictures."""
+    try:
+        with Image.open(
+            BytesIO(file.getvalue()) if isinstance(file, NamedBytes) else file
+        ) as image:
+            return EXIF_TURNS.get(image.getexif().get(EXIF_ORIENTATION, 1), _Turn())
+    except (OSError, ValueError, SyntaxError):  # what FFmpeg reads and Pillow does not has none
+        return _Turn()
 
 
 @contextmanager
@@ -109,35 +187,17 @@ def _duration(container: Any, stream: Any) -> float:
 
 def probe(file: VideoFile) -> VideoInfo:
     """Size, rate and length of a video file."""
-    with _opened(file) as (container, stream):
+    with _opened(file) as video:
+        container, stream = video.container, video.stream
         first = next(container.decode(stream), None)
         if first is None:
             raise VideoError(file, "no frames in it", "re-encode or replace the file")
-        turned = _quarters(first) % 2
+        turned = video.turn_of(first).transposed
         sides = (first.height, first.width) if turned else (first.width, first.height)
         fps, duration = _rate(stream), _duration(container, stream)
         frames = stream.frames or max(1, round(duration * fps))
         audio = bool(container.streams.audio)
         return VideoInfo(*sides, fps, duration, frames, stream.time_base, audio)
-
-
-def _quarters(frame: av.VideoFrame) -> int:
-    """Quarter turns that make a frame upright."""
-    return round(frame.rotation / 90) % 4
-
-
-def _upright(frame: av.VideoFrame, size: tuple[int, int] | None) -> np.ndarray:
-    """RGB, turned as the file asks; resized to cover ``size`` (height, width), cropped to it."""
-    quarters = _quarters(frame)
-    if size is None:
-        return np.rot90(frame.to_ndarray(format="rgb24"), quarters)
-    height, width = size if quarters % 2 == 0 else size[::-1]
-    scale = max(height / frame.height, width / frame.width)
-    h, w = max(height, round(frame.height * scale)), max(width, round(frame.width * scale))
-    # Bicubic in FFmpeg widens its filter when it shrinks, so nothing aliases.
-    image = frame.to_ndarray(format="rgb24", width=w, height=h, interpolation=Interpolation.BICUBIC)
-    top, left = (h - height) // 2, (w - width) // 2
-    return np.rot90(image[top : top + height, left : left + width], quarters)
 
 
 def read_frames(
@@ -150,13 +210,14 @@ def read_frames(
     Raises:
         VideoError: where the file is missing, holds no video, or breaks off.
     """
-    with _opened(path) as (container, stream):
-        for frame in _decoded(container, stream, start):
-            yield Frame(_upright(frame, size), frame.time)
+    with _opened(path) as video:
+        for frame in _decoded(video, start):
+            yield Frame(video.upright(frame, size), frame.time)
 
 
-def _decoded(container: Any, stream: Any, start: float) -> Iterator[av.VideoFrame]:
+def _decoded(video: _Video, start: float) -> Iterator[av.VideoFrame]:
     """Frames from the one shown at ``start`` on; jumps to the key frame before it."""
+    container, stream = video.container, video.stream
     begin = float((stream.start_time or 0) * stream.time_base)
     if start > 0:
         container.seek(int((begin + start) / stream.time_base), stream=stream)
@@ -191,8 +252,8 @@ def read_clip(
     Raises:
         VideoError: where the file cannot be read or ends before the clip does.
     """
-    with _opened(file) as (container, stream):
-        images = _images(container, stream, frames, start, fps, size)
+    with _opened(file) as video:
+        images = _images(video, frames, start, fps, size)
     return to_clip(_whole(file, images, frames, start))
 
 
@@ -210,22 +271,21 @@ def draw_bytes(
     What the file says of its length is not trusted: where it breaks off, the clip is its beginning.
     One thread decodes, for a loader reads several files at once.
     """
-    with _opened(file, threads=1) as (container, stream):
-        rate = _rate(stream)
+    with _opened(file, threads=1) as video:
+        rate = _rate(video.stream)
         # A frame to spare, for containers round their durations.
         span = (frames - 1) / (fps or float(rate)) + 2 / float(rate)
-        start = where * max(_duration(container, stream) - span, 0)
-        images = _images(container, stream, frames, start, fps, size)
+        start = where * max(_duration(video.container, video.stream) - span, 0)
+        images = _images(video, frames, start, fps, size)
     if len(images) < frames and start > 0:
         start = 0.0
-        with _opened(file, threads=1) as (container, stream):
-            images = _images(container, stream, frames, start, fps, size)
+        with _opened(file, threads=1) as video:
+            images = _images(video, frames, start, fps, size)
     return stack_frames(_whole(file, images, frames, start))
 
 
 def _images(
-    container: Any,
-    stream: Any,
+    video: _Video,
     frames: int,
     start: float,
     fps: float | None,
@@ -234,22 +294,22 @@ def _images(
     """Up to ``frames`` frames of a clip."""
     images: list[np.ndarray] = []
     last, first_time = None, 0.0
-    for frame in _decoded(container, stream, start):
+    for frame in _decoded(video, start):
         if last is None:
             first_time = frame.time
         elif fps is not None:
             while len(images) < frames and first_time + len(images) / fps < frame.time - 1e-6:
-                images.append(_upright(last, size))
+                images.append(video.upright(last, size))
         last = frame
         if fps is None:
-            images.append(_upright(frame, size))
+            images.append(video.upright(frame, size))
         if len(images) >= frames:
             return images
     if last is not None and fps is not None:
         # The last frame is shown for as long as a frame is.
-        end = last.time + 1 / float(stream.average_rate or fps)
+        end = last.time + 1 / float(video.stream.average_rate or fps)
         while len(images) < frames and first_time + len(images) / fps < end - 1e-6:
-            images.append(_upright(last, size))
+            images.append(video.upright(last, size))
     return images
 
 

@@ -1,6 +1,5 @@
 """Video files out, through PyAV, with frame times and sound."""
 
-from collections.abc import Iterator
 from contextlib import suppress
 from fractions import Fraction
 from io import BytesIO
@@ -11,6 +10,7 @@ import av
 import numpy as np
 import torch
 
+from ssvae.data.sound import sound_packets
 from ssvae.data.video import to_images
 from ssvae.storage.files import Replacement
 
@@ -79,7 +79,11 @@ class VideoWriter:
         context.color_range = 1  # limited
         self._rate, self._count = rate, 0
         self._last_pts = -1
-        self._sound = self._sound_packets(audio_from) if audio_from else iter(())
+        self._sound = (
+            sound_packets(audio_from, self._container, self.path.suffix.lower())
+            if audio_from
+            else iter(())
+        )
         self._pending = next(self._sound, None)  # adds the stream, before the first packet
 
     def write(self, image: np.ndarray, time: float | None = None) -> None:
@@ -126,35 +130,6 @@ class VideoWriter:
                 return
             self._container.mux(packet)
             self._pending = next(self._sound, None)
-
-    def _sound_packets(self, file: str | Path | BytesIO) -> Iterator[tuple[Any, float]]:
-        opened: Any = av.open(file if isinstance(file, BytesIO) else str(file))
-        with opened as source:
-            if not source.streams.audio:
-                return
-            track = source.streams.audio[0]
-            # QuickTime lists codecs that it then refuses.
-            refused = self.path.suffix.lower() == ".mov" and track.codec_context.name in (
-                "opus",
-                "flac",
-            )
-            copied = track.codec_context.name in self._container.supported_codecs and not refused
-            if copied:
-                stream = self._container.add_stream_from_template(track)
-            else:
-                stream = self._container.add_stream(
-                    self._container.default_audio_codec, rate=track.rate
-                )
-            for packet in source.demux(track):
-                if copied:
-                    if packet.dts is not None:
-                        packet.stream = stream
-                        yield packet, float(packet.dts * packet.time_base)
-                    continue
-                for frame in packet.decode():
-                    yield from ((p, frame.time) for p in stream.encode(frame))
-            if not copied:
-                yield from ((p, 0.0) for p in stream.encode())
 
 
 def write_video(path: str | Path, clip: torch.Tensor, fps: Fraction | float) -> None:

@@ -69,7 +69,8 @@ class LatentWriter:
         frames = z.detach().transpose(0, 1).contiguous().cpu()
         self._dtype, self._size = frames.dtype, tuple(frames.shape[1:])
         self._frames += len(frames)
-        self._file.write(frames.view(torch.uint8).numpy().data)
+        # Flat, for axes of length 1 may have any strides.
+        self._file.write(frames.flatten().view(torch.uint8).numpy().data)
 
     def finish(self, times: list[float], sound: bytes | None) -> None:
         """Add what comes after the latents, and the header that says where all is."""
