@@ -55,8 +55,9 @@ def read_film(path: Path, layouts: Iterable[Layout], limits: Limits) -> Film:
         )
     file = NamedBytes(path.read_bytes(), path.name)
     info = probe(file)
-    scale = min(1.0, limits.side / max(info.height, info.width))
-    height, width = (round(n * scale) // side * side for n in (info.height, info.width))
+    shown = info.height, info.width * info.pixel_aspect
+    scale = min(1.0, limits.side / max(shown))
+    height, width = (round(n * scale) // side * side for n in shown)
     if min(height, width) < 2 * side:
         raise ValueError(
             f"{path.name} is {info.width}x{info.height}, made smaller to a longer side of "

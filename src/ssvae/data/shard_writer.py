@@ -106,7 +106,14 @@ def copy_file(item: Item, scratch: Path) -> tuple[bytes, str, dict[str, Any]]:
         return item.path.read_bytes(), ending, fields
     path = scratch / "video.mp4"
     if not _repacked(item.path, path):
-        with VideoWriter(path, info.width, info.height, info.fps, info.time_base) as writer:
+        with VideoWriter(
+            path,
+            info.width,
+            info.height,
+            info.fps,
+            info.time_base,
+            pixel_aspect=info.pixel_aspect,
+        ) as writer:
             for frame in read_frames(item.path):
                 writer.write(frame.image, frame.time)
     return path.read_bytes(), ".mp4", fields

@@ -58,6 +58,8 @@ class VideoInfo:
     """Number of frames, estimated where the container does not tell."""
     time_base: Fraction
     has_audio: bool
+    pixel_aspect: Fraction = Fraction(1)
+    """Width of a pixel of the upright frame over its height."""
 
 
 @dataclass(frozen=True)
@@ -79,7 +81,7 @@ class _Turn:
     @classmethod
     def of(cls, frame: av.VideoFrame) -> "_Turn":
         """By the display matrix, which takes (x, y) to (a x + c y, b x + d y); to quarter turns."""
-        found = frame.side_data.get(Type.DISPLAYMATRIX)
+        found: Any = frame.side_data.get(Type.DISPLAYMATRIX)  # pyright: ignore
         if found is None:
             return cls()
         a, b, _, c, d = np.frombuffer(bytes(found), "<i4")[:5].tolist()
@@ -116,14 +118,25 @@ class _Video:
     def turn_of(self, frame: av.VideoFrame) -> _Turn:
         return _Turn.of(frame) if self.turn is None else self.turn
 
-    def upright(self, frame: av.VideoFrame, size: tuple[int, int] | None) -> np.ndarray:
-        """RGB, turned as the file asks; resized to cover ``size`` (height, width), cropped to it."""
+    @property
+    def pixel_aspect(self) -> Fraction:
+        """Width of a stored pixel over its height."""
+        return Fraction(self.stream.sample_aspect_ratio or 1)
+
+    def upright(
+        self, frame: av.VideoFrame, size: tuple[int, int] | None, square: bool = True
+    ) -> np.ndarray:
+        """RGB, turned as the file asks; resized to cover ``size`` (height, width), cropped to it.
+
+        It then shows what the file shows; unless ``square``, pixels count as they are stored.
+        """
         turn = self.turn_of(frame)
         if size is None:
             return turn(frame.to_ndarray(format="rgb24"))
         height, width = size[::-1] if turn.transposed else size
-        scale = max(height / frame.height, width / frame.width)
-        h, w = max(height, round(frame.height * scale)), max(width, round(frame.width * scale))
+        shown = frame.width * (self.pixel_aspect if square else 1)
+        scale = max(height / frame.height, float(width / shown))
+        h, w = max(height, round(frame.height * scale)), max(width, round(shown * scale))
         # Bicubic in FFmpeg widens its filter when it shrinks, so nothing aliases.
         image = frame.to_ndarray(
             format="rgb24", width=w, height=h, interpolation=Interpolation.BICUBIC
@@ -197,22 +210,24 @@ def probe(file: VideoFile) -> VideoInfo:
         fps, duration = _rate(stream), _duration(container, stream)
         frames = stream.frames or max(1, round(duration * fps))
         audio = bool(container.streams.audio)
-        return VideoInfo(*sides, fps, duration, frames, stream.time_base, audio)
+        aspect = 1 / video.pixel_aspect if turned else video.pixel_aspect
+        return VideoInfo(*sides, fps, duration, frames, stream.time_base, audio, aspect)
 
 
 def read_frames(
-    path: VideoFile, start: float = 0.0, size: tuple[int, int] | None = None
+    path: VideoFile, start: float = 0.0, size: tuple[int, int] | None = None, square: bool = True
 ) -> Iterator[Frame]:
     """Decode a video frame by frame, from the frame shown at ``start`` seconds on.
 
-    ``size`` (height, width) resizes each frame to cover that size and crops to its middle.
+    ``size`` (height, width) resizes each frame to cover that size and crops to its middle, so that its
+    pixels are square; unless ``square``, they are taken as they are stored, whatever their shape.
 
     Raises:
         VideoError: where the file is missing, holds no video, or breaks off.
     """
     with _opened(path) as video:
         for frame in _decoded(video, start):
-            yield Frame(video.upright(frame, size), frame.time)
+            yield Frame(video.upright(frame, size, square), frame.time)
 
 
 def _decoded(video: _Video, start: float) -> Iterator[av.VideoFrame]:

@@ -29,6 +29,7 @@ class VideoWriter:
         time_base: the grid of frame times; a source's own keeps its times exactly.
         audio_from: a file, or its bytes, whose first sound track is taken over, copied where
             the container takes its codec and else encoded anew.
+        pixel_aspect: width of a pixel over its height, which .webm does not keep.
 
     Used as a context manager; the file has another name until it is finished.
     """
@@ -41,6 +42,7 @@ class VideoWriter:
         fps: Fraction | float,
         time_base: Fraction | None = None,
         audio_from: str | Path | BytesIO | None = None,
+        pixel_aspect: Fraction = Fraction(1),
     ):
         self.path = Path(path)
         if not self.path.parent.is_dir():
@@ -48,6 +50,11 @@ class VideoWriter:
         codec = CODECS.get(self.path.suffix.lower())
         if codec is None:
             raise ValueError(f"cannot write {path}: end the name in one of {', '.join(CODECS)}")
+        if pixel_aspect != 1 and codec == "vp9":
+            raise ValueError(
+                f"cannot write {path}: the source's pixels are {pixel_aspect} times as wide as high, "
+                "which .webm does not keep: end the name in .mp4, .mov or .mkv"
+            )
         rate = Fraction(fps).limit_denominator(65535)
         self._file = Replacement(self.path)
         try:
@@ -55,7 +62,7 @@ class VideoWriter:
         except OSError as error:
             raise ValueError(f"cannot write {path}: {error.strerror}") from error
         try:
-            self._prepare(codec, rate, width, height, time_base, audio_from)
+            self._prepare(codec, rate, width, height, time_base, audio_from, pixel_aspect)
         except BaseException:
             self._discard()
             raise
@@ -68,6 +75,7 @@ class VideoWriter:
         height: int,
         time_base: Fraction | None,
         audio_from: str | Path | BytesIO | None,
+        pixel_aspect: Fraction,
     ) -> None:
         self._stream = self._container.add_stream(codec, rate=rate, options={"crf": "16"})
         self._stream.width, self._stream.height = width, height
@@ -75,6 +83,7 @@ class VideoWriter:
         self._stream.pix_fmt = "yuv444p" if width % 2 or height % 2 else "yuv420p"
         context = self._stream.codec_context
         context.time_base = time_base or 1 / rate
+        context.sample_aspect_ratio = pixel_aspect
         context.colorspace = context.color_primaries = context.color_trc = 1  # BT.709
         context.color_range = 1  # limited
         self._rate, self._count = rate, 0

@@ -47,7 +47,7 @@ def encode_video(
     """
     info, times = _probed(source, target), []
     sound = read_sound(source) if info.has_audio else None
-    facts = VideoFacts(info.height, info.width, info.fps, info.time_base)
+    facts = _facts_of(info)
     with LatentWriter(target, facts) as writer:
         for posterior in vae.encode_stream(_frames(vae, source, info, times.append), pad=True):
             check_finite(posterior.mean, f"the latents of {source} before frame {len(times)}")
@@ -89,9 +89,7 @@ def decode_video(
         for i in range(0, length, at_once)
     )
     audio = BytesIO(sound) if sound is not None else None
-    with VideoWriter(
-        target, facts.width, facts.height, facts.fps, facts.time_base, audio
-    ) as writer:
+    with _writer(target, facts, audio) as writer:
         return _write(vae, latents, writer, deque(file.times), facts, str(source), on_progress)
 
 
@@ -107,13 +105,13 @@ def reconstruct_video(
     ``on_progress`` hears the number of frames written. Returns the number of frames.
     """
     info, times = _probed(source, target), deque()
-    facts = VideoFacts(info.height, info.width, info.fps, info.time_base)
+    facts = _facts_of(info)
     latents = (
         posterior.mean
         for posterior in vae.encode_stream(_frames(vae, source, info, times.append), pad=True)
     )
     audio = source if info.has_audio else None
-    with VideoWriter(target, info.width, info.height, info.fps, info.time_base, audio) as writer:
+    with _writer(target, facts, audio) as writer:
         done = _write(vae, latents, writer, times, facts, str(source), on_progress)
     _warn_if_cut_off(source, info, done)
     return done
@@ -125,12 +123,28 @@ def _probed(source: str | Path, target: str | Path) -> VideoInfo:
     return probe(source)
 
 
+def _facts_of(info: VideoInfo) -> VideoFacts:
+    return VideoFacts(info.height, info.width, info.fps, info.time_base, info.pixel_aspect)
+
+
+def _writer(target: str | Path, facts: VideoFacts, audio: str | Path | BytesIO | None):
+    return VideoWriter(
+        target,
+        facts.width,
+        facts.height,
+        facts.fps,
+        facts.time_base,
+        audio_from=audio,
+        pixel_aspect=facts.pixel_aspect,
+    )
+
+
 def _frames(
     vae: AutoencoderKLSSVAE, source: str | Path, info: VideoInfo, on_time: Callable[[float], Any]
 ) -> Iterator[torch.Tensor]:
     """The frames of a file, (1, 3, T, H, W) with sides that fit; ``on_time`` hears their times."""
     # Some videos change their size on the way.
-    frames = read_frames(source, size=(info.height, info.width))
+    frames = read_frames(source, size=(info.height, info.width), square=False)
     side = vae.space_factor
     beyond = (0, -info.width % side, 0, -info.height % side, 0, 0)
     at_once = vae.frames_at_once(info.height + beyond[3], info.width + beyond[1])

@@ -37,6 +37,7 @@ class VideoFacts:
     width: int
     fps: Fraction
     time_base: Fraction
+    pixel_aspect: Fraction = Fraction(1)
 
 
 class LatentWriter:
@@ -118,6 +119,7 @@ class LatentFile:
                 int(facts["width"]),
                 Fraction(facts["fps"]),
                 Fraction(facts["time_base"]),
+                Fraction(facts.get("pixel_aspect", 1)),
             )
             self.shape: tuple[int, ...] = tuple(self._open.get_slice("latents").get_shape())
             """(t, C, h, w)."""
