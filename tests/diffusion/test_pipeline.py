@@ -1,4 +1,5 @@
 import dataclasses
+import math
 import shutil
 
 import pytest
@@ -136,6 +137,23 @@ def test_a_mapped_export_in_bfloat16(run, cache, tmp_path):
     clips = generate(half, CAPTIONS, SIZE, steps=2)
     exact = generate(pipeline, CAPTIONS, SIZE, steps=2)
     assert (clips - exact).abs().mean() < 0.02
+
+
+@pytest.mark.parametrize(
+    ("size", "settings", "message"),
+    [
+        ((10, 32, 32), {}, r"frames must be 4n \+ 1 .* got 10: for example 9"),
+        ((-3, 32, 32), {}, "got -3: for example 1"),
+        ((0, 32, 32), {}, "got 0: for example 1"),
+        ((9, 30, 32), {}, "multiples of 4 and 4 for this model, got 30x32"),
+        ((9, 32, 0), {}, "got 32x0"),
+        (SIZE, {"guidance": math.nan}, "guidance must be a number of at least 1"),
+        (SIZE, {"guidance": 0.5}, "at least 1, which is none, got 0.5"),
+    ],
+)
+def test_what_diffusers_would_round_is_refused(run, size, settings, message):
+    with pytest.raises(ValueError, match=message):
+        generate(assemble(last(run)), CAPTIONS[:1], size, 1, **settings)
 
 
 def test_errors_say_what_to_do(run, tmp_path, vae_folder):

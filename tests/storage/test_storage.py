@@ -2,7 +2,14 @@ import os
 
 import pytest
 
-from ssvae.storage.files import Replacement, read_rows, replacing, write_json, write_text
+from ssvae.storage.files import (
+    Replacement,
+    check_folder,
+    read_rows,
+    replacing,
+    write_json,
+    write_text,
+)
 from ssvae.storage.runs import checkpoint_folder, checkpoints
 
 
@@ -73,3 +80,14 @@ def test_checkpoints_in_the_order_of_their_steps(tmp_path):
     (tmp_path / "checkpoints" / ".partial-step-00002000").mkdir()
     assert [step for step, _ in checkpoints(tmp_path)] == [5, 200, 1000]
     assert checkpoints(tmp_path / "none") == []
+
+
+def test_a_folder_is_asked_for_before_the_work(tmp_path):
+    check_folder(tmp_path)
+    check_folder(tmp_path / "a" / "b")
+    file = tmp_path / "file"
+    file.touch()
+    for path in (file, file / "inside"):
+        with pytest.raises(ValueError, match=f"cannot write into {path}: {file} is a file"):
+            check_folder(path)
+    assert os.listdir(tmp_path) == ["file"]

@@ -117,6 +117,22 @@ def test_a_run_of_an_older_version_goes_on(tmp_path):
         )
 
 
+def test_a_damaged_line_of_the_metrics_takes_no_other_with_it(tmp_path, caplog):
+    run = tmp_path / "run"
+    train_autoencoder(small(steps=4, decay_steps=6), run, cpu())
+    metrics = run / "metrics.jsonl"
+    lines = metrics.read_bytes().splitlines(keepends=True)
+    damaged = b'{"step": 2, "l1\xff\n'
+    late = b'{"step": 5, "l1": 0.1}\n'
+    metrics.write_bytes(b"".join([lines[0], damaged, b"[]\n", *lines[2:], late, b'{"step": 6, "l']))
+    train_autoencoder(small(steps=6, decay_steps=6), run, cpu())
+    kept = metrics.read_bytes().splitlines(keepends=True)
+    assert kept[:5] == [lines[0], damaged, b"[]\n", *lines[2:]]
+    assert [json.loads(line)["step"] for line in kept[5:]] == [5, 6]
+    assert "line 2 does not read" in caplog.text
+    assert "line 3 does not read" in caplog.text
+
+
 def test_what_a_signal_says_survives_pickling():
     again = pickle.loads(pickle.dumps(InterruptedRun(15, 7)))
     assert str(again) == str(InterruptedRun(15, 7))

@@ -14,6 +14,7 @@ from ssvae.data import open_source, write_video
 from ssvae.diffusion.building import parameters_of, problems_of
 from ssvae.diffusion.pipeline import (
     assemble,
+    check_sampling,
     checkpoint_of,
     load_config,
     open_pipeline,
@@ -29,6 +30,7 @@ from ssvae.models.finding import resolve_vae
 from ssvae.recipes import DIFFUSION_RECIPES
 from ssvae.report.figures import contact_sheet, save_figure
 from ssvae.spectra import ChannelSpectrum
+from ssvae.storage.files import check_folder
 
 Recipe = choice_of(DIFFUSION_RECIPES)
 DIFFUSION = Kind(learn, problems_of, parameters_of)
@@ -137,10 +139,15 @@ def generate(
         raise ValueError("give at least one prompt, none of them empty")
     if number < 1:
         raise ValueError(f"number must be at least 1, got {number}")
+    if fps is not None and fps <= 0:
+        raise ValueError(f"fps must be positive, got {fps}")
+    check_folder(out)
     accelerator = common.accelerator()
     device, share = accelerator.device, (accelerator.process_index, accelerator.num_processes)
     pipeline, config = open_pipeline(model, vae, device, common.torch_dtype)
-    shape = frames or config.frames, *(size or (config.height, config.width))
+    height, width = size or (config.height, config.width)
+    shape = config.frames if frames is None else frames, height, width
+    check_sampling(pipeline, shape, steps, guidance)
     captions = [prompt for prompt in prompts for _ in range(number)]
     first, end = (len(captions) * n // share[1] for n in (share[0], share[0] + 1))
 
@@ -152,7 +159,7 @@ def generate(
             made = make_clips(
                 pipeline,
                 captions[first:end],
-                (shape[0], shape[1], shape[2]),
+                shape,
                 steps=steps,
                 guidance=guidance,
                 seed=seed,

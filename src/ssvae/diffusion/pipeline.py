@@ -1,6 +1,7 @@
 """From a run to a diffusers pipeline, and from captions to clips."""
 
 import json
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -162,6 +163,30 @@ def load_pipeline(
     return pipeline.to(device)
 
 
+def check_sampling(
+    pipeline: WanPipeline, size: tuple[int, int, int], steps: int, guidance: float
+) -> None:
+    """A ValueError where clips of this size cannot be made so: diffusers would round them."""
+    if steps < 1:
+        raise ValueError(f"steps must be at least 1, got {steps}")
+    if not (guidance >= 1 and math.isfinite(guidance)):
+        raise ValueError(f"guidance must be a number of at least 1, which is none, got {guidance}")
+    frames, height, width = size
+    time = pipeline.vae_scale_factor_temporal
+    _, *patch = pipeline.transformer.config.patch_size  # type: ignore[union-attr]
+    down, across = (pipeline.vae_scale_factor_spatial * side for side in patch)
+    if frames < 1 or (frames - 1) % time:
+        fits = max(0, round((frames - 1) / time)) * time + 1
+        raise ValueError(
+            f"frames must be {time}n + 1 for this model, got {frames}: for example {fits}"
+        )
+    if min(height, width) < 1 or height % down or width % across:
+        raise ValueError(
+            f"height and width must be multiples of {down} and {across} for this model, got "
+            f"{height}x{width}"
+        )
+
+
 @torch.no_grad()
 def generate(
     pipeline: WanPipeline,
@@ -179,10 +204,11 @@ def generate(
     ``size`` is frames, height and width. The noise of clip i follows from ``seed`` and i alone, not
     from the batches, so two models with latents of one shape start from the same; the clips count from
     ``first``, for processes that share them. ``on_clips`` hears how many clips are done, parts of them
-    included. Raises a ValueError for clips that are not finite.
+    included. Raises a ValueError for sizes that the model does not take, and for clips that are not finite.
     """
-    if steps < 1 or batch_size < 1:
-        raise ValueError(f"steps and batch_size must be at least 1, got {steps}, {batch_size}")
+    check_sampling(pipeline, size, steps, guidance)
+    if batch_size < 1:
+        raise ValueError(f"batch_size must be at least 1, got {batch_size}")
     frames, height, width = size
     tokenizer, encoder = pipeline.tokenizer, pipeline.text_encoder
     clips = []

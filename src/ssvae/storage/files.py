@@ -47,10 +47,19 @@ def replacing(path: Path) -> Iterator[Path]:
         replacement.discard()
 
 
+def check_folder(path: Path) -> None:
+    """A ValueError where no folder can be made, or written into, at ``path``: ask before long work."""
+    there = next(parent for parent in (path, *path.absolute().parents) if parent.exists())
+    if not there.is_dir():
+        raise ValueError(f"cannot write into {path}: {there} is a file, choose another folder")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise ValueError(f"cannot write into {path}: no permission in {there}")
+
+
 def write_text(path: Path, text: str) -> None:
     """Write a text file, which several processes may do at once."""
     partial = path.with_name(f"{PARTIAL}{os.getpid()}-{path.name}")
-    partial.write_text(text)
+    partial.write_text(text, encoding="utf-8", errors="surrogateescape")
     os.replace(partial, path)
 
 

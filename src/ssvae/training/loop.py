@@ -143,10 +143,12 @@ def train(
                 "before"
             ) from error
         logger.info("resumed from %s", last)
+    data = trainer.batches(done + 1, recipe.steps)  # which may refuse
     with _begun(out, config, last, accelerator):
         return _through_steps(
             recipe=recipe,
             trainer=trainer,
+            data=data,
             out=out,
             config=config,
             done=done,
@@ -160,6 +162,7 @@ def train(
 def _through_steps(
     recipe: Recipe,
     trainer: Trainer,
+    data: Generator[Any],
     out: Path,
     config: dict[str, Any],
     done: int,
@@ -170,7 +173,6 @@ def _through_steps(
 ) -> Path:
     """The steps after ``done``; the last checkpoint."""
     steps = range(done + 1, recipe.steps + 1)
-    data = trainer.batches(steps.start, recipe.steps)
     main, skipped = accelerator.is_main_process, 0
     tracking = Tracking(tracker, out, flat(config), steps.start, accelerator)
     log = _Log(out, accelerator, tracking, on_step)
@@ -372,16 +374,22 @@ def _usual(recipe: Recipe) -> dict[str, Any]:
 
 
 def _drop_rows_after(path: Path, step: int) -> None:
-    """Keep the lines up to ``step``: those after the checkpoint are trained, and written, again."""
+    """Keep the lines up to ``step``: those after the checkpoint are trained, and written, again.
+
+    A line at the end that is not whole is what a killed run was writing. Others that do not read stay as
+    they are, and are told.
+    """
     if not path.exists():
         return
-    kept = []
-    for line in path.read_text().splitlines():
+    kept, lines = [], path.read_text(errors="surrogateescape").splitlines(keepends=True)
+    for number, line in enumerate(lines, 1):
         try:
-            row = json.loads(line)
-        except json.JSONDecodeError:  # the line that a killed run was writing
-            break
-        if row["step"] > step:
-            break
-        kept.append(line + "\n")
+            late = json.loads(line)["step"] > step
+        except (ValueError, TypeError, KeyError):
+            if number == len(lines) and not line.endswith("\n"):
+                break
+            logger.warning("%s: line %d does not read; it is left as it is", path, number)
+            late = False
+        if not late:
+            kept.append(line)
     write_text(path, "".join(kept))
