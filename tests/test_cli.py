@@ -2,6 +2,7 @@
 
 import inspect
 import json
+import logging
 import signal
 import subprocess
 import time
@@ -13,6 +14,7 @@ import torch
 from commands import SCRIPT, by_two_processes, installed, status_and_output
 from conftest import write
 from ssvae.cli import COMMANDS
+from ssvae.cli.console import configure_logging
 from ssvae.data.video import probe, read_clip
 from ssvae.latents.mapped import load_map
 from ssvae.models import AutoencoderKLSSVAE
@@ -390,6 +392,13 @@ MISTAKES = [
     (["bench", "map", "--cells", "grid-16", "--vae", "a=x"], "no model at x"),
     (["bench", "map", "--cells", "grid-17"], "grid-16"),
 ]
+
+
+def test_a_log_line_in_a_pipe_is_one_line(capfd):
+    configure_logging(debug=False)
+    path = "/a/" + "long/" * 60
+    logging.getLogger("ssvae.data").warning("%s: left out", path)
+    assert capfd.readouterr().err == f"{path}: left out\n"
 
 
 @pytest.fixture(scope="module")

@@ -102,7 +102,7 @@ def test_files_that_are_no_checkpoint(tmp_path):
     with pytest.raises(ValueError, match="found none"):
         load_official(tmp_path / "absent.ckpt")
     (tmp_path / "junk.ckpt").write_bytes(b"junk")
-    with pytest.raises(ValueError, match="loads without running code"):
+    with pytest.raises(ValueError, match="does not load as weights"):
         load_official(tmp_path / "junk.ckpt")
     torch.save({"weights": {}}, tmp_path / "other.ckpt")
     with pytest.raises(ValueError, match="'state_dict'"):

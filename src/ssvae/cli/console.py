@@ -35,11 +35,16 @@ SECONDS_BETWEEN_LINES = 15  # where the output is not a terminal
 
 def configure_logging(debug: bool) -> None:
     """Our own log at INFO and everybody else's at WARNING; with ``debug``, all of it."""
-    handler = RichHandler(
-        console=error_console, show_path=debug, show_time=debug, show_level=debug, markup=False
-    )
+    handler: logging.Handler = logging.StreamHandler()  # a line each, however long
+    if error_console.is_terminal:
+        handler = RichHandler(
+            console=error_console, show_path=debug, show_time=debug, show_level=debug, markup=False
+        )
+    told = "%(message)s"
+    if debug and not error_console.is_terminal:
+        told = "%(asctime)s %(levelname)s %(name)s: %(message)s"
     level = "DEBUG" if debug else "WARNING"
-    logging.basicConfig(level=level, format="%(message)s", handlers=[handler], force=True)
+    logging.basicConfig(level=level, format=told, handlers=[handler], force=True)
     logging.getLogger("ssvae").setLevel("DEBUG" if debug else "INFO")
     for library in (diffusers_logging, transformers_logging):
         library.disable_progress_bar()  # they would cut through ours

@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from ssvae.losses.reconstruction import full
+from ssvae.storage.weights import load_tensors
 
 logger = logging.getLogger(__name__)
 
@@ -178,10 +179,7 @@ def _linear_weights(path: str | None) -> dict[str, torch.Tensor]:
 
 
 def _read(path: str) -> dict[str, torch.Tensor]:
-    try:
-        weights = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:
-        raise ValueError(f"{path} does not load as weights ({error})") from error
+    weights = load_tensors(path)
     if not isinstance(weights, dict):
         raise ValueError(f"{path} holds a {type(weights).__name__}, expected weights by name")
     return weights

@@ -17,6 +17,7 @@ from ssvae.models.blocks import CausalConv3d
 from ssvae.models.config import PRESETS, AutoencoderConfig
 from ssvae.regularizers.latent_masking import LatentMasking
 from ssvae.storage.files import replacing
+from ssvae.storage.weights import load_tensors
 
 logger = logging.getLogger(__name__)
 
@@ -108,15 +109,12 @@ def load_official(path: str | Path) -> tuple[AutoencoderKLSSVAE, LatentMasking]:
     """
     if not Path(path).is_file():
         raise ValueError(f"a published checkpoint is a file, found none at {path}")
-    try:
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:
-        raise ValueError(
-            f"{path} is not a checkpoint that loads without running code: {error}"
-        ) from error
+    checkpoint = load_tensors(path)
     state_dict = checkpoint.get("state_dict") if isinstance(checkpoint, dict) else None
     if not isinstance(state_dict, dict):
         raise ValueError(f"a published checkpoint holds a 'state_dict', {path} holds none")
+    if foreign := [key for key in state_dict if not isinstance(key, str)]:
+        raise ValueError(f"the 'state_dict' of {path} has the key {foreign[0]!r}, which is no name")
     given = {k: v for k, v in state_dict.items() if k.startswith(_MODEL_KEYS)}
     left_out = Counter(k.split(".")[0] for k in state_dict if k not in given)
     for family, count in left_out.items():
