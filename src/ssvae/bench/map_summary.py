@@ -86,6 +86,13 @@ class PairedCurves:
         ]
         return median(ratios) if ratios else None
 
+    @property
+    def on_one_vae(self) -> bool:
+        """Whether both learned the latents of the same VAEs."""
+        return all(
+            one.measure == two.measure for one, two in zip(self.reference, self.other, strict=True)
+        )
+
     def ceiling_gap(self) -> float:
         """By how much the other's ceiling is higher."""
         one, two = (
@@ -103,17 +110,23 @@ def _curves(records: Sequence[Record], quantity: str, last: int) -> tuple[list[i
 
 
 def intervals(
-    groups: Sequence[Sequence[float]], scattered: Sequence[bool] | None = None
+    groups: Sequence[Sequence[float]],
+    kinds: Sequence[bool],
+    scattered: Sequence[bool] | None = None,
 ) -> list[Interval]:
-    """The mean of each group with Student's interval; of few seeds, with the scatter of all groups.
+    """The mean of each group with Student's interval; of few seeds, with the scatter of all of its kind.
 
     ``scattered`` tells the groups whose scatter is that of what was measured, not of bounds.
     """
-    borrowed = pooled(groups, scattered)
-    return [
-        student(group) if len(group) >= SEEDS_FOR_A_CLAIM else lent
-        for group, lent in zip(groups, borrowed, strict=True)
-    ]
+    found = []
+    for i, group in enumerate(groups):
+        alike = [j for j, kind in enumerate(kinds) if kind == kinds[i]]
+        lent = pooled(
+            [groups[j] for j in alike], None if scattered is None else [scattered[j] for j in alike]
+        )
+        own = len(group) >= SEEDS_FOR_A_CLAIM
+        found.append(student(group) if own else lent[alike.index(i)])
+    return found
 
 
 def effects(
@@ -121,7 +134,8 @@ def effects(
 ) -> dict[str, list[dict[str, Any]]]:
     """Speed-up and gain of each pair, with intervals, and what may be claimed of it.
 
-    Few seeds borrow the scatter of all pairs; claims are corrected for the number of their family's.
+    Few seeds borrow the scatter of all pairs that are on one VAE, or of all that are on two, which
+    scatter more; claims are corrected for the number of their family's.
     """
     everything = [PairedCurves.of(pair, arms) for pairs in families.values() for pair in pairs]
     found: list[dict[str, Any]] = [
@@ -144,11 +158,15 @@ def effects(
             (i, fast) for i, c in enumerate(everything) if (fast := c.faster(quantity, start))
         ]
         means = intervals(
-            [fast.logs for _, fast in faster], [not any(fast.open) for _, fast in faster]
+            [fast.logs for _, fast in faster],
+            [everything[i].on_one_vae for i, _ in faster],
+            [not any(fast.open) for _, fast in faster],
         )
         for (i, fast), mean in zip(faster, means, strict=True):
             found[i]["speedup"][quantity] = asdict(fast.ratio(mean))
-        gains = intervals([c.gains(quantity).tolist() for c in everything])
+        gains = intervals(
+            [c.gains(quantity).tolist() for c in everything], [c.on_one_vae for c in everything]
+        )
         for entry, gain in zip(found, gains, strict=True):
             entry["gain"][quantity] = asdict(gain)
     chance, of_family = starts_of(vocabulary)["reward"], iter(zip(everything, found, strict=True))
@@ -157,13 +175,17 @@ def effects(
         entries = list(islice(of_family, len(pairs)))
         tests = [_tests(curves, chance) for curves, _ in entries]
         corrected = iter(holm([p for its in tests for *_, p in its]))
-        for (_, entry), its in zip(entries, tests, strict=True):
+        for (curves, entry), its in zip(entries, tests, strict=True):
             claims = [
                 Claim(entry["label"], quantity, ahead, p, next(corrected))
                 for quantity, ahead, p in its
             ]
             entry["claims"] = [asdict(claim) for claim in claims]
-            entry["verdict"] = verdict(claims, len(entry["seeds"]), entry["ceiling_gap"])
+            told_of = verdict(claims, len(entry["seeds"]), entry["ceiling_gap"])
+            if curves.pair.to_the_end:  # the other may have gone on
+                told_of = told_of.replace("ends higher", f"ahead at {curves.shared}")
+                told_of = told_of.replace("ends lower", f"behind at {curves.shared}")
+            entry["verdict"] = told_of
         told[name] = [entry for _, entry in entries]
     return told
 
@@ -180,7 +202,7 @@ def _tests(curves: PairedCurves, start: float) -> list[tuple[str, bool, float]]:
 def sensitivity(arms: Learned, pairs: Sequence[Pair], seeds: int) -> float | None:
     """The smallest gain in reward that so many seeds find four times out of five, one test alone.
 
-    From the scatter of the paired differences of all pairs.
+    From the scatter of the paired differences of all pairs that are given.
     """
     gains = [PairedCurves.of(pair, arms).gains("reward") for pair in pairs]
     freedom = sum(len(values) - 1 for values in gains)
