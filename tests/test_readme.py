@@ -183,3 +183,15 @@ def test_what_is_said_of_the_map_is_what_it_gave():
     told = f"{fast['value']:.2f} times fewer steps ({fast['low']:.2f} to {fast['high']:.2f})"
     assert told in README.replace("\n", " ")
     assert lcr["verdict"] == "not shown"
+
+
+def test_what_is_said_of_films_of_pictures_is_what_they_gave():
+    results = ROOT / "results" / "map-mini-stills"
+    page = (ROOT / "docs" / "diffusability.md").read_text()
+    assert (results / "recipe.md").read_text().strip() in page
+    (recipe, *_) = json.loads((results / "summary.json").read_text())["effects"]["recipe"]
+    fast = recipe["speedup"]["reward"]
+    told = f"{fast['value']:.2f} ({fast['low']:.2f} to {fast['high']:.2f}) times fewer steps"
+    assert told in page
+    assert f"seeds give {fast['value']:.1f} times" in README.replace("\n", " ")
+    assert len(recipe["seeds"]) == 2

@@ -46,6 +46,7 @@ ALONE: Mapping[str, Arm] = {
     "Muon": ("patch-2", BASELINE),
     "a token a latent": ("adamw", BASELINE),
     "LCR": (CUSTOM, "lcr"),
+    "LMR": (CUSTOM, "lmr"),
 }
 """The custom with one part more."""
 LEFT_OUT: Mapping[str, Arm] = {
