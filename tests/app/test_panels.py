@@ -2,12 +2,14 @@
 
 import json
 import math
+from functools import partial
 
 import pytest
 import torch
 
 from conftest import write
 from ssvae.app.films import EXAMPLE, Limits, example_film, read_film
+from ssvae.app.generate import generate_panel
 from ssvae.app.measuring import (
     analysed,
     disturbed,
@@ -16,13 +18,16 @@ from ssvae.app.measuring import (
     principal_colours,
     reconstructed,
 )
+from ssvae.app.page import build
 from ssvae.app.player import panes
 from ssvae.app.runs import metrics_of, runs_below
-from ssvae.app.shared import in_a_sentence
+from ssvae.app.shared import Models, in_a_sentence
 from ssvae.data import World
 from ssvae.models.backbones import Backbone
 from ssvae.spectra.fidelity import psnr
 from ssvae.spectra.frequency import dct3
+
+pytestmark = pytest.mark.quick
 
 
 @pytest.fixture
@@ -145,6 +150,19 @@ def test_runs_are_found_and_read_as_far_as_they_go(tmp_path):
     assert list(runs_below(tmp_path)) == ["a/one", "two"]
     assert metrics_of(tmp_path, ["a/one"]) == ["loss"]
     assert metrics_of(tmp_path, ["two", "../elsewhere"]) == ["psnr"]
+
+
+def test_the_page_is_put_together(vae_folder, run, tmp_path):
+    models = Models({"one": str(vae_folder), "two": str(vae_folder)}, "cpu", torch.float32)
+    page = build(models, Limits(), partial(generate_panel, run, "cpu", torch.float32), run.parent)
+    shown = page.get_config_file()
+    labels = {c["props"].get("label") for c in shown["components"]}
+    assert {"Reconstruct", "Look inside", "Generate", "Compare runs"} <= labels
+    assert not shown["analytics_enabled"]
+    few = build(models, Limits(), None, None).get_config_file()
+    assert "Generate" not in {c["props"].get("label") for c in few["components"]}
+    with pytest.raises(ValueError, match="there is no model three"):
+        models["three"]
 
 
 def test_mistakes_become_sentences():
