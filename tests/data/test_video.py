@@ -223,7 +223,7 @@ def test_every_sound_goes_into_every_container(tmp_path, suffix, name, codec, ra
     assert channels == len(av.AudioLayout(layout).channels)
     joined = np.concatenate(frames, 1).astype(float)
     wave = joined if len(joined) == channels else joined.reshape(-1, channels).T
-    assert wave.shape[1] / its_rate == pytest.approx(2, abs=0.06)
+    assert wave.shape[1] / its_rate == pytest.approx(2, abs=0.1)  # AAC begins with silence
     middle = wave[:, its_rate // 2 : its_rate // 2 + its_rate]  # one second: a bin is 1 Hz
     loudest = np.abs(np.fft.rfft(middle)).argmax(1)
     expected = [440 * (c + 1) for c in range(channels)]
