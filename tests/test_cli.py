@@ -86,7 +86,6 @@ def test_dry_run(ssvae, tmp_path):
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.quick
 def test_train_reconstruct_analyze(ssvae, run, tmp_path):
     source = write(tmp_path / "in.mp4", 20, 35, 50)
     output = ssvae("reconstruct", source, tmp_path / "out.mp4", "--model", run)
@@ -191,7 +190,6 @@ DIT = [
 PROMPT = "a red disc moving left over coarse waves"
 
 
-@pytest.mark.quick
 def test_from_latents_to_clips(ssvae, run, tmp_path):
     cache, diffusion = tmp_path / "cache", tmp_path / "diffusion"
     encode = ("cache-latents", "--vae", run, "--out", cache, "--clips", 12, "--size", 16, 16)
