@@ -1,5 +1,7 @@
 """The page as a Space: put this file and README.md into one; edit the models."""
 
+from functools import partial
+
 import torch
 
 from ssvae.app.films import Limits
@@ -8,4 +10,4 @@ from ssvae.app.shared import Models
 
 limits = Limits(seconds=2.0)
 models = Models({"SSVAE": "zai-org/SSVAE"}, "cpu", torch.float32)
-serve(build(models, limits), limits, Address(host="0.0.0.0"), print)
+serve(partial(build, models, limits), limits, Address(host="0.0.0.0"), print)

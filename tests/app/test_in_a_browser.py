@@ -1,5 +1,6 @@
 """The page as it is served: every panel opened and used in the system's Chromium."""
 
+import os
 import re
 import shutil
 import signal
@@ -22,11 +23,15 @@ pytestmark = [
 
 
 @contextmanager
-def served(*words):
-    """The page's address, and what the command printed when it was interrupted."""
+def served(scratch, *words):
+    """The page's address; what it was given lies below ``scratch`` until it is interrupted."""
     command = [SCRIPT, "app", *map(str, words), "--port", "0"]
     with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env=os.environ | {"TMPDIR": str(scratch)},
     ) as process:
         assert process.stdout is not None
         lines = []
@@ -47,10 +52,16 @@ def served(*words):
 @pytest.fixture(scope="module")
 def page_of(tmp_path_factory, vae_folder, run):
     """Opens the page in a window of a size; all that it asks of other hosts is kept."""
-    folder = tmp_path_factory.mktemp("app")
+    folder, scratch = tmp_path_factory.mktemp("app"), tmp_path_factory.mktemp("scratch")
     with (
         served(
-            f"one={vae_folder}", f"two={vae_folder}", "--generator", run, "--runs", run.parent
+            scratch,
+            f"one={vae_folder}",
+            f"two={vae_folder}",
+            "--generator",
+            run,
+            "--runs",
+            run.parent,
         ) as url,
         sync_api.sync_playwright() as playwright,
     ):
@@ -68,6 +79,8 @@ def page_of(tmp_path_factory, vae_folder, run):
 
         yield open_page, folder
         browser.close()
+        assert list(scratch.rglob("a film.mp4"))
+    assert not list(scratch.rglob("*.mp4"))
     own = ("http://127.0.0.1", "data:", "blob:")
     assert [one for one in asked if not one.startswith(own)] == []
 

@@ -10,7 +10,7 @@ import torch
 
 from ssvae.data.video import Frame, NamedBytes, probe, read_frames, to_clip
 from ssvae.data.world import World
-from ssvae.models.backbones import Layout
+from ssvae.models.backbones import Layout, common_period
 
 EXAMPLE = "a made film"
 
@@ -48,7 +48,7 @@ def read_film(path: Path, layouts: Iterable[Layout], limits: Limits) -> Film:
 
     A ValueError that names the file as it was called where it cannot be read or is too small.
     """
-    time, side = _period(layouts)
+    time, side = common_period(layouts)
     if path.stat().st_size > limits.megabytes * 1e6:
         raise ValueError(
             f"{path.name} is larger than {limits.megabytes} MB: give a shorter or smaller film"
@@ -77,7 +77,7 @@ def read_film(path: Path, layouts: Iterable[Layout], limits: Limits) -> Film:
 
 def example_film(layouts: Iterable[Layout]) -> Film:
     """A clip of the procedural world."""
-    time, side = _period(layouts)
+    time, side = common_period(layouts)
     frames, size = max(1, 32 // time) * time + 1, -(-64 // side) * side
     batch = World(frames, size, size).batch([7])
     told = f"“{batch.captions[0]}”, {frames} frames of {size}x{size}"
@@ -93,12 +93,3 @@ def _until(seconds: float, frames: Iterator[Frame]) -> Iterator[Frame]:
         if frame.time - first.time > seconds:
             return
         yield frame
-
-
-def _period(layouts: Iterable[Layout]) -> tuple[int, int]:
-    """Frames and pixels a latent that suit all models."""
-    each = list(layouts)
-    return (
-        math.lcm(*(layout.time_factor for layout in each)),
-        math.lcm(*(layout.space_factor for layout in each)),
-    )

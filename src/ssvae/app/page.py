@@ -1,6 +1,8 @@
 """The page whole, and its server."""
 
 import os
+import signal
+import sys
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -55,7 +57,7 @@ def build(
 
 
 def serve(
-    page: gr.Blocks,
+    make_page: Callable[[], gr.Blocks],
     limits: Limits,
     address: Address,
     on_ready: Callable[[str], None],
@@ -66,8 +68,10 @@ def serve(
     ``on_ready`` hears its address. Nothing is shared, and nothing told to others.
     """
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     with tempfile.TemporaryDirectory(prefix="ssvae-app-") as folder:
-        os.environ["GRADIO_TEMP_DIR"] = folder
+        os.environ["GRADIO_TEMP_DIR"] = folder  # before the page is made, which remembers it
+        page = make_page()
         _, url, _ = page.launch(
             server_name=address.host,
             server_port=address.port or None,

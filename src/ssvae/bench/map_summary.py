@@ -181,11 +181,8 @@ def effects(
                 for quantity, ahead, p in its
             ]
             entry["claims"] = [asdict(claim) for claim in claims]
-            told_of = verdict(claims, len(entry["seeds"]), entry["ceiling_gap"])
-            if curves.pair.to_the_end:  # the other may have gone on
-                told_of = told_of.replace("ends higher", f"ahead at {curves.shared}")
-                told_of = told_of.replace("ends lower", f"behind at {curves.shared}")
-            entry["verdict"] = told_of
+            step = curves.shared if curves.pair.to_the_end else None
+            entry["verdict"] = verdict(claims, len(entry["seeds"]), entry["ceiling_gap"], step)
         told[name] = [entry for _, entry in entries]
     return told
 

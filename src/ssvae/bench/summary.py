@@ -129,14 +129,24 @@ WORDS = {
 }
 
 
-def verdict(its: Sequence[Claim], seeds: int, ceiling_gap: float) -> str:
-    """What the claims about one variant allow to say: "not shown" unless they show it."""
+WORDS_AT = {("reward", True): "ahead at {step}", ("reward", False): "behind at {step}"}
+"""Where one of the two went on after the last step that both have."""
+
+
+def verdict(
+    its: Sequence[Claim], seeds: int, ceiling_gap: float, went_on_after: int | None = None
+) -> str:
+    """What the claims about one variant allow to say: "not shown" unless they show it.
+
+    ``went_on_after`` is the step of the rewards that are compared, where it is not both ends.
+    """
+    words = WORDS if went_on_after is None else WORDS | WORDS_AT
     if abs(ceiling_gap) > SAME_CEILING:
         return f"not comparable: ceilings differ by {abs(ceiling_gap):.3f}"
     if seeds < SEEDS_FOR_A_CLAIM:
         return f"not shown: a claim takes {SEEDS_FOR_A_CLAIM} seeds"
-    shown = [WORDS[c.quantity, c.positive] for c in its if c.corrected < LEVEL]
-    return ", ".join(shown) or "not shown"
+    shown = [words[c.quantity, c.positive] for c in its if c.corrected < LEVEL]
+    return ", ".join(shown).format(step=went_on_after) or "not shown"
 
 
 def over_seeds_or_clips(values: Sequence[float], errors: Sequence[float]) -> Interval:

@@ -1,7 +1,6 @@
 """The command that analyses VAEs."""
 
 import json
-import math
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +14,7 @@ from ssvae.cli.common import Common, CommonOptions, check_outputs, gather_object
 from ssvae.cli.console import console, print_rows, progress
 from ssvae.data import FixedClips, is_endless, open_fixed
 from ssvae.losses import LPIPS, find_lpips
-from ssvae.models.backbones import Backbone
+from ssvae.models.backbones import Backbone, common_period
 from ssvae.models.finding import open_vae
 from ssvae.report.analysis_page import Shown, write_page
 from ssvae.report.figures import check_figure_path, save_figure, spectra_figure
@@ -197,9 +196,7 @@ def _is_named(model: str) -> bool:
 
 def _check_size(vaes: dict[str, Backbone], frames: int, size: tuple[int, int]) -> None:
     """A ValueError where clips of this size do not suit all models, with the sizes that do."""
-    layouts = [vae.layout for vae in vaes.values()]
-    time = math.lcm(*(layout.time_factor for layout in layouts))
-    side = math.lcm(*(layout.space_factor for layout in layouts))
+    time, side = common_period(vae.layout for vae in vaes.values())
     fits = frames >= 1 and (frames - 1) % time == 0 and all(n > 0 and n % side == 0 for n in size)
     if not fits:
         each = ", ".join(

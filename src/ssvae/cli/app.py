@@ -57,9 +57,8 @@ def app(
         if generator is None
         else partial(generate_panel, generator, device, common.torch_dtype)
     )
-    page = build(vaes, limits, clips, runs)
     serve(
-        page,
+        partial(build, vaes, limits, clips, runs),
         limits,
         Address(host, port),
         lambda url: console.print(f"open {url}, end with Ctrl-C", soft_wrap=True),

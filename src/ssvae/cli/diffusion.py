@@ -14,7 +14,6 @@ from ssvae.data import open_source, write_video
 from ssvae.diffusion.building import parameters_of, problems_of
 from ssvae.diffusion.pipeline import (
     assemble,
-    check_sampling,
     checkpoint_of,
     load_config,
     open_pipeline,
@@ -147,7 +146,6 @@ def generate(
     pipeline, config = open_pipeline(model, vae, device, common.torch_dtype)
     height, width = size or (config.height, config.width)
     shape = config.frames if frames is None else frames, height, width
-    check_sampling(pipeline, shape, steps, guidance)
     captions = [prompt for prompt in prompts for _ in range(number)]
     first, end = (len(captions) * n // share[1] for n in (share[0], share[0] + 1))
 

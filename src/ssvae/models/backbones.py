@@ -4,7 +4,7 @@ Shape legend: B clips, T frames, H, W pixels; C, t, h, w channels and sides of t
 """
 
 import math
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -41,6 +41,15 @@ class Layout:
     """Whether the posterior has one, beside its mean."""
     fills_first: bool = False
     """Whether the first frame is to be repeated, up to ``time_factor`` times, before it is encoded."""
+
+
+def common_period(layouts: Iterable[Layout]) -> tuple[int, int]:
+    """Frames and pixels a latent that suit all of these."""
+    each = list(layouts)
+    return (
+        math.lcm(*(layout.time_factor for layout in each)),
+        math.lcm(*(layout.space_factor for layout in each)),
+    )
 
 
 def _layout(

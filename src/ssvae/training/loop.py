@@ -391,5 +391,5 @@ def _drop_rows_after(path: Path, step: int) -> None:
             logger.warning("%s: line %d does not read; it is left as it is", path, number)
             late = False
         if not late:
-            kept.append(line)
+            kept.append(line.removesuffix("\n") + "\n")
     write_text(path, "".join(kept))
