@@ -20,7 +20,7 @@ def micro() -> Scale:
         vae=stage(scale.vae),
         decoder=stage(scale.decoder),
         decoder_round=1,
-        decoder_rounds=2,
+        decoder_rounds=1,
         clips=16,
         diffusion=replace(
             scale.diffusion,
@@ -28,7 +28,6 @@ def micro() -> Scale:
             model=replace(scale.diffusion.model, layers=1, heads=1, head_dim=16, ffn_dim=32),
         ),
         evaluations=(2, 4),
-        cooldown=0.5,
         evaluation=replace(scale.evaluation, samples=8, steps=2),
     )
 

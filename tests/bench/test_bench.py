@@ -10,8 +10,8 @@ from micro import micro, options
 from ssvae.bench.diffusability import run_diffusability
 from ssvae.bench.interventions import MAPS, run_interventions
 from ssvae.bench.records import keep_plan
-from ssvae.bench.scales import SCALES
-from ssvae.bench.stages import train_vae
+from ssvae.bench.scales import SCALES, Scale
+from ssvae.bench.stages import learn, train_vae
 from ssvae.data.video import probe
 from ssvae.diffusion import train_diffusion
 from ssvae.evaluation.probe import SIZE, save_probe, train_probe
@@ -20,6 +20,10 @@ from ssvae.training import make_accelerator
 from ssvae.vae import problems_of, train_autoencoder
 
 replace = dataclasses.replace
+
+
+def short() -> Scale:
+    return replace(micro(), evaluations=(2,))
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +51,7 @@ def test_results(done):
     names = ["baseline", "lcr", "lmr", "both", "null", "whitened-frequencies"]
     assert list(summary["variants"]) == names
     assert summary["variants"]["both"]["reward"]["seeds"] == [0, 1]
-    assert summary["variants"]["both"]["decoder_steps"] == 2  # of a VAE that never gets there
+    assert summary["variants"]["both"]["decoder_steps"] == 1  # of a VAE that never gets there
     curve = json.loads((out / "curves" / "both-1.json").read_text())
     assert [row["step"] for row in curve["rows"]] == [2, 4]
     assert curve["losses"]["loss"] == pytest.approx(2, abs=0.7)
@@ -87,7 +91,8 @@ def test_goes_on_where_it_stopped_with_the_same_figures_in_processes_too(done):
     work = folder / "work"
     shutil.rmtree(work / "diffusion" / "both-1")  # as if killed before its last run,
     (work / "latents" / "lcr-1.json").unlink()  # and while a VAE was measured
-    shutil.rmtree(folder / "out" / "curves")
+    for curve in ("both-1", "lcr-1"):
+        (folder / "out" / "curves" / f"{curve}.json").unlink()
     again = run_diffusability(micro(), options(folder, jobs=2), {})
     assert again["variants"] == summary["variants"]
     assert (work / "diffusion" / "both-1").exists()
@@ -129,11 +134,14 @@ def test_a_decoder_that_was_stopped_inside_a_round_goes_on(tmp_path):
 def test_a_point_is_what_a_run_of_its_length_would_give(done, tmp_path):
     """Bit for bit: the constant rate and a branch in which it falls, against one run."""
     folder, _ = done
-    branch = folder / "work" / "diffusion" / "lcr-0" / "branches" / "4"
+    where, scale = replace(options(folder), seeds=(0,)), replace(micro(), cooldown=0.5)
+    rows = learn(tmp_path / "curve", "lcr-0", None, 3, scale, where)
+    assert [row["step"] for row in rows] == [2, 4]
+    branch = tmp_path / "curve" / "branches" / "4"
     config = json.loads((branch / "config.json").read_text())
     assert (config["steps"], config["cooldown_steps"]) == (4, 2)
     recipe = replace(
-        micro().diffusion, latents=config["latents"], steps=4, cooldown_steps=2, seed=config["seed"]
+        micro().diffusion, latents=config["latents"], steps=4, cooldown_steps=2, seed=3
     )
     last = train_diffusion(recipe, tmp_path / "run", make_accelerator("cpu"))
     (end,) = (branch / "checkpoints").glob("step-00000004")
@@ -166,7 +174,7 @@ def test_swapping_two_vaes_swaps_the_result(done, tmp_path):
     for i, pair in enumerate(([a, b], [b, a])):
         where = replace(options(tmp_path / str(i)), seeds=(0,))
         vaes = dict(zip(("baseline", "other"), map(str, pair), strict=True))
-        results.append(run_diffusability(micro(), where, vaes)["variants"])
+        results.append(run_diffusability(short(), where, vaes)["variants"])
     one, two = results
     for quantity in ("reward", "frechet", "ceiling", "psnr"):
         assert one["baseline"][quantity] == two["other"][quantity]
@@ -177,7 +185,7 @@ def test_swapping_two_vaes_swaps_the_result(done, tmp_path):
 
 def test_interventions_leave_the_ceiling(tmp_path):
     where = replace(options(tmp_path), seeds=(0,))
-    summary = run_interventions(micro(), where, None)
+    summary = run_interventions(short(), where, None)
     assert list(summary["variants"]) == list(MAPS)
     ceilings = [v["ceiling"]["value"] for v in summary["variants"].values()]
     assert max(ceilings) - min(ceilings) < 1e-3
@@ -191,7 +199,7 @@ def test_interventions_leave_the_ceiling(tmp_path):
 def test_the_benchmark_on_stills(done, tmp_path):
     """Another source is a setting: its captions, its probe, its chance."""
     folder, _ = done
-    scale = micro()
+    scale = short()
     scale = replace(
         scale,
         vae=replace(scale.vae, data="stills"),

@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from small_runs import cpu, rows, small, step, with_all_rivals
-from ssvae.bench.scales import RIVALS
+from ssvae.bench.comparisons import NAMES
+from ssvae.bench.scales import RIVALS, RIVALS_AND_TUNED, mini
 from ssvae.data import World
 from ssvae.recipes import NO_LCR, NO_LMR
 from ssvae.regularizers.equivariance import resized
@@ -52,6 +53,13 @@ def test_each_acts_and_resumes_exactly(name, tmp_path, plain):
     train_autoencoder(dataclasses.replace(recipe, steps=2, decay_steps=3), two, cpu())
     train_autoencoder(dataclasses.replace(recipe, decay_steps=3), two, cpu())
     assert rows(two) == found
+
+
+def test_all_settings_of_the_benchmark_are_sound():
+    made = {name: mini().vae_of(name, 0) for name in ["baseline", *RIVALS_AND_TUNED]}
+    assert [problems_of(vae) for vae in made.values()] == [[]] * len(made)
+    assert len({repr(vae) for vae in made.values()}) == len(made)
+    assert set(RIVALS_AND_TUNED) <= set(NAMES)
 
 
 def test_all_at_once_with_images():

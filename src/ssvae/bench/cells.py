@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from ssvae.bench.scales import NULL, RIVALS, Scale
+from ssvae.bench.scales import NULL, RIVALS_AND_TUNED, Scale
 
 DEFAULT, CUSTOM, RECOMMENDED = "default", "custom", "recommended"
 RECOMMENDED_LONG = "recommended-long"
@@ -85,7 +85,7 @@ def arm_of(cell: str, variant: str, scale: Scale) -> Arm:
 
     A cell that changes LCR alone has the default's baseline.
     """
-    trained = variant in (*scale.variants(0), NULL, *RIVALS)
+    trained = variant in (*scale.variants(0), NULL, *RIVALS_AND_TUNED)
 
     def run(changed: Scale) -> Scale:
         return replace(changed, vae=changed.vae_of(variant, 0)) if trained else changed

@@ -30,6 +30,20 @@ NAMES = {
     "future": "dropped future",
     "prefix": "channel prefixes",
     "spectrum": "spectrum matching",
+    "se-weak": "SE, weight .1",
+    "se-strong": "SE, weight 1",
+    "eq-weak": "EQ-VAE, in a quarter of the steps",
+    "eq-scales": "EQ-VAE, scales alone",
+    "noise-weak": "latent noise, gamma .3",
+    "noise-mild": "latent noise, gamma 1",
+    "input-masking-weak": "input masking to .35",
+    "input-masking-strong": "input masking to .9",
+    "future-weak": "dropped future, in a quarter",
+    "future-still": "dropped future, no weight on motion",
+    "prefix-weak": "channel prefixes from a half",
+    "prefix-strong": "channel prefixes in octaves",
+    "spectrum-strong": "spectrum matching, weight .1",
+    "spectrum-stronger": "spectrum matching, weight 1",
 }
 CUSTOM_ARM: Arm = CUSTOM, BASELINE
 WHOLE: Arm = RECOMMENDED, BASELINE

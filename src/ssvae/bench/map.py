@@ -7,7 +7,7 @@ from typing import Any
 from ssvae.bench.cells import CELLS, Arm, arm_of, label_of, latents_of
 from ssvae.bench.map_results import write_map
 from ssvae.bench.records import keep_plan, read_records, recording, still_needed, training
-from ssvae.bench.scales import BASELINE, NULL, RIVALS, Scale, seed_of
+from ssvae.bench.scales import BASELINE, NULL, RIVALS_AND_TUNED, Scale, seed_of
 from ssvae.bench.stages import Options, encode_vae
 from ssvae.bench.tasks import OnProgress, Task, run_tasks
 from ssvae.models.finding import resolve_vae
@@ -30,7 +30,9 @@ def run_map(
     vaes = {name: resolve_vae(path) for name, path in vaes.items()}
     _check(cells, variants, vaes, scale)
     settings = {name: asdict(cell) for name, cell in CELLS.items()}
-    keep_plan(options, scale, {"vaes": vaes or "trained", "cells": settings, "rivals": RIVALS})
+    keep_plan(
+        options, scale, {"vaes": vaes or "trained", "cells": settings, "rivals": RIVALS_AND_TUNED}
+    )
     tasks = [
         task  # a whole seed before the next, so that any stop leaves whole seeds
         for seed in options.seeds
@@ -49,7 +51,7 @@ def _check(
     """A ValueError for cells and variants that are not there, and for VAEs that fit none."""
     known = {"cells": (cells, list(CELLS))}
     if not vaes:
-        known["variants"] = (variants, [*scale.variants(0), NULL, *RIVALS])
+        known["variants"] = (variants, [*scale.variants(0), NULL, *RIVALS_AND_TUNED])
     for what, (asked, those) in known.items():
         if not asked or set(asked) - set(those):
             raise ValueError(f"{what} are some of {', '.join(those)}; got {', '.join(asked)}")

@@ -25,6 +25,24 @@ RIVALS: Mapping[str, Mapping[str, Any]] = {
     "spectrum": {"spectrum_matching.weight": 0.01},
 }
 """Other regularisers, each alone: settings of the VAE, those of their papers where these tell them."""
+TUNED: Mapping[str, Mapping[str, Any]] = {
+    "se-weak": {"scale_equivariance.weight": 0.1},
+    "se-strong": {"scale_equivariance.weight": 1.0},
+    "eq-weak": {"equivariance.probability": 0.25},
+    "eq-scales": {"equivariance.probability": 0.5, "equivariance.turns": False},
+    "noise-weak": {"latent_noise.gamma": 0.3},
+    "noise-mild": {"latent_noise.gamma": 1.0},
+    "input-masking-weak": {"input_masking.max_ratio": 0.35},
+    "input-masking-strong": {"input_masking.max_ratio": 0.9},
+    "future-weak": {"future_dropping.probability": 0.25, "future_dropping.motion_weight": 1.0},
+    "future-still": {"future_dropping.probability": 0.5},
+    "prefix-weak": {"channel_prefix.shares": (0.5, 0.75, 1.0)},
+    "prefix-strong": {"channel_prefix.shares": (1 / 16, 1 / 8, 1 / 4, 1 / 2, 1.0)},
+    "spectrum-strong": {"spectrum_matching.weight": 0.1},
+    "spectrum-stronger": {"spectrum_matching.weight": 1.0},
+}
+"""Two more settings of each, as many as were tried of LCR's threshold."""
+RIVALS_AND_TUNED: Mapping[str, Mapping[str, Any]] = {**RIVALS, **TUNED}
 
 STILLS_CEILING = 0.86
 """Stills' rewards of reconstructions end lower than the world's: of moves by a pixel or two a few cannot be
@@ -98,10 +116,10 @@ class Scale:
     def vae_of(self, variant: str, seed: int) -> VAERecipe:
         """The VAE of a variant, of a rival, or of the null."""
         variants = self.variants(seed_of(variant, seed))
-        if variant not in RIVALS:
+        if variant not in RIVALS_AND_TUNED:
             return variants[BASELINE if variant == NULL else variant]
         vae = variants[BASELINE]
-        for name, value in RIVALS[variant].items():
+        for name, value in RIVALS_AND_TUNED[variant].items():
             vae = replaced(vae, name, value)
         return vae
 

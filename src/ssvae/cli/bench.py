@@ -13,7 +13,7 @@ from ssvae.bench.map import run_map
 from ssvae.bench.map_results import arms_table, effects_table
 from ssvae.bench.prediction import run_prediction
 from ssvae.bench.results import table
-from ssvae.bench.scales import RIVALS, SCALES, Scale
+from ssvae.bench.scales import RIVALS, SCALES, TUNED, Scale
 from ssvae.bench.stages import Options
 from ssvae.cli.common import Common, CommonOptions
 from ssvae.cli.console import console, progress
@@ -27,7 +27,8 @@ Variants = Annotated[
     tyro.conf.arg(
         metavar="VARIANT ...",
         help="VAEs to train in each: baseline, lcr, lmr, both; null, the baseline again under other "
-        f"seeds; rivals {', '.join(RIVALS)} (docs/regularizers.md).",
+        f"seeds; rivals {', '.join(RIVALS)} (docs/regularizers.md), and other settings of these, "
+        f"{', '.join(TUNED)}.",
     ),
 ]
 Cells = Annotated[
