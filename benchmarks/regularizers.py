@@ -1,20 +1,23 @@
 """What each regulariser costs a training step of a VAE.
 
-    python benchmarks/regularizers.py [--scale mini] [--batch 4] [--rounds 30]
+    python benchmarks/regularizers.py [--scale mini] [--batch 4] [--rounds 30] [--out results/map-mini/costs.json]
 
 All take turns, so that a machine whose speed drifts is fair to all. Printed are the median of a step and
-the ratio to the step without regularisers, round by round, with its quartiles.
+the ratio to the step without regularisers, round by round, with its quartiles. --out keeps the medians of
+the ratios, which the table of regularisers takes.
 """
 
 import argparse
 import dataclasses
 import statistics
 import time
+from pathlib import Path
 
 import torch
 
 from ssvae.bench.scales import BASELINE, RIVALS, SCALES
 from ssvae.data import World
+from ssvae.storage.files import write_json
 from ssvae.storage.seeds import generator_of
 from ssvae.vae import build
 from ssvae.vae.objective import Objective
@@ -27,6 +30,7 @@ def main() -> None:
     parser.add_argument("--scale", default="mini", choices=SCALES)
     parser.add_argument("--batch", type=int, default=None)
     parser.add_argument("--rounds", type=int, default=30)
+    parser.add_argument("--out", type=Path)
     options = parser.parse_args()
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -62,11 +66,15 @@ def main() -> None:
     print(
         f"{batch} clips of {size}, {device}, {torch.get_num_threads()} threads, {options.rounds} rounds"
     )
+    costs = {}
     for name, values in seconds.items():
         ratios = [a / b for a, b in zip(values, seconds[BASELINE], strict=True)]
         low, middle, high = statistics.quantiles(ratios, n=4)
+        costs[name] = middle
         median = 1e3 * statistics.median(values)
         print(f"{name:16} {median:8.1f} ms   x {middle:.3f} ({low:.3f} to {high:.3f})")
+    if options.out is not None:
+        write_json(options.out, costs, indent=1)
 
 
 if __name__ == "__main__":

@@ -47,6 +47,25 @@ def tiny_baseline() -> VAERecipe:
     return dataclasses.replace(tiny(), lcr=NO_LCR, lmr=NO_LMR)
 
 
+def film() -> VAERecipe:
+    """2.8 M parameters on films and stills, 64 x 64 x 9: hours on two cores.
+
+    Time by 4, space by 8, 16 channels, without regularisers; L1 and KL alone, for the weights of LPIPS
+    are not everywhere. Rates and optimiser are the tiny recipe's.
+    """
+    return dataclasses.replace(
+        tiny_baseline(),
+        steps=8000,
+        model=PRESETS["film"],
+        data=tyro.MISSING,
+        clip=ClipConfig(frames=9, height=64, width=64),
+        batch_size=2,
+        ema_decay=0.999,
+        warmup_steps=200,
+        checkpoint_every=500,
+    )
+
+
 def small() -> VAERecipe:
     """54 M parameters, 128 x 128 x 17 at 8 fps, 48 channels: one GPU, some 3e17 operations.
 
@@ -209,6 +228,7 @@ def dit_small() -> DiffusionRecipe:
 RECIPES: dict[str, Callable[[], TrainingRecipe]] = {
     "tiny": tiny,
     "tiny-baseline": tiny_baseline,
+    "film": film,
     "small": small,
     "small-baseline": small_baseline,
     "ssvae-256p": ssvae_256p,

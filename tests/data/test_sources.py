@@ -147,8 +147,8 @@ def test_lists_with_captions(folder, tmp_path):
     csv.write_text("name\none.mp4\n")
     with pytest.raises(ValueError, match="entry 1 of .* names no file"):
         open_source(str(csv), 5, 16, 16)
-    jsonl.write_text("{nonsense\n")
-    with pytest.raises(ValueError, match="does not read as a list"):
+    jsonl.write_text('{"path": "a.mp4"}\n{nonsense\n')
+    with pytest.raises(ValueError, match="does not read as a list: line 2, "):
         open_source(str(jsonl), 5, 16, 16)
     csv.write_text("path\n")
     with pytest.raises(ValueError, match="names no file"):

@@ -41,6 +41,73 @@ def test_colours_survive(tmp_path):
         assert np.abs(read.astype(int) - colour).max() <= 4
 
 
+def smooth(height: int, width: int) -> np.ndarray:
+    y, x = np.mgrid[:height, :width]
+    ramps = x / (width - 1), y / (height - 1), 1 - (x + y) / (width + height - 2)
+    return (255 * np.stack(ramps, -1)).round().astype(np.uint8)
+
+
+def coded(path, image, colorspace, color_range, trc=1) -> None:
+    """A lossless H.264 file whose colours are coded and labelled so."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=5, options={"qp": "0"})
+        stream.height, stream.width = image.shape[:2]
+        stream.pix_fmt = "yuv420p"
+        context = stream.codec_context
+        context.colorspace, context.color_range, context.color_trc = colorspace, color_range, trc
+        frame = av.VideoFrame.from_ndarray(image, format="rgb24").reformat(
+            format="yuv420p", dst_colorspace=colorspace, dst_color_range=color_range
+        )
+        for packet in [*stream.encode(frame), *stream.encode()]:
+            container.mux(packet)
+
+
+@pytest.mark.parametrize("size", [None, (48, 64)])
+def test_nothing_becomes_darker(tmp_path, size):
+    """Of 4:2:0 in and out, which FFmpeg's fast way takes one level of 255 from."""
+    image = smooth(96, 128)
+    with VideoWriter(tmp_path / "a.mp4", 128, 96, 5) as writer:
+        for _ in range(3):
+            writer.write(image)
+    expected = image if size is None else np.asarray(Image.fromarray(image).resize((64, 48), 4))
+    for frame in read_frames(tmp_path / "a.mp4", size=size):
+        difference = frame.image.astype(float) - expected
+        assert abs(difference.mean()) < 0.5
+        assert np.abs(difference).mean() < 1.5
+
+
+@pytest.mark.parametrize("colorspace", [1, 5])  # BT.709, BT.601
+@pytest.mark.parametrize("color_range", [1, 2])  # limited, full
+def test_colours_are_read_as_they_are_labelled(tmp_path, colorspace, color_range):
+    image = smooth(96, 128)
+    coded(tmp_path / "a.mkv", image, colorspace, color_range)
+    difference = next(read_frames(tmp_path / "a.mkv")).image.astype(float) - image
+    assert np.abs(difference).mean() < 2.5  # read as the other matrix it is 7, as the other range 9
+    # What is written says what it is.
+    with VideoWriter(tmp_path / "b.mkv", 128, 96, 5) as writer:
+        writer.write(next(read_frames(tmp_path / "a.mkv")).image)
+    with av.open(str(tmp_path / "b.mkv")) as container:
+        context = container.streams.video[0].codec_context
+        assert (context.colorspace, context.color_range, context.color_trc) == (1, 1, 1)
+
+
+@pytest.mark.parametrize("trc", [16, 18])
+def test_a_high_range_of_brightness_is_refused(tmp_path, trc):
+    coded(tmp_path / "a.mkv", smooth(32, 32), 9, 1, trc)
+    with pytest.raises(VideoError, match=r"range of brightness is high .*map its tones to BT.709"):
+        probe(tmp_path / "a.mkv")
+
+
+def test_alpha_that_is_left_out_is_told(tmp_path, caplog):
+    picture = Image.fromarray(smooth(16, 16)).convert("RGBA")
+    picture.save(tmp_path / "a.png")
+    picture.convert("RGB").save(tmp_path / "b.png")
+    for name in ("b.png", "a.png", "a.png"):
+        next(read_frames(tmp_path / name))
+    (record,) = caplog.records
+    assert f"{tmp_path / 'a.png'} has an alpha channel, which is left out" in record.message
+
+
 def test_irregular_times_are_kept(tmp_path):
     times = [0.0, 0.1, 0.15, 0.4, 0.41, 1.0, 1.2, 1.9]
     path = write(tmp_path / "v.mkv", 8, times=times, time_base=Fraction(1, 1000))

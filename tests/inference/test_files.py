@@ -1,4 +1,5 @@
 import json
+import math
 import struct
 from fractions import Fraction
 
@@ -8,7 +9,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from conftest import add_sound, images, write
+from conftest import SMALL, add_sound, images, write
 from ssvae.data.video import probe, read_clip, read_frames, read_sound, to_clip, to_images
 from ssvae.data.video_writer import VideoWriter
 from ssvae.inference import (
@@ -19,6 +20,7 @@ from ssvae.inference import (
     reconstruct_video,
 )
 from ssvae.models import AutoencoderKLSSVAE
+from ssvae.models.fingerprint import encoder_fingerprint
 
 pytestmark = pytest.mark.quick
 
@@ -196,7 +198,9 @@ def test_a_file_that_is_cut_off_is_named(vae, tmp_path, caplog):
     (tmp_path / "cut.mkv").write_bytes(whole[: len(whole) // 2])
     done = reconstruct_video(vae, tmp_path / "cut.mkv", tmp_path / "b.mp4")
     assert 0 < done < 54
-    assert f"60 frames, but only {done} could be read" in caplog.text
+    assert (
+        f"holds 6.0 seconds, but only {done / 10} could be read: it may be cut off" in caplog.text
+    )
     assert probe(tmp_path / "b.mp4").frames == done
     assert encode_video(vae, tmp_path / "cut.mkv", tmp_path / "z.safetensors") == done
 
@@ -207,7 +211,7 @@ def test_files_that_cannot_be_reconstructed(vae, tmp_path):
         reconstruct_video(vae, source, source)
     with pytest.raises(ValueError, match="no such file"):
         reconstruct_video(vae, tmp_path / "none.mp4", tmp_path / "b.mp4")
-    with pytest.raises(ValueError, match=r"NAME\.safetensors in a folder that exists"):
+    with pytest.raises(ValueError, match=r"NAME\.safetensors, got"):
         encode_video(vae, source, tmp_path / "z.pt")
     vae.decoder.conv_out.bias.data.fill_(float("nan"))
     with pytest.raises(ValueError, match="from frame 0 on holds NaN"):
@@ -243,3 +247,72 @@ def test_files_that_hold_no_latents(vae, tmp_path):
     with pytest.raises(ValueError, match="latents of another model: 3 of 4x12x16 for 6 frames"):
         decode_video(other, tmp_path / "z.safetensors", tmp_path / "b.mp4")
     assert not (tmp_path / "b.mp4").exists()
+
+
+def test_another_encoder_is_refused_and_another_decoder_is_not(vae, tmp_path):
+    """The shapes agree; what the numbers mean does not."""
+    source, latents = write(tmp_path / "a.mkv", 5), tmp_path / "z.safetensors"
+    encode_video(vae, source, latents)
+    assert LatentFile(latents).facts.encoder == encoder_fingerprint(vae)
+    assert encoder_fingerprint(vae.to(torch.bfloat16)) == encoder_fingerprint(vae.float())
+    other = AutoencoderKLSSVAE.from_preset("tiny", **SMALL)
+    with pytest.raises(
+        ValueError, match="z.safetensors holds latents of another encoder .*--any-e"
+    ):
+        decode_video(other, latents, tmp_path / "b.mkv")
+    assert not (tmp_path / "b.mkv").exists()
+    assert decode_video(other, latents, tmp_path / "b.mkv", any_encoder=True) == 5
+    vae.decoder.load_state_dict(other.decoder.state_dict())
+    assert decode_video(vae, latents, tmp_path / "c.mkv") == 5
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (dict(fps="1/0"), "does not read as latents"),
+        (dict(fps="0"), "fps must be positive, got 0"),
+        (dict(fps="-25"), "fps must be positive, got -25"),
+        (dict(time_base="0"), "time_base must be positive, got 0"),
+        (dict(time_base="-1/25"), "time_base must be positive"),
+        (dict(height="0"), "height must be at least 1, got 0"),
+        (dict(width="-8"), "width must be at least 1, got -8"),
+        (dict(pixel_aspect="0"), "pixel_aspect must be positive"),
+        (dict(times=[0.0, math.nan]), "times must be finite"),
+        (dict(times=[0.0, math.inf]), "times must be finite"),
+        (dict(times=[0.0, 1e300]), "times must be .* within"),
+        (dict(times=[-1e9, 0.0]), "times must be .* within"),
+        (dict(times=[1.0, 0.5]), "times must rise"),
+        (dict(times=[[0.0, 1.0]]), "times must be one number a frame"),
+        (dict(latents=torch.zeros(1, 4, 4)), "latents must be .frames, channels, height, width"),
+    ],
+)
+def test_latents_that_nobody_wrote(damage, message, tmp_path):
+    facts = dict(format="ssvae latents 1", height="16", width="16", fps="8", time_base="1/8")
+    tensors = dict(latents=torch.zeros(2, 4, 4, 4), times=torch.tensor([0.0, 0.125]).double())
+    for name, value in damage.items():
+        if name in tensors:
+            tensors[name] = torch.as_tensor(value, dtype=tensors[name].dtype)
+        else:
+            facts[name] = value
+    save_file(tensors, tmp_path / "z.safetensors", facts)
+    with pytest.raises(ValueError, match=message) as told:
+        LatentFile(tmp_path / "z.safetensors")
+    assert str(told.value).startswith(f"{tmp_path / 'z.safetensors'} ")
+
+
+def test_a_variable_rate_is_not_cut_off(vae, tmp_path, caplog):
+    """Where a container does not count its frames, their times tell whether any are missing."""
+    stamps = [0.0, 0.04, 0.08, 0.12, 1.5, 3.0]
+    source = write(tmp_path / "a.mkv", 6, fps=25, times=stamps, time_base=Fraction(1, 1000))
+    assert probe(source).frames > 6  # an estimate
+    assert reconstruct_video(vae, source, tmp_path / "b.mkv", strict=True) == 6
+    assert not caplog.records
+
+
+def test_strict_refuses_what_is_cut_off(vae, tmp_path):
+    whole = write(tmp_path / "a.mkv", 60, 120, 160).read_bytes()
+    (tmp_path / "cut.mkv").write_bytes(whole[: len(whole) // 2])
+    for work, target in ((reconstruct_video, "b.mp4"), (encode_video, "z.safetensors")):
+        with pytest.raises(ValueError, match="cut.mkv .* could be read: .*without --strict"):
+            work(vae, tmp_path / "cut.mkv", tmp_path / target, strict=True)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["a.mkv", "cut.mkv"]

@@ -125,6 +125,12 @@ def test_other_settings_and_broken_files_are_refused(backbone, vae_folder, cache
     (out / "latents-00001.safetensors").write_bytes(b"cut off")
     with pytest.raises(ValueError, match=r"latents-00001.safetensors does not open"):
         LatentCache(out).latents([9])
+    shutil.copy(cache / "latents-00001.safetensors", out)
+    with open(out / "latents-00001.safetensors", "r+b") as file:
+        file.seek(-40, 2)
+        file.write(b"?")
+    with pytest.raises(ValueError, match=r"00001.safetensors does not open .it is not as it was"):
+        LatentCache(out).latents([9])
     index = json.loads((out / "index.json").read_text())
     (out / "index.json").write_text(json.dumps(index | {"format": 9}))
     with pytest.raises(ValueError, match="has format 9, expected 1"):

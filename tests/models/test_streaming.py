@@ -223,3 +223,11 @@ def test_memory_does_not_grow_with_length():
     )
     short, long = map(float, done.stdout.split())
     assert long < 1.05 * short
+
+
+def test_a_stream_of_one_number_format(vae):
+    chunks = [torch.zeros(1, 3, 1, 16, 16), torch.zeros(1, 3, 4, 16, 16, dtype=torch.float64)]
+    with pytest.raises(ValueError, match=r"of the first, torch.float32, got torch.float64: conv"):
+        list(vae.encode_stream(chunks))
+    with pytest.raises(ValueError, match="latents must hold floating-point numbers, got torch.int"):
+        vae.decode(torch.zeros(1, 4, 1, 4, 4, dtype=torch.int64))

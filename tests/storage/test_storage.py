@@ -2,9 +2,12 @@ import os
 
 import pytest
 
+from ssvae.storage.digests import damaged, seal
 from ssvae.storage.files import (
     Replacement,
+    check_file,
     check_folder,
+    read_json,
     read_rows,
     replacing,
     write_json,
@@ -91,3 +94,33 @@ def test_a_folder_is_asked_for_before_the_work(tmp_path):
         with pytest.raises(ValueError, match=f"cannot write into {path}: {file} is a file"):
             check_folder(path)
     assert os.listdir(tmp_path) == ["file"]
+
+
+def test_a_file_is_asked_for_before_the_work(tmp_path):
+    check_file(tmp_path / "a")
+    assert os.listdir(tmp_path) == []
+    with pytest.raises(ValueError, match="it is a folder, give the name of a file in it"):
+        check_file(tmp_path)
+    with pytest.raises(ValueError, match=f"there is no folder {tmp_path / 'none'}"):
+        check_file(tmp_path / "none" / "a")
+
+
+def test_broken_json_is_named(tmp_path):
+    (tmp_path / "config.json").write_text('{"steps": 3,')
+    with pytest.raises(ValueError, match=r"config.json does not read as JSON .*: put back a copy"):
+        read_json(tmp_path / "config.json")
+
+
+def test_seals_find_what_changed(tmp_path):
+    (tmp_path / "vae").mkdir()
+    for name in ("a.bin", "vae/b.bin"):
+        (tmp_path / name).write_bytes(b"0123")
+    assert damaged(tmp_path) == []  # not sealed
+    seal(tmp_path)
+    assert damaged(tmp_path) == []
+    (tmp_path / "vae" / "b.bin").write_bytes(b"0133")
+    assert damaged(tmp_path) == damaged(tmp_path, "vae/") == ["vae/b.bin"]
+    (tmp_path / "a.bin").unlink()
+    assert damaged(tmp_path) == ["a.bin", "vae/b.bin"]
+    (tmp_path / "sha256.json").write_text("[")
+    assert damaged(tmp_path) == ["sha256.json"]

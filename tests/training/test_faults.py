@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from small_runs import cpu, rows, small
-from ssvae.models.finding import load_vae
+from ssvae.models.finding import find_vae, load_vae
 from ssvae.storage.runs import checkpoints
 from ssvae.training import InterruptedRun
 from ssvae.vae import GANConfig, train_autoencoder
@@ -93,12 +93,41 @@ main()
     assert rows(tmp_path / "run") == rows(tmp_path / "whole")
 
 
+@pytest.mark.parametrize("file", ["optimizer.pt", "vae/diffusion_pytorch_model.safetensors"])
+def test_a_damaged_checkpoint_leaves_the_one_before(file, tmp_path, caplog):
+    """A bit that turned, and the run goes on from where it is sure; nothing else may be shown then."""
+    run = tmp_path / "run"
+    train_autoencoder(small(decay_steps=8), run, cpu())
+    whole = rows(run)
+    newest = run / "checkpoints" / "step-00000006"
+    content = bytearray((newest / file).read_bytes())
+    content[len(content) // 2] ^= 1
+    (newest / file).write_bytes(content)
+    with caplog.at_level("INFO"):
+        train_autoencoder(small(steps=8, decay_steps=8), run, cpu())
+    assert f"the checkpoint {newest} is damaged ({file}): the one before it is taken" in caplog.text
+    assert f"resumed from {run / 'checkpoints' / 'step-00000004'}" in caplog.text
+    assert rows(run)[:6] == whole
+    assert len(rows(run)) == 8
+
+
+def test_a_run_of_damaged_checkpoints_is_told(tmp_path):
+    train_autoencoder(small(steps=4), tmp_path / "run", cpu())
+    for _, folder in checkpoints(tmp_path / "run"):
+        (folder / "optimizer.pt").unlink()
+    assert find_vae(tmp_path / "run").parent.name == "step-00000004"  # which is whole
+    with pytest.raises(ValueError, match="every checkpoint of .*run is damaged: put back a copy"):
+        train_autoencoder(small(steps=6), tmp_path / "run", cpu())
+
+
 def test_a_checkpoint_that_does_not_load_is_named(tmp_path):
     train_autoencoder(small(), tmp_path / "run", cpu())
-    (tmp_path / "run/checkpoints/step-00000006/optimizer.pt").write_bytes(b"junk")
+    newest = tmp_path / "run/checkpoints/step-00000006"
+    (newest / "optimizer.pt").write_bytes(b"junk")
+    (newest / "sha256.json").unlink()  # as earlier versions wrote it
     with pytest.raises(ValueError, match=r"step-00000006 does not load .* from the one before"):
         train_autoencoder(small(steps=8), tmp_path / "run", cpu())
-    shutil.rmtree(tmp_path / "run/checkpoints/step-00000006")
+    shutil.rmtree(newest)
     train_autoencoder(small(steps=8), tmp_path / "run", cpu())
 
 

@@ -19,7 +19,7 @@ EXAMPLES = 4
 SEED = 3  # of the examples' draw
 
 
-def generate_panel(model: Path, device: torch.device | str, dtype: torch.dtype) -> None:
+def generate_panel(model: str, device: torch.device | str, dtype: torch.dtype) -> None:
     """Build the panel for a diffusion run, a checkpoint or a pipeline."""
     pipeline, config = open_pipeline(model, None, device, dtype)
     vocabulary = _vocabulary(config)
@@ -40,7 +40,7 @@ def generate_panel(model: Path, device: torch.device | str, dtype: torch.dtype) 
             start = gr.Button("Generate", variant="primary", elem_id="generate-start")
             stop = gr.Button("Cancel", elem_id="generate-stop")
         with gr.Column(scale=3, min_width=320):
-            gr.HTML(f"<p>{_what_it_knows(model.name, config, vocabulary)}</p>")
+            gr.HTML(f"<p>{_what_it_knows(Path(model).name, config, vocabulary)}</p>")
             clips = gr.HTML(elem_id="generate-clips")
 
     @in_a_sentence

@@ -6,6 +6,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from ssvae.bench import regularizer_table
 from ssvae.bench.cells import DEFAULT, Arm, label_of
 from ssvae.bench.comparisons import CUSTOM_ARM, WHOLE, WHOLE_LONG, Learned, Pair, families, learned
 from ssvae.bench.map_summary import PairedCurves, describe, effects, sensitivity
@@ -41,6 +42,8 @@ NOTES = (
     f"is at 5 % after Holm's correction over its table, from {SEEDS_FOR_A_CLAIM} seeds on and at ceilings "
     f"that differ by no more than {SAME_CEILING}."
 )
+COSTS = "costs.json"
+"""What ``benchmarks/regularizers.py --out`` wrote into the folder of the results, if it did."""
 SEEDS_TOLD = (2, 3, SEEDS_FOR_A_CLAIM)
 SHOWN_ARMS: list[Arm] = [CUSTOM_ARM, (DEFAULT, BASELINE), WHOLE, WHOLE_LONG]
 
@@ -69,6 +72,9 @@ def write_map(scale: Scale, options: Options, vaes: Mapping[str, str]) -> dict[s
     write_text(out / "effects.md", effects_table(summary))
     for name, its in summary["effects"].items():
         write_text(out / f"{name}.md", family_table(its))
+    costs = json.loads((out / COSTS).read_text()) if (out / COSTS).exists() else {}
+    for cell, table in regularizer_table.tables(summary, costs).items():
+        write_text(out / f"regularisers-{cell}.md", table)
     if summary["effects"]:
         figure = figure_of(summary)
         (out / "figure.svg").write_text(to_svg(figure))

@@ -15,7 +15,7 @@ from ssvae.bench.scales import Scale
 from ssvae.bench.stages import Options, learn, measured, train_vae
 from ssvae.bench.summary import Rows
 from ssvae.bench.tasks import Task
-from ssvae.storage.files import read_rows, write_json, write_text
+from ssvae.storage.files import check_folder, read_json, read_rows, write_json, write_text
 from ssvae.storage.settings import check_same_settings, flat
 from ssvae.vae.recipe import VAERecipe
 
@@ -117,8 +117,9 @@ def keep_plan(options: Options, scale: Scale, extra: Mapping[str, Any]) -> None:
     settings = {"scale": dataclasses.asdict(scale), "dtype": options.dtype, "probe": options.probe}
     text = json.dumps({**settings, **extra}, default=str, indent=2) + "\n"
     for folder in (options.work, options.out):
+        check_folder(folder)
         now, path = flat(json.loads(portable(text, options.work))), folder / "plan.json"
-        before = flat(json.loads(path.read_text())) if path.exists() else {}
+        before = flat(read_json(path)) if path.exists() else {}
         known = {name: now.get(name) for name in before}
         remedy = "choose other folders (--work, --out), or remove this one"
         check_same_settings(f"the benchmark in {folder}", before, known, remedy=remedy)

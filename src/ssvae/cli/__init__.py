@@ -4,14 +4,11 @@ Only the command that is asked for is imported, for torch and diffusers take sec
 """
 
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields, is_dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from difflib import get_close_matches
-from functools import wraps
 from importlib import import_module
 from importlib.metadata import version
-from inspect import signature
-from math import isfinite
 from typing import Any
 
 
@@ -119,6 +116,10 @@ COMMANDS = {
         "Which figure of latents alone tells how they are learned? Over all VAEs of a map.",
     ),
     "recipes": Command("recipes", "List the training recipes."),
+    "models": Command(
+        "models",
+        "List the models that come with ssvae; with a name, how one was made and what it scores.",
+    ),
 }
 """In the order in which they are listed."""
 OLD_NAMES = {"shape": "fit-map"}
@@ -157,50 +158,18 @@ def _run(name: str, function: Callable[..., Any], words: Sequence[str]) -> None:
         errors_in_one_line,
         exit_without_teardown,
     )
+    from ssvae.cli.numbers import with_checked_numbers
 
     debug = "--debug" in words
     configure_logging(debug)
     with errors_in_one_line(debug):
         tyro.cli(
-            _with_finite_numbers(function),
+            with_checked_numbers(function),
             prog=f"ssvae {name}",
             args=words,
             config=(tyro.conf.CascadeSubcommandArgs, tyro.conf.FlagCreatePairsOff),
         )
     exit_without_teardown()
-
-
-def _with_finite_numbers(function: Callable[..., Any]) -> Callable[..., Any]:
-    """A command that refuses nan and inf in any of its options, before any work."""
-
-    @wraps(function)
-    def run(*arguments: Any, **options: Any) -> Any:
-        given = signature(function).bind(*arguments, **options).arguments
-        # Options of a dataclass are called as its fields are.
-        named = ({"" if is_dataclass(v) else name: v} for name, v in given.items())
-        numbers = [pair for one in named for pair in _numbers(one, "")]
-        if wrong := [f"--{name} is {value}" for name, value in numbers if not isfinite(value)]:
-            raise ValueError(f"numbers must be finite: {', '.join(wrong)}")
-        return function(*arguments, **options)
-
-    return run
-
-
-def _numbers(value: Any, name: str) -> Iterator[tuple[str, float]]:
-    """All floats in options, by their names on the command line."""
-    if isinstance(value, float):
-        yield name, value
-        return
-    inside: Iterable[tuple[str, Any]] = ()
-    if is_dataclass(value) and not isinstance(value, type):
-        inside = ((field.name, getattr(value, field.name)) for field in fields(value))
-    elif isinstance(value, Mapping):
-        inside = value.items()
-    elif isinstance(value, tuple | list):
-        inside = (("", one) for one in value)
-    for key, one in inside:
-        option = str(key).replace("_", "-")
-        yield from _numbers(one, ".".join(part for part in (name, option) if part))
 
 
 def _print_commands(group: str) -> None:

@@ -16,6 +16,7 @@ from ssvae.data import FixedClips, is_endless, open_fixed
 from ssvae.losses import LPIPS, find_lpips
 from ssvae.models.backbones import Backbone, common_period
 from ssvae.models.finding import open_vae
+from ssvae.models.shipped import shipped_autoencoders
 from ssvae.report.analysis_page import Shown, write_page
 from ssvae.report.figures import check_figure_path, save_figure, spectra_figure
 from ssvae.report.tables import analysis_tables
@@ -26,7 +27,8 @@ SHOWN = 3  # clips that the page plays
 
 
 def analyze(
-    models: tyro.conf.Positional[tuple[str, ...]],
+    models: tyro.conf.Positional[tuple[str, ...]] = (),
+    *,
     videos: str,
     out: Path | None = None,
     json_out: Annotated[Path | None, tyro.conf.arg(name="json")] = None,
@@ -47,7 +49,8 @@ def analyze(
 
     Args:
         models: VAEs, each as MODEL or NAME=MODEL: a run, a checkpoint, a model's folder or hub id of
-            any class that is known, or a published checkpoint of SSVAE.
+            any class that is known, or a published checkpoint of SSVAE. Those that come with ssvae where
+            none is given.
         videos: "world", "stills:FOLDER", a video, a folder of videos, a list, or tar files.
         out: Write a page with everything into this file, .html, and its figures beside it.
         json_out: Write all figures, curves included, to this file.
@@ -61,8 +64,6 @@ def analyze(
         vgg: File of VGG16's weights, for LPIPS. Where not given, those in torch's cache, if any.
         linear: File of LPIPS's linear weights; those of the package lpips where not given.
     """
-    if batch_size < 1:
-        raise ValueError(f"batch-size must be at least 1, got {batch_size}")
     check_outputs(out, json_out)
     if figure is not None:
         check_figure_path(figure)
@@ -175,10 +176,9 @@ class _Work:
 
 
 def named_models(models: tuple[str, ...]) -> dict[str, str]:
-    """Each model by a short name that tells it from the others."""
-    if not models:
-        raise ValueError("give at least one model")
+    """Each model by a short name that tells it from the others; the shipped ones where none is given."""
     named: dict[str, str] = {}
+    models = models or shipped_autoencoders()
     places = [m.split("=", 1)[1] if _is_named(m) else m for m in models]
     short = [m.split("=", 1)[0] if _is_named(m) else (Path(m).resolve().name or m) for m in models]
     counts = Counter(short)

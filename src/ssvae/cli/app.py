@@ -12,8 +12,8 @@ from ssvae.cli.console import console
 
 
 def app(
-    models: tyro.conf.Positional[tuple[str, ...]],
-    generator: Path | None = None,
+    models: tyro.conf.Positional[tuple[str, ...]] = (),
+    generator: str = "world-t2v",
     runs: Path | None = None,
     megabytes: int = 100,
     seconds: float = 4.0,
@@ -28,8 +28,10 @@ def app(
     It listens on this machine alone unless told otherwise, and tells nobody anything.
 
     Args:
-        models: VAEs: runs, model folders, hub ids or published checkpoints; NAME=MODEL gives a name.
-        generator: A diffusion run, a checkpoint of one or a pipeline, to make clips for prompts.
+        models: VAEs: runs, model folders, hub ids or published checkpoints; NAME=MODEL gives a name. Those
+            that come with ssvae where none is given.
+        generator: What makes clips for prompts: a diffusion run, a checkpoint of one, a pipeline, or a
+            model that comes with ssvae.
         runs: A folder of training runs, to compare them.
         megabytes: The largest film that may be uploaded.
         seconds: How much of a film is taken, from its beginning.
@@ -52,11 +54,7 @@ def app(
     vaes = Models(named_models(models), device, common.torch_dtype)
     for name in vaes.names:
         vaes[name]  # a mistake is told before anything is served
-    clips = (
-        None
-        if generator is None
-        else partial(generate_panel, generator, device, common.torch_dtype)
-    )
+    clips = partial(generate_panel, generator, device, common.torch_dtype)
     serve(
         partial(build, vaes, limits, clips, runs),
         limits,

@@ -20,6 +20,7 @@ from ssvae.cli.console import console, progress
 from ssvae.evaluation.probe import SIZE, probe_accuracy, save_probe
 from ssvae.evaluation.probe import train_probe as fit_probe
 from ssvae.evaluation.reward import true_clips, true_clips_tensors
+from ssvae.storage.files import check_file
 
 Seeds = Annotated[str, tyro.conf.arg(metavar="0,1,2")]
 Variants = Annotated[
@@ -57,12 +58,9 @@ def train_probe(
         steps: Training steps, of 48 clips each.
         seed: Seed of the initial weights and the clips.
     """
-    if out.suffix != ".safetensors" or not out.parent.is_dir():
-        raise ValueError(
-            f"a probe is written as NAME.safetensors into a folder that is there: {out}"
-        )
-    if steps < 1:
-        raise ValueError(f"steps must be at least 1, got {steps}")
+    if out.suffix != ".safetensors":
+        raise ValueError(f"a probe is written as NAME.safetensors, got {out}")
+    check_file(out)
     device = common.accelerator().device
     with progress("training the probe", steps) as advance:
         probe = fit_probe(

@@ -15,6 +15,7 @@ from accelerate.utils import gather_object
 
 from ssvae.cli.console import console, note_of, progress
 from ssvae.models.finding import load_vae
+from ssvae.storage.files import check_file, check_folder
 from ssvae.storage.runs import checkpoints
 from ssvae.training import make_accelerator, repeat_bit_for_bit
 from ssvae.training.loop import check_problems
@@ -35,7 +36,7 @@ class Common:
     debug: bool = False
     """Show the whole log, and tracebacks."""
 
-    def load(self, model: Path) -> Any:
+    def load(self, model: str | Path) -> Any:
         """The autoencoder at ``model``, where and as these options say."""
         return load_vae(model, self.accelerator().device, self.torch_dtype)
 
@@ -54,10 +55,9 @@ def check_outputs(out: Path | None, json_out: Path | None) -> None:
     for path, ending in ((out, ".html"), (json_out, ".json")):
         if path is None:
             continue
-        if path.suffix != ending or path.is_dir():
+        if path.suffix != ending:
             raise ValueError(f"give a file whose name ends in {ending}, got {path}")
-        if not path.parent.is_dir():
-            raise ValueError(f"cannot write {path}: there is no folder {path.parent}")
+        check_file(path)
 
 
 def gather_objects(accelerator: Accelerator, work: Callable[[], T]) -> list[T]:
@@ -125,6 +125,7 @@ def run_recipe(
         console.print_json(json.dumps(dataclasses.asdict(recipe)))
         console.print(f"{kind.parameters_of(recipe) / 1e6:.2f} M parameters")
         return
+    check_folder(out)
     if deterministic:
         repeat_bit_for_bit()
     accelerator, done = common.accelerator(), checkpoints(out)

@@ -16,6 +16,7 @@ from ssvae.models.official import fetch_official, load_official, save_official
 from ssvae.regularizers import LatentMasking
 from ssvae.report.tables import Row
 from ssvae.spectra import ChannelSpectrum
+from ssvae.storage.files import check_file, check_folder
 
 
 def convert(
@@ -35,12 +36,14 @@ def convert(
     """
     dtype = common.torch_dtype
     if to_official:
+        check_file(target)
         vae, masking = load_vae(source, dtype=dtype), LatentMasking.load(find_masking(source))
         save_official(vae, masking, target)
         console.print(f"{_size(vae)} written to {target}", soft_wrap=True)
         return
     if target.exists() and not target.is_dir():
         raise ValueError(f"cannot write {target}: it is a file, and a model is a folder")
+    check_folder(target)
     vae, masking = load_official(fetch_official(source))
     torch.nn.Module.to(vae, dtype)
     vae.save_pretrained(target)
@@ -81,8 +84,6 @@ def stats(
         seed: Seed of the draw of clips.
         write: Write them into the model's config, as latents_mean and latents_std.
     """
-    if clips < 1:
-        raise ValueError(f"clips must be at least 1, got {clips}")
     vae = common.load(model)
     source = open_source(videos, frames, *size, fps, seed, vae.device)
     spectrum, backbone = ChannelSpectrum(), Backbone(vae)

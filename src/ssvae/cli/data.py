@@ -10,6 +10,7 @@ from ssvae.cli.console import console, progress
 from ssvae.data.listing import find_media, read_list
 from ssvae.data.shard_writer import copy_file, render, write_shards
 from ssvae.data.sources import open_endless
+from ssvae.storage.files import check_folder
 
 
 def shards(
@@ -35,9 +36,7 @@ def shards(
         fps: Frames a second of these clips.
         seed: Seed of these clips.
     """
-    for name, value in (("per-shard", per_shard), ("clips", clips), ("fps", fps)):
-        if value <= 0:
-            raise ValueError(f"{name} must be positive, got {value}")
+    check_folder(dst)
     source = open_endless(src, frames, *size, seed)
     if source is not None:
         items, make = list(range(clips)), render(source, src, (frames, *size), fps, seed)

@@ -27,7 +27,7 @@ from ssvae.report import html
 from ssvae.report.figures import Band, Spectra, diffusability_figure, to_svg, training_figure
 from ssvae.report.tables import Row, analysis_rows, number, percent
 from ssvae.spectra import Analysis, analyze, psnr, ssim
-from ssvae.storage.files import read_rows, write_json
+from ssvae.storage.files import check_folder, read_rows, write_json
 from ssvae.training import make_accelerator
 from ssvae.vae import VAERecipe
 
@@ -95,6 +95,7 @@ def run_demo(
     It is one seed of two variants of the benchmark, smaller. It goes on where it was stopped.
     """
     began = time.monotonic()
+    check_folder(out)
     if diffusion_steps < 4:
         raise ValueError(f"diffusion-steps must be at least 4, got {diffusion_steps}")
     if make_accelerator(device, dtype).num_processes > 1:

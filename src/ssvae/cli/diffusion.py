@@ -29,7 +29,7 @@ from ssvae.models.finding import resolve_vae
 from ssvae.recipes import DIFFUSION_RECIPES
 from ssvae.report.figures import contact_sheet, save_figure
 from ssvae.spectra import ChannelSpectrum
-from ssvae.storage.files import check_folder
+from ssvae.storage.files import check_file, check_folder
 
 Recipe = choice_of(DIFFUSION_RECIPES)
 DIFFUSION = Kind(learn, problems_of, parameters_of)
@@ -66,6 +66,7 @@ def cache_latents(
         posterior: Keep the posterior's mean, or a sample of it.
         shard_clips: Clips a shard.
     """
+    check_folder(out)
     accelerator = common.accelerator()
     vae = resolve_vae(vae)
     config = CacheConfig(
@@ -107,8 +108,8 @@ def train_diffusion(
 
 def generate(
     prompts: tyro.conf.Positional[tuple[str, ...]],
-    model: Path,
-    out: Path,
+    model: str = "world-t2v",
+    out: Path = Path("generated"),
     number: Annotated[int, tyro.conf.arg(aliases=["-n"])] = 4,
     steps: int = 30,
     guidance: float = 3.0,
@@ -123,7 +124,7 @@ def generate(
 
     Args:
         prompts: What to show, such as "a red disc moving left over coarse waves".
-        model: A diffusion run, a checkpoint of one, or an exported pipeline.
+        model: A diffusion run, a checkpoint of one, an exported pipeline, or a model that comes with ssvae.
         out: Folder of the videos and of contact-sheet.png.
         number: Clips for each prompt.
         steps: Steps of the sampler.
@@ -136,10 +137,6 @@ def generate(
     """
     if not prompts or any(not prompt.strip() for prompt in prompts):
         raise ValueError("give at least one prompt, none of them empty")
-    if number < 1:
-        raise ValueError(f"number must be at least 1, got {number}")
-    if fps is not None and fps <= 0:
-        raise ValueError(f"fps must be positive, got {fps}")
     check_folder(out)
     accelerator = common.accelerator()
     device, share = accelerator.device, (accelerator.process_index, accelerator.num_processes)
@@ -183,7 +180,7 @@ def generate(
 
 
 def export(
-    model: tyro.conf.Positional[Path],
+    model: tyro.conf.Positional[str],
     out: tyro.conf.Positional[Path],
     vae: str | None = None,
     common: CommonOptions = Common(),
@@ -191,12 +188,13 @@ def export(
     """Write a diffusion run as one diffusers pipeline, the autoencoder with its statistics inside.
 
     Args:
-        model: A diffusion run or a checkpoint of one.
+        model: A diffusion run, a checkpoint of one, or a model that comes with ssvae.
         out: The pipeline's folder: WanPipeline.from_pretrained(OUT), once ssvae is imported.
         vae: The autoencoder, where it is not any more where it was when the latents were cached.
     """
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise ValueError(f"{out} is there already and not an empty folder: choose another")
+    check_folder(out)
     folder = checkpoint_of(model)
     backbone = None if vae is None else load_backbone(resolve_vae(vae))
     pipeline = assemble(folder, backbone, dtype=common.torch_dtype)
@@ -231,8 +229,9 @@ def fit_map(
         fps: Frame rate that videos are resampled to; each video's own where not given.
         seed: Seed of the draw of clips.
     """
-    if out.suffix != ".safetensors" or not out.parent.is_dir():
-        raise ValueError(f"a map is written as NAME.safetensors into a folder that is there: {out}")
+    if out.suffix != ".safetensors":
+        raise ValueError(f"a map is written as NAME.safetensors, got {out}")
+    check_file(out)
     if videos is None:
         fitted = LatentCache(model).fit(map)
     else:

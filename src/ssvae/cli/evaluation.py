@@ -94,7 +94,6 @@ def reconstruction(
             "files of the same names"
         )
     check_outputs(None, out)
-    _check_counts(clips=clips, frames=frames, batch_size=batch_size)
     accelerator = common.accelerator()
     device, share = accelerator.device, (accelerator.process_index, accelerator.num_processes)
     features = None if network is None else load_network(network, device)
@@ -169,7 +168,6 @@ def generation(
         out: Write figures and protocol into this file, .json, to be compared.
     """
     check_outputs(None, out)
-    _check_counts(clips=clips, frames=frames, batch_size=batch_size)
     accelerator = common.accelerator()
     device, share = accelerator.device, (accelerator.process_index, accelerator.num_processes)
     features = load_network(network, device)
@@ -284,12 +282,6 @@ def compare(
             console.print(told, soft_wrap=True, markup=False)
     for line in first.protocol.lines():
         console.print(line, soft_wrap=True, markup=False, highlight=False, style="dim")
-
-
-def _check_counts(**counts: int) -> None:
-    for name, count in counts.items():
-        if count < 1:
-            raise ValueError(f"{name.replace('_', '-')} must be at least 1, got {count}")
 
 
 def _films(shelf: Shelf) -> list[Film]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,6 +15,8 @@ from ssvae.inference import LatentFile, decode_video, encode_video, reconstruct_
 from ssvae.models import AutoencoderKLSSVAE
 
 Source = tyro.conf.Positional[Path]
+FILM = "film"
+"""The shipped model for films."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +44,8 @@ LimitOptions = Annotated[Limits, tyro.conf.arg(name="")]
 def encode(
     source: Source,
     target: Source,
-    model: Path,
+    model: str = FILM,
+    strict: bool = False,
     limits: LimitOptions = Limits(),
     common: CommonOptions = Common(),
 ) -> None:
@@ -51,17 +55,20 @@ def encode(
         source: The video to read.
         target: The file to write, NAME.safetensors: the posterior's mean, as the model gives it,
             with the times of the frames and the sound.
-        model: A trained model: a run, a checkpoint or a model folder.
+        model: A model: a run, a checkpoint, a model folder, or one that comes with ssvae.
+        strict: Refuse a video that is cut off, where else there is a warning.
     """
     total = probe(source).frames
-    frames = _run("encoding", encode_video, source, target, model, total, limits, common)
+    work = partial(encode_video, strict=strict)
+    frames = _run("encoding", work, source, target, model, total, limits, common)
     console.print(f"{frames} frames encoded into {target}", soft_wrap=True)
 
 
 def decode(
     source: Source,
     target: Source,
-    model: Path,
+    model: str = FILM,
+    any_encoder: bool = False,
     limits: LimitOptions = Limits(),
     common: CommonOptions = Common(),
 ) -> None:
@@ -71,16 +78,19 @@ def decode(
         source: The file that ssvae encode wrote.
         target: The video to write; .mp4, .mkv, .mov or .webm.
         model: The model that encoded it.
+        any_encoder: Decode also what another encoder made.
     """
     total = len(LatentFile(source).times)
-    frames = _run("decoding", decode_video, source, target, model, total, limits, common)
+    work = partial(decode_video, any_encoder=any_encoder)
+    frames = _run("decoding", work, source, target, model, total, limits, common)
     console.print(f"{frames} frames written to {target}", soft_wrap=True)
 
 
 def reconstruct(
     source: Source,
     target: Source,
-    model: Path,
+    model: str = FILM,
+    strict: bool = False,
     limits: LimitOptions = Limits(),
     common: CommonOptions = Common(),
 ) -> None:
@@ -89,10 +99,12 @@ def reconstruct(
     Args:
         source: The video to read.
         target: The video to write; .mp4, .mkv, .mov or .webm.
-        model: A trained model: a run, a checkpoint or a model folder.
+        model: A model: a run, a checkpoint, a model folder, or one that comes with ssvae.
+        strict: Refuse a video that is cut off, where else there is a warning.
     """
     total = probe(source).frames
-    frames = _run("reconstructing", reconstruct_video, source, target, model, total, limits, common)
+    work = partial(reconstruct_video, strict=strict)
+    frames = _run("reconstructing", work, source, target, model, total, limits, common)
     console.print(f"{frames} frames written to {target}", soft_wrap=True)
 
 
@@ -101,7 +113,7 @@ def _run(
     work: Callable[..., int],
     source: Path,
     target: Path,
-    model: Path,
+    model: str,
     total: int,
     limits: Limits,
     common: Common,

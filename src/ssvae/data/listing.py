@@ -50,8 +50,13 @@ def read_list(path: str | Path) -> list[FileItem]:
             if path.suffix.lower() == ".csv":
                 rows = list(csv.DictReader(file))
             else:
-                rows = [json.loads(line) for line in file if line.strip()]
-    except (UnicodeDecodeError, json.JSONDecodeError, csv.Error) as error:
+                rows = []
+                for number, line in enumerate(file, 1):
+                    try:
+                        rows += [json.loads(line)] if line.strip() else []
+                    except json.JSONDecodeError as error:
+                        raise ValueError(f"line {number}, {error.msg}") from error
+    except (ValueError, csv.Error) as error:  # no UTF-8 among them
         raise ValueError(f"{path} does not read as a list: {error}") from error
     items = []
     for number, row in enumerate(rows, 1):

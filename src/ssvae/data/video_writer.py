@@ -11,8 +11,8 @@ import numpy as np
 import torch
 
 from ssvae.data.sound import sound_packets
-from ssvae.data.video import to_images
-from ssvae.storage.files import Replacement
+from ssvae.data.video import EXACT, to_images
+from ssvae.storage.files import Replacement, check_file
 
 # Containers that keep frame times, and what is written into them.
 CODECS = {".mp4": "h264", ".m4v": "h264", ".mov": "h264", ".mkv": "h264", ".webm": "vp9"}
@@ -45,8 +45,7 @@ class VideoWriter:
         pixel_aspect: Fraction = Fraction(1),
     ):
         self.path = Path(path)
-        if not self.path.parent.is_dir():
-            raise ValueError(f"cannot write {path}: there is no folder {self.path.parent}")
+        check_file(path)
         codec = CODECS.get(self.path.suffix.lower())
         if codec is None:
             raise ValueError(f"cannot write {path}: end the name in one of {', '.join(CODECS)}")
@@ -98,7 +97,9 @@ class VideoWriter:
     def write(self, image: np.ndarray, time: float | None = None) -> None:
         """Add a frame, uint8 (H, W, 3), shown from ``time`` seconds on."""
         frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgb24")
-        frame = frame.reformat(format=self._stream.pix_fmt, dst_colorspace="itu709")
+        frame = frame.reformat(
+            format=self._stream.pix_fmt, dst_colorspace="itu709", interpolation=EXACT
+        )
         base = self._stream.codec_context.time_base
         seconds = Fraction(self._count) / self._rate if time is None else Fraction(time)
         frame.pts = self._last_pts = max(round(seconds / base), self._last_pts + 1)

@@ -22,7 +22,8 @@ from ssvae.diffusion.transformer import PooledWanTransformer3DModel
 from ssvae.latents.mapped import load_map, with_statistics
 from ssvae.models.backbones import Backbone, load_backbone
 from ssvae.models.finding import resolve_vae
-from ssvae.storage.runs import checkpoints
+from ssvae.models.shipped import shipped_folder
+from ssvae.storage.runs import last_checkpoint
 from ssvae.storage.seeds import generator_of
 
 CONFIG = "pipeline.json"
@@ -104,12 +105,13 @@ def assemble(
 
 
 def open_pipeline(
-    model: Path,
+    model: str | Path,
     vae: str | None = None,
     device: torch.device | str = "cpu",
     dtype: torch.dtype = torch.float32,
 ) -> tuple[WanPipeline, PipelineConfig]:
-    """The pipeline of a diffusion run (its last checkpoint), a checkpoint, or an exported pipeline.
+    """The pipeline of a shipped model, a diffusion run (its last checkpoint), a checkpoint, or an
+    exported pipeline.
 
     ``vae`` says where the VAE of a run is, where it is not where it was when its latents were cached.
     """
@@ -123,12 +125,16 @@ def open_pipeline(
     return assemble(folder, backbone, device, dtype), config
 
 
-def checkpoint_of(model: Path) -> Path:
-    """The last checkpoint of a run; else the folder itself."""
-    if not model.is_dir():
-        raise ValueError(f"no model at {model}: give a diffusion run, a checkpoint or a pipeline")
-    found = checkpoints(model)
-    return found[-1][1] if found else model
+def checkpoint_of(model: str | Path) -> Path:
+    """The folder of a shipped model, the last checkpoint of a run; else the folder itself."""
+    folder = shipped_folder(str(model)) or Path(model)
+    if not folder.is_dir():
+        raise ValueError(
+            f"no model at {model}: give a diffusion run, a checkpoint, a pipeline, or the name of a model "
+            "that comes with ssvae (ssvae models)"
+        )
+    found = last_checkpoint(folder)
+    return found[1] if found else folder
 
 
 def transformer_class(folder: Path) -> type[WanTransformer3DModel]:

@@ -6,8 +6,8 @@ up to a length and size that fit, and cut off again.
 """
 
 import logging
-from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from io import BytesIO
 from itertools import islice
 from pathlib import Path
@@ -28,10 +28,13 @@ from ssvae.data.video import (
 from ssvae.data.video_writer import VideoWriter
 from ssvae.inference.latent_file import LatentFile, LatentWriter, VideoFacts
 from ssvae.models import AutoencoderKLSSVAE
+from ssvae.models.fingerprint import encoder_fingerprint
 
 logger = logging.getLogger(__name__)
 
 Progress = Callable[[int], Any]
+WHOLE = 0.9
+"""The share of what a video says it holds that counts as all of it."""
 
 
 @torch.no_grad()
@@ -40,21 +43,23 @@ def encode_video(
     source: str | Path,
     target: str | Path,
     on_progress: Progress = lambda frames: None,
+    strict: bool = False,
 ) -> int:
     """Encode a video file into a file of latents (the posterior's mean); see :class:`LatentFile`.
 
-    ``on_progress`` hears the number of frames read. Returns the number of frames.
+    ``on_progress`` hears the number of frames read. Returns the number of frames. A video that is cut
+    off gives a warning; where ``strict``, a ValueError and no file.
     """
     info, times = _probed(source, target), []
     sound = read_sound(source) if info.has_audio else None
-    facts = _facts_of(info)
+    facts = replace(_facts_of(info), encoder=encoder_fingerprint(vae))
     with LatentWriter(target, facts) as writer:
         for posterior in vae.encode_stream(_frames(vae, source, info, times.append), pad=True):
             check_finite(posterior.mean, f"the latents of {source} before frame {len(times)}")
             writer.write(posterior.mean[0])
             on_progress(len(times))
         writer.finish(times, sound)
-    _warn_if_cut_off(source, info, len(times))
+        _check_length(source, info, times, strict)
     return len(times)
 
 
@@ -64,10 +69,12 @@ def decode_video(
     source: str | Path,
     target: str | Path,
     on_progress: Progress = lambda frames: None,
+    any_encoder: bool = False,
 ) -> int:
     """Decode a file of latents into a video file, with the times and the sound of the original.
 
-    ``on_progress`` hears the number of frames written. Returns the number of frames.
+    ``on_progress`` hears the number of frames written. Returns the number of frames. A ValueError
+    where the model's encoder is not the one that made them, unless ``any_encoder``.
     """
     file = LatentFile(source)
     length, channels, h, w = file.shape
@@ -82,6 +89,12 @@ def decode_video(
             f"{len(file.times)} frames of {facts.height}x{facts.width}, this model's would be "
             f"{'x'.join(map(str, expected))} each: give the model that encoded them"
         )
+    if not any_encoder and facts.encoder not in ("", encoder_fingerprint(vae)):
+        raise ValueError(
+            f"{source} holds latents of another encoder ({facts.encoder}, this model's is "
+            f"{encoder_fingerprint(vae)}), which this model would decode into a wrong picture: give the "
+            "model that encoded them, or --any-encoder where their latents mean the same"
+        )
     sound = file.sound()
     at_once = vae.frames_at_once(h * side, w * side) // vae.time_factor
     latents = (
@@ -90,7 +103,7 @@ def decode_video(
     )
     audio = BytesIO(sound) if sound is not None else None
     with _writer(target, facts, audio) as writer:
-        return _write(vae, latents, writer, deque(file.times), facts, str(source), on_progress)
+        return _write(vae, latents, writer, file.times, facts, str(source), on_progress)
 
 
 @torch.no_grad()
@@ -99,12 +112,14 @@ def reconstruct_video(
     source: str | Path,
     target: str | Path,
     on_progress: Progress = lambda frames: None,
+    strict: bool = False,
 ) -> int:
     """Encode and decode a video file into another.
 
-    ``on_progress`` hears the number of frames written. Returns the number of frames.
+    ``on_progress`` hears the number of frames written. Returns the number of frames. A video that is cut
+    off gives a warning; where ``strict``, a ValueError and no file.
     """
-    info, times = _probed(source, target), deque()
+    info, times = _probed(source, target), []
     facts = _facts_of(info)
     latents = (
         posterior.mean
@@ -113,7 +128,7 @@ def reconstruct_video(
     audio = source if info.has_audio else None
     with _writer(target, facts, audio) as writer:
         done = _write(vae, latents, writer, times, facts, str(source), on_progress)
-    _warn_if_cut_off(source, info, done)
+        _check_length(source, info, times, strict)
     return done
 
 
@@ -161,28 +176,37 @@ def _write(
     vae: AutoencoderKLSSVAE,
     latents: Iterator[torch.Tensor],
     writer: VideoWriter,
-    times: deque[float],
+    times: Sequence[float],
     facts: VideoFacts,
     source: str,
     on_progress: Progress,
 ) -> int:
-    """Decode and write as many frames as there are times: what padding added has none."""
+    """Decode and write as many frames as there are times, which may be told meanwhile: what padding
+    added has none.
+    """
     done = 0
     for clip in vae.decode_stream(latents):
-        clip = clip[0, :, : len(times), : facts.height, : facts.width]
+        clip = clip[0, :, : len(times) - done, : facts.height, : facts.width]
         check_finite(clip, f"the decoding of {source} from frame {done} on")
-        for image in to_images(clip):
-            writer.write(image, times.popleft())
+        for i, image in enumerate(to_images(clip), done):
+            writer.write(image, times[i])
         done += clip.shape[1]
         on_progress(done)
     return done
 
 
-def _warn_if_cut_off(source: str | Path, info: VideoInfo, done: int) -> None:
-    if done < 0.9 * info.frames:
-        logger.warning(
-            "%s says it holds %d frames, but only %d could be read: it may be cut off",
-            source,
-            info.frames,
-            done,
-        )
+def _check_length(
+    source: str | Path, info: VideoInfo, times: Sequence[float], strict: bool
+) -> None:
+    """Tell of a video of which much less could be read than it says it holds."""
+    if info.counted:
+        read, held, unit = len(times), info.frames, "frames"
+    else:  # where frames are not counted their rate may vary: their times tell
+        read = round(times[-1] - times[0] + 1 / info.fps, 2) if times else 0
+        held, unit = round(info.duration, 2), "seconds"
+    if read >= WHOLE * held:
+        return
+    told = f"{source} says it holds {held} {unit}, but only {read} could be read"
+    if strict:
+        raise ValueError(f"{told}: mend it, or take what there is, without --strict")
+    logger.warning("%s: it may be cut off", told)

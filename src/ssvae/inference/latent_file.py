@@ -12,15 +12,17 @@ import struct
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 
-from ssvae.storage.files import Replacement
+from ssvae.storage.files import Replacement, check_file
 
 HEADER_BYTES = 4096  # reserved before the data, for the shapes are known after it
 FORMAT = "ssvae latents 1"
+LONGEST = 1e7  # seconds, some months
 _DTYPES = {
     torch.float64: "F64",
     torch.float32: "F32",
@@ -38,6 +40,8 @@ class VideoFacts:
     fps: Fraction
     time_base: Fraction
     pixel_aspect: Fraction = Fraction(1)
+    encoder: str = ""
+    """The encoder's fingerprint; empty in files of earlier versions."""
 
 
 class LatentWriter:
@@ -50,10 +54,9 @@ class LatentWriter:
 
     def __init__(self, path: str | Path, facts: VideoFacts):
         self.path, self._facts = Path(path), facts
-        if self.path.suffix != ".safetensors" or not self.path.parent.is_dir():
-            raise ValueError(
-                f"latents go into NAME.safetensors in a folder that exists, got {path}"
-            )
+        if self.path.suffix != ".safetensors":
+            raise ValueError(f"latents go into NAME.safetensors, got {path}")
+        check_file(path)
         self._replacement = Replacement(self.path)
         self._dtype, self._frames, self._size = torch.float32, 0, ()
 
@@ -71,7 +74,7 @@ class LatentWriter:
         self._dtype, self._size = frames.dtype, tuple(frames.shape[1:])
         self._frames += len(frames)
         # Flat, for axes of length 1 may have any strides.
-        self._file.write(frames.flatten().view(torch.uint8).numpy().data)
+        self._append(frames.flatten().view(torch.uint8).numpy().data)
 
     def finish(self, times: list[float], sound: bytes | None) -> None:
         """Add what comes after the latents, and the header that says where all is."""
@@ -88,11 +91,19 @@ class LatentWriter:
         }
         for name, dtype, shape, content in parts:
             header[name] = dict(dtype=dtype, shape=shape, data_offsets=[at, at + len(content)])
-            self._file.write(content)
+            self._append(content)
             at += len(content)
         self._file.seek(0)
         self._file.write(struct.pack("<Q", HEADER_BYTES))
         self._file.write(json.dumps(header).encode().ljust(HEADER_BYTES))
+
+    def _append(self, content: Any) -> None:
+        try:
+            self._file.write(content)
+        except OSError as error:
+            raise OSError(
+                f"{self.path} could not be written ({error.strerror}): where the disk is full make room"
+            ) from error
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         self._file.close()
@@ -120,12 +131,15 @@ class LatentFile:
                 Fraction(facts["fps"]),
                 Fraction(facts["time_base"]),
                 Fraction(facts.get("pixel_aspect", 1)),
+                facts.get("encoder", ""),
             )
             self.shape: tuple[int, ...] = tuple(self._open.get_slice("latents").get_shape())
             """(t, C, h, w)."""
             self.times: list[float] = self._open.get_tensor("times").tolist()
-        except (SafetensorError, KeyError, ValueError) as error:
+        except (SafetensorError, KeyError, ValueError, ZeroDivisionError) as error:
             raise ValueError(f"{path} does not read as latents: {error}") from error
+        if wrong := self._problems():
+            raise ValueError(f"{path} does not read as latents: {'; '.join(wrong)}")
         self._path = path
         with open(path, "rb") as file:
             (length,) = struct.unpack("<Q", file.read(8))
@@ -138,6 +152,33 @@ class LatentFile:
                 "write them in one of these"
             )
         self._dtype = named[described["dtype"]]
+
+    def _problems(self) -> list[str]:
+        """All that no video's latents would say of themselves."""
+        facts, times = self.facts, np.asarray(self.times)
+        wrong = [
+            f"{name} must be at least 1, got {getattr(facts, name)}"
+            for name in ("height", "width")
+            if getattr(facts, name) < 1
+        ]
+        wrong += [
+            f"{name} must be positive, got {getattr(facts, name)}"
+            for name in ("fps", "time_base", "pixel_aspect")
+            if getattr(facts, name) <= 0
+        ]
+        if len(self.shape) != 4:
+            wrong.append(f"latents must be (frames, channels, height, width), got {self.shape}")
+        if times.ndim != 1:
+            wrong.append(f"times must be one number a frame, got {times.shape}")
+        elif not np.isfinite(times).all():
+            wrong.append("times must be finite")
+        elif (np.abs(times) > LONGEST).any():
+            wrong.append(
+                f"times must be in seconds, within {LONGEST:g}, got {times.tolist()[-1]:g}"
+            )
+        elif (np.diff(times) < 0).any():
+            wrong.append("times must rise")
+        return wrong
 
     def latents(self, start: int, stop: int) -> torch.Tensor:
         """Latents (C, t, h, w) from one latent frame to before another."""

@@ -6,7 +6,6 @@ caption ends, and ``clips`` (n,), the clips' indices in the source. The index na
 holds all that was set, and the channels' statistics, by which :meth:`LatentCache.fit` standardises.
 """
 
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,8 @@ from safetensors import SafetensorError, safe_open
 
 from ssvae.latents.maps import LatentMap, MapConfig, fit_map
 from ssvae.spectra.channels import ChannelResult
+from ssvae.storage.digests import digest
+from ssvae.storage.files import read_json
 
 FORMAT = 1
 POSTERIORS = ("mean", "sample")
@@ -97,7 +98,7 @@ class LatentCache:
     def __init__(self, path: str | Path):
         self.path = Path(path)
         try:
-            index = json.loads((self.path / "index.json").read_text())
+            index = read_json(self.path / "index.json")
         except FileNotFoundError as error:
             raise ValueError(
                 f"no finished cache of latents in {path}: ssvae cache-latents writes one, and "
@@ -115,6 +116,7 @@ class LatentCache:
             torch.tensor(index[k], dtype=torch.float64) for k in ("mean", "covariance")
         )
         self._files = [self.path / shard["file"] for shard in index["shards"]]
+        self._sha256 = [shard.get("sha256") for shard in index["shards"]]  # none in older caches
         counts = [shard["clips"] for shard in index["shards"]]
         self._ends = torch.tensor(counts).cumsum(0)
         self.statistics = ChannelResult(mean, covariance, len(self) * T * H * W)
@@ -168,10 +170,13 @@ class LatentCache:
 
     def _shard(self, which: int) -> Any:
         if which not in self._open:
+            path = self._files[which]
             try:
-                self._open[which] = safe_open(self._files[which], "pt").__enter__()
+                if self._sha256[which] not in (None, digest(path)):
+                    raise OSError("it is not as it was written")
+                self._open[which] = safe_open(path, "pt").__enter__()
             except (SafetensorError, OSError) as error:
-                raise does_not_open(self._files[which], error) from error
+                raise does_not_open(path, error) from error
         return self._open[which]
 
 

@@ -1,6 +1,5 @@
 """Clips through a VAE's encoder, once: batches of latents, and caches of them."""
 
-import json
 import logging
 import math
 from collections.abc import Callable, Iterator
@@ -27,7 +26,8 @@ from ssvae.latents.cache import (
 from ssvae.models import DiagonalGaussian
 from ssvae.models.backbones import Backbone, Posterior
 from ssvae.spectra.channels import ChannelResult, ChannelSpectrum
-from ssvae.storage.files import replacing, write_json
+from ssvae.storage.digests import digest
+from ssvae.storage.files import read_json, replacing, write_json
 from ssvae.storage.locks import written_together
 from ssvae.storage.seeds import generator_of
 from ssvae.storage.settings import as_json, check_same_settings
@@ -157,7 +157,8 @@ def _write_shard(
     }
     with replacing(out / shard_name(number)) as partial:
         save_file(tensors, partial)
-    summary: dict[str, Any] = {"clips": len(kept), "failed": failed}
+    sha256 = digest(out / shard_name(number))
+    summary: dict[str, Any] = {"clips": len(kept), "failed": failed, "sha256": sha256}
     if kept:
         result = spectrum.result()
         summary |= {"mean": result.mean.tolist(), "covariance": result.covariance.tolist()}
@@ -185,11 +186,12 @@ def write_index(out: str | Path, config: CacheConfig) -> LatentCache:
         path = out / statistics_name(number)
         if not path.exists():
             raise ValueError(f"shard {number} of {out} is missing: run the same command again")
-        part = json.loads(path.read_text())
+        part = read_json(path)
         failed += part["failed"]
         if not part["clips"]:
             continue
-        shards.append({"file": shard_name(number), "clips": part["clips"]})
+        named = {"file": shard_name(number), "clips": part["clips"]}
+        shards.append(named | {key: part[key] for key in ("sha256",) if key in part})
         try:
             with safe_open(out / shard_name(number), "pt") as shard:
                 shape = shard.get_slice("latents").get_shape()[1:]
@@ -225,7 +227,7 @@ def _check_folder(out: Path, config: CacheConfig) -> None:
     path = out / "config.json"
     if path.exists():
         # One of an older version knows nothing of newer settings.
-        before = asdict(CacheConfig(**json.loads(path.read_text())))
+        before = asdict(CacheConfig(**read_json(path)))
         check_same_settings(f"the cache in {out}", before, as_json(asdict(config)))
     else:
         write_json(path, asdict(config))

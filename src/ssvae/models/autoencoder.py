@@ -19,6 +19,7 @@ from diffusers.utils.accelerate_utils import apply_forward_hook
 from ssvae.models.coder import Decoder, Encoder, piece_bytes
 from ssvae.models.config import PRESETS, AutoencoderConfig
 from ssvae.models.posterior import DiagonalGaussian
+from ssvae.models.shipped import shipped_folder
 from ssvae.models.streaming import Parts, Stream, Tiling, in_pieces, recut
 
 MOST_AT_ONCE = 16  # frames, of a clip that goes on
@@ -34,6 +35,12 @@ class AutoencoderKLSSVAE(ModelMixin, AutoencoderMixin, ConfigMixin):
 
     _supports_gradient_checkpointing = True
     _repeated_blocks = ("ResidualBlock",)
+
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path: Any, **kwargs: Any) -> Any:
+        """As in diffusers; ``ssvae/tiny`` and its like are the models that come with the package."""
+        folder = shipped_folder(str(pretrained_model_name_or_path))
+        return super().from_pretrained(folder or pretrained_model_name_or_path, **kwargs)
 
     @register_to_config
     def __init__(
@@ -340,6 +347,10 @@ class AutoencoderKLSSVAE(ModelMixin, AutoencoderMixin, ConfigMixin):
                 f"latents must be (batch, {self.config['z_dim']}, frames, height, width), "
                 f"got {tuple(z.shape)}"
             )
+        if not z.is_floating_point():
+            raise ValueError(
+                f"latents must hold floating-point numbers, got {z.dtype}: give them as encode does"
+            )
         if not z.numel():
             raise ValueError(f"latents must hold at least one frame, got {tuple(z.shape)}")
 
@@ -360,6 +371,11 @@ def _peek(
                 raise ValueError(
                     "all chunks of a stream must have the size of the first but for their length, "
                     f"{tuple(first.shape)}, got {tuple(chunk.shape)}"
+                )
+            if chunk.dtype != first.dtype:
+                raise ValueError(
+                    "all chunks of a stream must have the number format of the first, "
+                    f"{first.dtype}, got {chunk.dtype}: convert them before"
                 )
             yield chunk
 

@@ -17,6 +17,7 @@ from torch import nn
 from ssvae.models.autoencoder import AutoencoderKLSSVAE
 from ssvae.models.blocks import channels_last
 from ssvae.models.posterior import Deterministic, DiagonalGaussian
+from ssvae.models.shipped import shipped_folder
 
 Posterior = DiagonalGaussian | Deterministic
 
@@ -281,11 +282,12 @@ def load_backbone(
 ) -> Backbone:
     """The VAE in a folder that ``save_pretrained`` wrote, to evaluate.
 
-    ``path`` may also be a hub id, ``owner/name`` or ``owner/name/subfolder``. Its config.json names
-    its class, one of ``classes``. Nothing is unpickled: weights must be safetensors. On the device
+    ``path`` may also be a shipped model's name (``ssvae/tiny``) or a hub id, ``owner/name`` or
+    ``owner/name/subfolder``. Its config.json names its class, one of ``classes``. Nothing is unpickled: weights must be safetensors. On the device
     "meta" it has its shape alone, and no weights are read.
     """
     where: dict[str, Any] = {}
+    path = shipped_folder(str(path)) or path
     folder, parts = str(path), str(path).split("/")
     if not Path(path).is_dir() and len(parts) > 2 and parts[0]:
         folder, where = "/".join(parts[:2]), {"subfolder": "/".join(parts[2:])}

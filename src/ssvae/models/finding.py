@@ -1,4 +1,4 @@
-"""Finding a model by name: in a run, a checkpoint or a model's folder, or on the hub."""
+"""Finding a model by name: a shipped one, in a run, a checkpoint or a model's folder, or on the hub."""
 
 import re
 from pathlib import Path
@@ -10,16 +10,22 @@ from ssvae.models.autoencoder import AutoencoderKLSSVAE
 from ssvae.models.backbones import Backbone, load_backbone
 from ssvae.models.blocks import channels_last
 from ssvae.models.official import fetch_official, load_official
-from ssvae.storage.runs import checkpoints
+from ssvae.models.shipped import OWNER, shipped_folder
+from ssvae.storage.runs import last_checkpoint
 
 
 def find_vae(path: str | Path) -> Path:
-    """The folder of the autoencoder in a run, a checkpoint or a model folder."""
-    path = Path(path)
+    """The folder of an autoencoder: a shipped one by its name, or in a run, a checkpoint or a model
+    folder.
+    """
+    path = shipped_folder(str(path)) or Path(path)
     if not path.is_dir():
-        raise ValueError(f"no model at {path}: give a model's folder or that of a training run")
-    found = checkpoints(path)
-    for candidate in ([found[-1][1] / "vae"] if found else []) + [path / "vae", path]:
+        raise ValueError(
+            f"no model at {path}: give a model's folder, that of a training run, or the name of a model "
+            "that comes with ssvae (ssvae models)"
+        )
+    found = last_checkpoint(path, "vae/")
+    for candidate in ([found[1] / "vae"] if found else []) + [path / "vae", path]:
         if list(candidate.glob("*.safetensors")) and (candidate / "config.json").is_file():
             return candidate
     raise ValueError(
@@ -45,7 +51,9 @@ def load_vae(
     device: torch.device | str = "cpu",
     dtype: torch.dtype = torch.float32,
 ) -> AutoencoderKLSSVAE:
-    """The autoencoder of a run (its last checkpoint), a checkpoint or a model folder, to evaluate."""
+    """The autoencoder of a run (its last checkpoint), a checkpoint or a model folder, or a shipped one,
+    to evaluate.
+    """
     own = AutoencoderKLSSVAE.__name__
     return load_backbone(find_vae(path), device, dtype, classes=(own,)).vae
 
@@ -53,8 +61,8 @@ def load_vae(
 def open_vae(
     model: str, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32
 ) -> Backbone:
-    """Any VAE to measure: a run (its last checkpoint), a model's folder, a hub id, or a published
-    checkpoint of SSVAE, as a file or a hub id.
+    """Any VAE to measure: a shipped one, a run (its last checkpoint), a model's folder, a hub id, or a
+    published checkpoint of SSVAE, as a file or a hub id.
     """
     if Path(model).is_file():
         vae: Any = channels_last(load_official(model)[0])
@@ -72,10 +80,12 @@ def open_vae(
 
 
 def resolve_vae(path: str) -> str:
-    """Where a VAE is, for :func:`load_backbone`: the folder in a run, a checkpoint or a model's
-    folder, in full; or a hub id (owner/name, owner/name/subfolder) as it is. Below a folder that is
-    there a name that is not is a mistake, and not looked for on the hub.
+    """Where a VAE is, for :func:`load_backbone`: a shipped one's name (ssvae/tiny); the folder in a
+    run, a checkpoint or a model's folder, in full; or a hub id (owner/name, owner/name/subfolder) as it
+    is. Below a folder that is there a name that is not is a mistake, and not looked for on the hub.
     """
+    if folder := shipped_folder(path):
+        return OWNER + folder.name  # wherever the package lies when it is read again
     looks_so = re.fullmatch(r"[\w-][\w.-]*(/[\w-][\w.-]*)+", path)
     hub_id = looks_so and not Path(path).exists() and not Path(path.split("/")[0]).exists()
     return path if hub_id else str(find_vae(path).resolve())

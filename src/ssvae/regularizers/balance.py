@@ -56,7 +56,8 @@ def balance(
         ``moments`` needs no gradient (evaluation, a frozen encoder) nothing is added.
 
     Raises:
-        ValueError: where ``last_layer.weight`` is no parameter that takes a gradient.
+        ValueError: where ``last_layer.weight`` is no parameter that takes a gradient, or the penalty no
+            scalar that has one.
     """
     return balance_with_terms(moments, penalty_fn, last_layer, weight, max_ratio, reduce).moments
 
@@ -86,6 +87,12 @@ def balance_with_terms(
     leaf = moments.detach().requires_grad_()
     with torch.enable_grad():
         penalty = penalty_fn(leaf)
+        if penalty.ndim or not penalty.requires_grad:
+            raise ValueError(
+                "penalty_fn must make a scalar with a gradient from the moments that it is given, got "
+                + (f"a tensor {tuple(penalty.shape)}" if penalty.ndim else "one that is detached")
+                + ": compute it from its argument, and leave out detach() and no_grad()"
+            )
         (penalty_gradient,) = torch.autograd.grad(penalty, leaf)
 
     def at_weight(gradient: torch.Tensor) -> torch.Tensor:

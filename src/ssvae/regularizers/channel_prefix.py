@@ -5,6 +5,8 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
+from ssvae.regularizers.checks import check_numbers
+
 
 class ChannelPrefix(nn.Module):
     """Keep the first c' of C channels and zero the rest, in training only.
@@ -41,6 +43,7 @@ class ChannelPrefix(nn.Module):
         """
         if z.ndim < 2:
             raise ValueError(f"latents must be (batch, channels, ...), got {tuple(z.shape)}")
+        check_numbers(z)
         if not self.training:
             return z
         device = z.device if generator is None else generator.device

@@ -13,6 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from ssvae.regularizers.checks import check_numbers
+
 STEPS = 32  # scales are drawn from so many parts, as published
 
 
@@ -119,6 +121,8 @@ def check_pair(z: torch.Tensor, clips: torch.Tensor) -> None:
             "latents (batch, channels, [frames,] height, width) need clips with as many axes, a clip "
             f"for each, got {tuple(z.shape)} and {tuple(clips.shape)}"
         )
+    check_numbers(z)
+    check_numbers(clips, "clips")
     if any(big % small for big, small in zip(clips.shape[-2:], z.shape[-2:], strict=True)):
         raise ValueError(
             f"sides of clips must be multiples of those of their latents, got {tuple(z.shape[-2:])} "

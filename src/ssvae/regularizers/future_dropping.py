@@ -3,6 +3,7 @@
 import torch
 from torch import nn
 
+from ssvae.regularizers.checks import check_numbers
 from ssvae.regularizers.drawing import drawn_for_each
 
 
@@ -41,6 +42,7 @@ class FutureDropping(nn.Module):
             raise ValueError(
                 f"latents must be (batch, channels, [frames,] height, width), got {tuple(z.shape)}"
             )
+        check_numbers(z)
         if not self.training or z.ndim == 4 or z.shape[2] == 1:
             return z
         B, T = len(z), z.shape[2]

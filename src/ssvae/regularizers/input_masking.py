@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
+from ssvae.regularizers.checks import check_numbers
 from ssvae.regularizers.drawing import drawn_for_each, random_blocks, rows_of_blocks
 
 
@@ -52,6 +53,7 @@ class InputMasking(nn.Module):
             raise ValueError(
                 f"clips must be (batch, 3, [frames,] height, width), got {tuple(clips.shape)}"
             )
+        check_numbers(clips, "clips")
         if not self.training:
             return clips
         video = clips.unsqueeze(2) if clips.ndim == 4 else clips

@@ -15,6 +15,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import nn
 
+from ssvae.regularizers.checks import check_numbers
 from ssvae.regularizers.drawing import random_blocks, rows_of_blocks
 
 
@@ -83,6 +84,7 @@ class LatentMasking(nn.Module):
                 f"latents must be (batch, {self.token.shape[1]}, [frames,] height, width), "
                 f"got {tuple(z.shape)}"
             )
+        check_numbers(z)
         if not self.training:
             return z
         video = z.unsqueeze(2) if z.ndim == 4 else z

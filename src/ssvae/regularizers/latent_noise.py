@@ -3,6 +3,7 @@
 import torch
 from torch import nn
 
+from ssvae.regularizers.checks import check_numbers
 from ssvae.regularizers.drawing import drawn_for_each
 
 
@@ -37,6 +38,7 @@ class LatentNoise(nn.Module):
         """
         if z.ndim < 2:
             raise ValueError(f"latents must be (batch, channels, ...), got {tuple(z.shape)}")
+        check_numbers(z)
         if not self.training:
             return z
         each = len(z), *[1] * (z.ndim - 1)

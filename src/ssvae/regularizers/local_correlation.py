@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from ssvae.regularizers.balance import Reduce
+from ssvae.regularizers.checks import check_numbers
 
 EPSILON = 1e-8  # beside vector lengths, as published: a constant vector gives 0, not NaN
 
@@ -68,7 +69,7 @@ def local_correlation(
             are then those of the whole batch, and the mean of all processes' gradients is its.
 
     Raises:
-        ValueError: for another shape, fewer than two channels, a window of fewer than two
+        ValueError: for another shape, numbers that are not floating-point, fewer than two channels, a window of fewer than two
             positions, or a side shorter than the window.
     """
     x = mean.unsqueeze(2) if mean.ndim == 4 else mean
@@ -77,6 +78,7 @@ def local_correlation(
             "latents must be (batch, channels, frames, height, width) or (batch, channels, "
             f"height, width) with at least 2 channels, got {tuple(mean.shape)}"
         )
+    check_numbers(mean)
     window = _check_window(window)
     T, H, W = x.shape[2:]
     t, h, w = window

@@ -14,6 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ssvae.spectra import Analysis
+from ssvae.storage.files import check_file
 
 # Okabe and Ito's colours, and a brown: told apart by the colour-blind, and in print.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#8B5A2B")
@@ -237,8 +238,7 @@ def check_figure_path(path: str | Path) -> None:
     suffix = Path(path).suffix.lower().removeprefix(".")
     if suffix not in Figure().canvas.get_supported_filetypes():
         raise ValueError(f"a figure's name must end in .png, .svg or .pdf, got {path}")
-    if not Path(path).parent.is_dir():
-        raise ValueError(f"cannot write {path}: there is no folder {Path(path).parent}")
+    check_file(path)
 
 
 def save_figure(figure: Figure, path: str | Path) -> None:

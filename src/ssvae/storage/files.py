@@ -56,6 +56,17 @@ def check_folder(path: Path) -> None:
         raise ValueError(f"cannot write into {path}: no permission in {there}")
 
 
+def check_file(path: str | Path) -> None:
+    """A ValueError where no file can be written at ``path``: ask before long work."""
+    path = Path(path)
+    if path.is_dir():
+        raise ValueError(f"cannot write {path}: it is a folder, give the name of a file in it")
+    if not path.parent.is_dir():
+        raise ValueError(f"cannot write {path}: there is no folder {path.parent}")
+    if not os.access(path.parent, os.W_OK | os.X_OK):
+        raise ValueError(f"cannot write {path}: no permission in {path.parent}")
+
+
 def write_text(path: Path, text: str) -> None:
     """Write a text file, which several processes may do at once."""
     partial = path.with_name(f"{PARTIAL}{os.getpid()}-{path.name}")
@@ -66,6 +77,16 @@ def write_text(path: Path, text: str) -> None:
 def write_json(path: Path, content: Any, indent: int | None = None) -> None:
     """Write a file of JSON."""
     write_text(path, json.dumps(content, indent=indent) + "\n")
+
+
+def read_json(path: Path) -> Any:
+    """What a file of JSON holds; a ValueError that names the file where it is none."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(
+            f"{path} does not read as JSON ({error}): put back a copy, or begin again in another folder"
+        ) from error
 
 
 def read_rows(path: Path) -> list[dict[str, Any]]:

@@ -8,6 +8,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import save_file
 
+from ssvae.storage.digests import seal
 from ssvae.storage.files import PARTIAL, replacing
 from ssvae.storage.runs import checkpoint_folder, checkpoints
 
@@ -15,7 +16,7 @@ KEEP = 2  # the newest checkpoints of a run; older ones are removed
 
 
 def save(run: Path, step: int, write: Callable[[Path], None]) -> Path:
-    """Let ``write`` fill the folder of a step's checkpoint; remove old checkpoints."""
+    """Let ``write`` fill the folder of a step's checkpoint, with checksums; remove old checkpoints."""
     final = checkpoint_folder(run, step)
     final.parent.mkdir(parents=True, exist_ok=True)
     for leftover in final.parent.glob(f"{PARTIAL}*"):  # of a run that was killed while it saved
@@ -24,6 +25,7 @@ def save(run: Path, step: int, write: Callable[[Path], None]) -> Path:
         with replacing(final) as partial:
             partial.mkdir()
             write(partial)
+            seal(partial)
     except (OSError, RuntimeError, SafetensorError) as error:  # as each library says "disk full"
         older = checkpoints(run)
         raise OSError(

@@ -14,9 +14,9 @@ from typing import Any, ClassVar, Protocol, TypeVar
 from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
 
-from ssvae.storage.files import write_json, write_text
+from ssvae.storage.files import read_json, write_json, write_text
 from ssvae.storage.locks import LOCK, written_together
-from ssvae.storage.runs import checkpoint_folder, checkpoints, sample_film
+from ssvae.storage.runs import checkpoint_folder, last_checkpoint, sample_film
 from ssvae.storage.settings import as_json, check_same_settings, flat
 from ssvae.training import checkpoint
 from ssvae.training.devices import IN_STEPS, PATIENT, make_accelerator, set_patience
@@ -124,7 +124,7 @@ def train(
     """
     check_tracker(tracker)
     out, accelerator = Path(out), accelerator or make_accelerator()
-    done, last = _last_checkpoint(out, accelerator)
+    done, last = _last_checkpoint(out, accelerator, logger.warning)
     recipe, before = recipe.settled(_config_of(out))
     config = _settings(recipe, accelerator)
     if before is not None:
@@ -236,7 +236,7 @@ def _begun(
 ) -> Iterator[None]:
     """Hold the run's folder, and write its beginning; a ValueError where another process does."""
     with written_together(out, "a run", accelerator):
-        step, found = _last_checkpoint(out, accelerator)
+        step, found = _last_checkpoint(out, accelerator, logger.debug)
         if found != last:
             raise ValueError(f"the run in {out} went on meanwhile: give the command again")
         if accelerator.is_main_process:
@@ -302,10 +302,21 @@ class _Log:
         self.tracking.film("reconstructions", sample_film(self.out, step), step)
 
 
-def _last_checkpoint(out: Path, accelerator: Accelerator) -> tuple[int, Path | None]:
-    """As the main process sees it, for others may see a shared folder as it was."""
-    found = [(0, None), *checkpoints(out)][-1]
-    return broadcast_object_list([found])[0] if accelerator.num_processes > 1 else found
+def _last_checkpoint(
+    out: Path, accelerator: Accelerator, warn: Callable[..., None]
+) -> tuple[int, Path | None]:
+    """The last that is whole, as the main process sees it, for others may see a shared folder as it was."""
+    found: Any = None
+    if accelerator.is_main_process:
+        try:
+            found = last_checkpoint(out, warn=warn) or (0, None)
+        except ValueError as error:
+            found = error
+    if accelerator.num_processes > 1:
+        found = broadcast_object_list([found])[0]
+    if isinstance(found, ValueError):
+        raise found
+    return found
 
 
 def _row(step: int, values: dict[str, float]) -> str:
@@ -317,7 +328,7 @@ def _config_of(out: Path) -> dict[str, Any] | None:
     """The settings that the run in a folder began with; None where there is no run yet."""
     path = out / "config.json"
     if path.exists():
-        return json.loads(path.read_text())
+        return read_json(path)
     if out.exists() and any(path.name != LOCK for path in out.iterdir()):
         raise ValueError(f"{out} holds other files and is no run: choose an empty folder")
     return None

@@ -1,0 +1,45 @@
+"""Checksums: they tell a file that was damaged on a disk from one that is as it was written."""
+
+import hashlib
+import json
+from pathlib import Path
+
+from ssvae.storage.files import write_json
+
+SEAL = "sha256.json"
+
+
+def digest(path: Path) -> str:
+    """The SHA-256 of a file."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def digests(folder: Path, but: str = SEAL) -> dict[str, str]:
+    """The SHA-256 of all files below a folder, by their paths there; ``but`` is left out."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != but)
+    return {path.relative_to(folder).as_posix(): digest(path) for path in files}
+
+
+def seal(folder: Path) -> None:
+    """Write the checksums of all files below a folder into it."""
+    write_json(folder / SEAL, digests(folder), indent=1)
+
+
+def damaged(folder: Path, part: str = "") -> list[str]:
+    """The files in a sealed folder, or below ``part`` of it, that are missing or not as they were sealed.
+
+    A folder without a seal, which earlier versions wrote, tells nothing.
+    """
+    try:
+        sealed = json.loads((folder / SEAL).read_text())
+        wanted = {name: sha for name, sha in sealed.items() if name.startswith(part)}
+    except FileNotFoundError:
+        return []
+    except (ValueError, AttributeError):
+        return [SEAL]
+    return [
+        name
+        for name, sha in wanted.items()
+        if not (folder / name).is_file() or digest(folder / name) != sha
+    ]
