@@ -1,5 +1,6 @@
 # make demo   trains two small VAEs and writes demo/report.html
 # make test   runs the tests, files side by side in their order (the longest first), one thread each
+# make torture  runs a thousand odd and damaged inputs, half an hour on two cores, and prints a table
 # make gpu    runs the tests that need a GPU and all that is worth measuring on one: results/gpu
 # make package  builds wheel and sdist into dist/, and tries both with the lowest and the newest versions
 # make docs   builds the documentation into site/; warnings are errors
@@ -15,16 +16,20 @@ READY := $(VENV)/.ready
 READY_DOCS := $(VENV)/.ready-docs
 
 
-.PHONY: demo test test-slow package gpu check docs format clean
+.PHONY: demo test test-slow torture package gpu check docs format clean
 
 demo: $(READY)
+	$(BIN)/ssvae generate "a red disc moving left over coarse waves" "a blue square moving up over fine waves" --out demo/first
 	$(BIN)/ssvae demo --out demo $(DEMO)
 
 test: $(READY)
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --dist loadfile --no-loadscope-reorder
 
 test-slow: $(READY)
-	$(BIN)/pytest -m slow
+	$(BIN)/pytest -m "slow and not torture"
+
+torture: $(READY)
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto -q -m torture
 
 check: $(READY)
 	$(BIN)/ruff check .

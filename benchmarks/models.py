@@ -32,7 +32,7 @@ from ssvae.models.finding import find_vae
 from ssvae.models.shipped import FOLDER, OWNER, Card
 from ssvae.spectra import analyze
 from ssvae.storage.digests import seal
-from ssvae.storage.files import replacing, write_json
+from ssvae.storage.files import read_json, replacing, write_json
 
 ROOT = Path(__file__).resolve().parents[1]
 AS_TRAINED = "--dtype bfloat16 --device cpu"
@@ -62,6 +62,9 @@ class Recipe:
 def write_encoder(run: Path, folder: Path) -> None:
     """An autoencoder, in half precision."""
     load_backbone(find_vae(run)).vae.half().save_pretrained(folder)
+    config = read_json(folder / "config.json")
+    del config["_name_or_path"]  # where it was trained
+    write_json(folder / "config.json", config, indent=2)
 
 
 def write_generator(run: Path, folder: Path) -> None:
@@ -94,7 +97,7 @@ def measure_film(folder: Path, unseen: Path | None) -> tuple[dict[str, float], d
     backbone = load_backbone(folder)
     places = {path.stem: str(path) for path in real_videos()}
     if unseen is not None:
-        places[f"{unseen.name}, not seen"] = str(unseen)
+        places["other films of the training films' source, not seen"] = str(unseen)
     found = {name: _on_films(backbone, where) for name, where in places.items()}
     scores: dict[str, float] = {}
     for name, analysis in found.items():

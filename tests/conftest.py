@@ -7,7 +7,7 @@ import pytest
 from ssvae.data.video_writer import VideoWriter
 from ssvae.models import AutoencoderKLSSVAE
 
-pytest_plugins = ["conftest_diffusion"]
+pytest_plugins = ["conftest_diffusion", "conftest_torture"]
 
 SMALL = dict(z_dim=4, base_channels=8)
 

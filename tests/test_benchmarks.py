@@ -7,9 +7,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[1]
 
 
+@pytest.mark.slow
 def test_the_benchmark_of_a_gpu_runs(tmp_path):
     command = [sys.executable, ROOT / "benchmarks" / "gpu.py", "--tiny", "--out", tmp_path]
     done = subprocess.run(

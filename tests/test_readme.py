@@ -128,7 +128,7 @@ def test_the_code_of_other_pages(page, capsys):
         exec(code, {})
 
 
-COMMANDS = "demo train shards encode decode reconstruct convert stats analyze cache-latents train-diffusion generate export fit-map"
+COMMANDS = "demo models app train shards encode decode reconstruct convert stats analyze cache-latents train-diffusion generate export fit-map"
 
 
 EVALUATE = [f"evaluate {what}" for what in ("reconstruction", "generation", "reward", "compare")]

@@ -167,6 +167,7 @@ def test_another_plan_in_the_same_folder_is_refused(done, tmp_path):
         run_diffusability(micro(), options(folder, dtype="bfloat16"), {})
 
 
+@pytest.mark.slow
 def test_swapping_two_vaes_swaps_the_result(done, tmp_path):
     folder, _ = done
     a, b = (folder / "work" / "vae" / f"{name}-0-decoder" for name in ("baseline", "both"))
@@ -196,6 +197,7 @@ def test_interventions_leave_the_ceiling(tmp_path):
     assert spectra["power-1.5"]["low_share"] > spectra["baseline"]["low_share"]
 
 
+@pytest.mark.slow
 def test_the_benchmark_on_stills(done, tmp_path):
     """Another source is a setting: its captions, its probe, its chance."""
     folder, _ = done

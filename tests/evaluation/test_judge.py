@@ -3,6 +3,8 @@
 import base64
 import io
 import json
+import signal
+import subprocess
 import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -10,6 +12,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import av
 import pytest
 
+from commands import SCRIPT
 from conftest import write
 from ssvae.evaluation.judge import SCALES, Film, Judge, evaluate_reward, frames_of, parse_marks
 
@@ -217,3 +220,26 @@ def test_settings_that_do_not_fit(endpoint, tmp_path):
     for wrong in (dict(jobs=0), dict(per_minute=0), dict(per_minute=-1), dict(retries=-1)):
         with pytest.raises(ValueError, match="over 0"):
             judge(endpoint, tmp_path, **wrong)
+
+
+def test_an_interrupted_command_ends_at_once(endpoint, films, tmp_path):
+    """And what was answered is there: it may have been paid for."""
+    endpoint.replies = [ANSWER, 300.0, 300.0]
+    listed = tmp_path / "films.csv"
+    listed.write_text("path,caption\n" + "".join(f"{f.file},{f.prompt}\n" for f in films))
+    out = tmp_path / "reward.json"
+    options = ["--endpoint", endpoint.url, "--judge", "j", "--out", str(out), "--jobs", "2"]
+    command = [SCRIPT, "evaluate", "reward", "--videos", str(listed), *options]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        cache, deadline = tmp_path / "reward.answers.jsonl", time.monotonic() + 120
+        while not (len(endpoint.asked) == 3 and cache.exists()):
+            assert process.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=20)
+    assert process.returncode == 130
+    assert said.startswith("interrupted")
+    assert "Traceback" not in said
+    assert len(cache.read_text().splitlines()) == 1
+    assert not out.exists()

@@ -132,6 +132,9 @@ def test_other_settings_and_broken_files_are_refused(backbone, vae_folder, cache
     with pytest.raises(ValueError, match=r"00001.safetensors does not open .it is not as it was"):
         LatentCache(out).latents([9])
     index = json.loads((out / "index.json").read_text())
+    (out / "index.json").write_text(json.dumps(index | {"mean": [0.5, *index["mean"][1:]]}))
+    with pytest.raises(ValueError, match=r"index.json is damaged .*as it was written.: remove it"):
+        LatentCache(out)
     (out / "index.json").write_text(json.dumps(index | {"format": 9}))
     with pytest.raises(ValueError, match="has format 9, expected 1"):
         LatentCache(out)

@@ -179,6 +179,7 @@ def test_a_copied_cache_is_a_point_to_return_to():
     assert torch.equal(first, again)
 
 
+@pytest.mark.slow
 def test_coders_with_a_cache_compile():
     vae = make(dict(attention=True))
     x, z = torch.randn(1, 3, 9, 8, 8), torch.randn(1, 4, 3, 4, 4)

@@ -75,6 +75,9 @@ def test_text_and_rows(tmp_path):
     write_text(tmp_path / "rows.jsonl", '{"step": 1}\n{"step": 2}\n')
     assert read_rows(tmp_path / "rows.jsonl") == [{"step": 1}, {"step": 2}]
     assert sorted(os.listdir(tmp_path)) == ["a.json", "rows.jsonl"]
+    (tmp_path / "rows.jsonl").write_bytes(b'{"step": 1}\n{"st\xff\n')
+    with pytest.raises(ValueError, match=r"line 2 of .*rows.jsonl does not read"):
+        read_rows(tmp_path / "rows.jsonl")
 
 
 def test_checkpoints_in_the_order_of_their_steps(tmp_path):

@@ -147,9 +147,15 @@ def errors_in_one_line(debug: bool) -> Iterator[None]:
         )
         error_console.print(f"error: {error}: {remedy}", style="red", markup=False, soft_wrap=True)
         sys.exit(2)
+    except (OverflowError, MemoryError) as error:
+        if debug:
+            raise
+        told = f"error: a number is too large for this machine ({error}): give a smaller one"
+        error_console.print(told, style="red", markup=False, soft_wrap=True)
+        sys.exit(2)
     except InterruptedRun as stop:
         error_console.print(str(stop), markup=False, soft_wrap=True)
         sys.exit(128 + stop.number)
     except KeyboardInterrupt:
-        error_console.print("interrupted; the same command goes on from the last checkpoint")
+        error_console.print("interrupted: a command that keeps what it does goes on where it was")
         sys.exit(130)

@@ -13,7 +13,9 @@ LEAST = {
     **dict.fromkeys(("seed", "retries", "port"), 0),
 }
 """The least that an option may be, in whichever command it is; of several numbers each."""
-MOST = {"port": 65_535, "seed": 2**63 - 1}
+MOST = {"port": 65_535, "fps": 1000, "seed": 2**63 - 1}
+LARGEST = 2**31 - 1
+"""The most that any other may be, which is more than any is good for."""
 POSITIVE = ("fps", "megabytes", "seconds", "per_minute", "timeout")
 
 
@@ -44,8 +46,8 @@ def _rule(name: str, value: float) -> str | None:
         return "positive"
     if value < LEAST.get(name, value):
         return f"at least {LEAST[name]}"
-    if value > MOST.get(name, value):
-        return f"at most {MOST[name]}"
+    if value > MOST.get(name, LARGEST):
+        return f"at most {MOST.get(name, LARGEST)}"
     return None
 
 

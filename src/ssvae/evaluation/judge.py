@@ -13,10 +13,10 @@ import re
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Any
 
 import numpy as np
@@ -307,19 +307,34 @@ def evaluate_reward(
 def _in_parallel(
     judge: Judge, films: Sequence[Film]
 ) -> Iterator[tuple[Film, dict[str, float] | BaseException]]:
-    """Each video with its marks or what went wrong, as they come; few wait at a time."""
+    """Each video with its marks or what went wrong, as they come; few wait at a time.
+
+    The threads are daemons, so that a command that is interrupted waits for no answer.
+    """
+    asked: SimpleQueue[Film | None] = SimpleQueue()
+    answered: SimpleQueue[tuple[Film, dict[str, float] | BaseException]] = SimpleQueue()
+
+    def work() -> None:
+        while (film := asked.get()) is not None:
+            try:
+                answered.put((film, judge.marks(film)))
+            except BaseException as error:
+                answered.put((film, error))
+
     left = iter(films)
-    pool = ThreadPoolExecutor(judge.jobs, thread_name_prefix="judge")
+    threads = [threading.Thread(target=work, daemon=True) for _ in range(judge.jobs)]
+    for thread in threads:
+        thread.start()
     try:
-        waiting = {pool.submit(judge.marks, film): film for film in islice(left, judge.jobs)}
-        while waiting:
-            done, _ = wait(waiting, return_when=FIRST_COMPLETED)
-            for future in done:
-                film = waiting.pop(future)
-                waiting |= {pool.submit(judge.marks, more): more for more in islice(left, 1)}
-                error = future.exception()
-                if error is not None and not isinstance(error, ValueError):
-                    raise error
-                yield film, future.result() if error is None else error
+        for film in islice(left, judge.jobs):
+            asked.put(film)
+        for _ in films:
+            film, result = answered.get()
+            for more in islice(left, 1):
+                asked.put(more)
+            if isinstance(result, BaseException) and not isinstance(result, ValueError):
+                raise result
+            yield film, result
     finally:
-        pool.shutdown(wait=False, cancel_futures=True)
+        for _ in threads:
+            asked.put(None)

@@ -16,10 +16,12 @@ from safetensors import SafetensorError, safe_open
 
 from ssvae.latents.maps import LatentMap, MapConfig, fit_map
 from ssvae.spectra.channels import ChannelResult
-from ssvae.storage.digests import digest
+from ssvae.storage.digests import checksum, digest
 from ssvae.storage.files import read_json
 
 FORMAT = 1
+CHECKSUM = "checksum"
+"""In the index: of all else in it."""
 POSTERIORS = ("mean", "sample")
 
 
@@ -109,18 +111,27 @@ class LatentCache:
                 f"the cache in {path} has format {index.get('format')}, expected {FORMAT}: write "
                 "it anew"
             )
-        self.config = CacheConfig(**index["config"])
-        C, T, H, W = index["latent_shape"]
-        self.shape: tuple[int, int, int, int] = C, T, H, W
-        mean, covariance = (
-            torch.tensor(index[k], dtype=torch.float64) for k in ("mean", "covariance")
-        )
-        self._files = [self.path / shard["file"] for shard in index["shards"]]
-        self._sha256 = [shard.get("sha256") for shard in index["shards"]]  # none in older caches
-        counts = [shard["clips"] for shard in index["shards"]]
-        self._ends = torch.tensor(counts).cumsum(0)
-        self.statistics = ChannelResult(mean, covariance, len(self) * T * H * W)
-        self.failed: list[int] = index["failed"]
+        try:
+            if index.pop(CHECKSUM, None) not in (None, checksum(index)):
+                raise ValueError("it is not as it was written")
+            self.config = CacheConfig(**index["config"])
+            C, T, H, W = index["latent_shape"]
+            self.shape: tuple[int, int, int, int] = C, T, H, W
+            mean, covariance = (
+                torch.tensor(index[k], dtype=torch.float64) for k in ("mean", "covariance")
+            )
+            self._files = [self.path / shard["file"] for shard in index["shards"]]
+            # Older caches have no checksums.
+            self._sha256 = [shard.get("sha256") for shard in index["shards"]]
+            counts = [shard["clips"] for shard in index["shards"]]
+            self._ends = torch.tensor(counts).cumsum(0)
+            self.statistics = ChannelResult(mean, covariance, len(self) * T * H * W)
+            self.failed: list[int] = index["failed"]
+        except (KeyError, TypeError, ValueError, RuntimeError) as error:
+            raise ValueError(
+                f"{self.path / 'index.json'} is damaged ({type(error).__name__}: {error}): remove it, and "
+                "the same ssvae cache-latents writes it again"
+            ) from error
         self._open: dict[int, Any] = {}
         self._tensors: dict[int, torch.Tensor] = {}
         self._captions: list[str] | None = None

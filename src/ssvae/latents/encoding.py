@@ -16,6 +16,7 @@ from ssvae.data.batch import Batch, Source
 from ssvae.data.loader import in_order
 from ssvae.data.sources import open_source
 from ssvae.latents.cache import (
+    CHECKSUM,
     FORMAT,
     CacheConfig,
     LatentCache,
@@ -26,7 +27,7 @@ from ssvae.latents.cache import (
 from ssvae.models import DiagonalGaussian
 from ssvae.models.backbones import Backbone, Posterior
 from ssvae.spectra.channels import ChannelResult, ChannelSpectrum
-from ssvae.storage.digests import digest
+from ssvae.storage.digests import checksum, digest
 from ssvae.storage.files import read_json, replacing, write_json
 from ssvae.storage.locks import written_together
 from ssvae.storage.seeds import generator_of
@@ -214,7 +215,7 @@ def write_index(out: str | Path, config: CacheConfig) -> LatentCache:
         "mean": result.mean.tolist(),
         "covariance": result.covariance.tolist(),
     }
-    write_json(out / "index.json", index)
+    write_json(out / "index.json", index | {CHECKSUM: checksum(index)})
     return LatentCache(out)
 
 

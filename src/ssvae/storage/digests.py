@@ -3,6 +3,7 @@
 import hashlib
 import json
 from pathlib import Path
+from typing import Any
 
 from ssvae.storage.files import write_json
 
@@ -13,6 +14,11 @@ def digest(path: Path) -> str:
     """The SHA-256 of a file."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def checksum(content: Any) -> str:
+    """The SHA-256 of what JSON can hold, however it is spaced and ordered."""
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def digests(folder: Path, but: str = SEAL) -> dict[str, str]:

@@ -90,5 +90,13 @@ def read_json(path: Path) -> Any:
 
 
 def read_rows(path: Path) -> list[dict[str, Any]]:
-    """The objects of a file that holds one a line."""
-    return [json.loads(line) for line in path.read_text().splitlines()]
+    """The objects of a file that holds one a line; a ValueError that names a line that is none."""
+    rows = []
+    for number, line in enumerate(path.read_text(errors="replace").splitlines(), 1):
+        try:
+            rows.append(json.loads(line))
+        except ValueError as error:
+            raise ValueError(
+                f"line {number} of {path} does not read ({error}): mend it, or take it out"
+            ) from error
+    return rows
