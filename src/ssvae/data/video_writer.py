@@ -81,9 +81,6 @@ class VideoWriter:
         # 4:2:0 has no odd sides.
         self._stream.pix_fmt = "yuv444p" if width % 2 or height % 2 else "yuv420p"
         context = self._stream.codec_context
-        context.thread_count = (
-            1  # of several, what x264 writes depends now and then on their timing
-        )
         context.time_base = time_base or 1 / rate
         context.sample_aspect_ratio = pixel_aspect
         context.colorspace = context.color_primaries = context.color_trc = 1  # BT.709
