@@ -17,6 +17,19 @@ from ssvae.cli import COMMANDS
 
 SCRIPT = str(Path(sys.executable).with_name("ssvae"))
 os.environ["COLUMNS"] = "200"  # of all that is started here
+# Options of `train tiny` that make it take a second.
+TINY = [
+    "--batch-size",
+    "2",
+    "--model.z-dim",
+    "4",
+    "--model.base-channels",
+    "8",
+    "--clip.height",
+    "16",
+    "--clip.width",
+    "16",
+]
 CONTEXT = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload(
     ["tyro", *{f"ssvae.cli.{command.module}" for command in COMMANDS.values()}]

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from commands import SCRIPT, by_two_processes, installed, status_and_output
+from commands import SCRIPT, TINY, by_two_processes, installed, status_and_output
 from conftest import write
 from ssvae.cli import COMMANDS
 from ssvae.cli.console import configure_logging
@@ -20,18 +20,6 @@ from ssvae.latents.mapped import load_map
 from ssvae.models import AutoencoderKLSSVAE
 
 OFFICIAL = Path(__file__).parent / "parity" / "official_small.ckpt"
-TINY = [
-    "--batch-size",
-    "2",
-    "--model.z-dim",
-    "4",
-    "--model.base-channels",
-    "8",
-    "--clip.height",
-    "16",
-    "--clip.width",
-    "16",
-]
 
 
 @pytest.fixture(scope="module")

@@ -48,7 +48,7 @@ def tiny_baseline() -> VAERecipe:
 
 
 def film() -> VAERecipe:
-    """2.8 M parameters on films and stills, 64 x 64 x 9: hours on two cores.
+    """2.8 M parameters on films and stills, 64 x 64 x 9: about an hour on one core.
 
     Time by 4, space by 8, 16 channels, without regularisers; L1 and KL alone, for the weights of LPIPS
     are not everywhere. Rates and optimiser are the tiny recipe's.

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from micro import micro, options
 
+from ssvae.bench import regularizer_table
 from ssvae.bench.cells import (
     CELLS,
     CUSTOM,
@@ -21,7 +22,7 @@ from ssvae.bench.cells import (
 from ssvae.bench.comparisons import families, learned
 from ssvae.bench.map import run_map
 from ssvae.bench.map_results import arms_table, effects_table
-from ssvae.bench.map_summary import effects, sensitivity
+from ssvae.bench.map_summary import describe, effects, sensitivity
 from ssvae.bench.prediction import run_prediction
 from ssvae.bench.records import Record, read_records
 from ssvae.bench.scales import mini
@@ -254,3 +255,36 @@ def test_recipes_on_a_vae_that_is_given(done, tmp_path):
         run_map(micro(), here, ("grid-16",), ("lcr",), {"baseline": vae})
     with pytest.raises(ValueError, match="cells are some of default, custom"):
         run_map(micro(), here, ("nowhere",), ("lcr",), {})
+
+
+def test_the_table_of_regularisers():
+    """The baseline first, each rival beside its other settings, with what it costs."""
+    curves = {
+        ("channels-48", v, s): record(r)
+        for s in (0, 1)
+        for v, r in (
+            ("baseline", 1e-3),
+            ("noise", 5e-4),
+            ("lcr", 2e-3),
+            ("noise-weak", 1e-3),
+            ("se", 1e-3),
+        )
+    }
+    arms = arms_of(curves)
+    summary = {
+        "arms": describe(arms, VOCABULARY),
+        "effects": effects(families(arms, mini()), arms, VOCABULARY),
+    }
+    (table,) = regularizer_table.tables(summary, {"lcr": 1.03, "noise": 0.97}).values()
+    head, _, *rows = [
+        [c.strip() for c in line.strip("|").split("|")] for line in table.splitlines()
+    ]
+    named = {row[0]: dict(zip(head, row, strict=True)) for row in rows}
+    assert list(named) == ["none", "LCR", "SE", "latent noise", "latent noise, gamma .3"]
+    assert [row["a step"] for row in named.values()] == ["–", "1.03", "–", "0.97", "0.97"]
+    assert named["LCR"]["gain in reward"].startswith("0.400 ")
+    assert named["latent noise"]["gain in reward"].startswith("-0.200 ")
+    assert named["none"]["verdict"] == ""
+    assert "a step" not in regularizer_table.tables(summary, {})["channels-48"]
+    few = summary | {"arms": summary["arms"][:2]}
+    assert regularizer_table.tables(few, {}) == {}

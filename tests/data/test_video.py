@@ -9,6 +9,7 @@ from PIL import Image, ImageOps
 from conftest import add_sound, frame_number, images, write
 from ssvae.data.video import (
     VideoError,
+    alpha_told,
     probe,
     read_clip,
     read_frames,
@@ -98,11 +99,13 @@ def test_a_high_range_of_brightness_is_refused(tmp_path, trc):
         probe(tmp_path / "a.mkv")
 
 
-def test_alpha_that_is_left_out_is_told(tmp_path, caplog):
+def test_alpha_that_is_left_out_is_told_once(tmp_path, caplog):
+    alpha_told.clear()
     picture = Image.fromarray(smooth(16, 16)).convert("RGBA")
     picture.save(tmp_path / "a.png")
     picture.convert("RGB").save(tmp_path / "b.png")
-    for name in ("b.png", "a.png", "a.png"):
+    picture.save(tmp_path / "c.png")
+    for name in ("b.png", "a.png", "a.png", "c.png"):
         next(read_frames(tmp_path / name))
     (record,) = caplog.records
     assert f"{tmp_path / 'a.png'} has an alpha channel, which is left out" in record.message

@@ -79,7 +79,7 @@ def test_by_way_of_a_file_of_latents(vae, tmp_path, count):
     assert decode_video(vae, latents, tmp_path / "b.mp4") == count
     reconstruct_video(vae, source, tmp_path / "c.mp4")
     apart = np.abs(pictures(tmp_path / "b.mp4") - pictures(tmp_path / "c.mp4"))
-    assert apart.mean() < 2  # x264 decides now and then otherwise about the same frames
+    assert apart.mean() < 0.5  # rounding, which the codec may enlarge
     assert times(tmp_path / "b.mp4") == times(source)
     assert probe(tmp_path / "b.mp4") == probe(tmp_path / "c.mp4")
     assert np.array_equal(sound(tmp_path / "b.mp4")[1], sound(source)[1])
@@ -198,9 +198,9 @@ def test_a_file_that_is_cut_off_is_named(vae, tmp_path, caplog):
     (tmp_path / "cut.mkv").write_bytes(whole[: len(whole) // 2])
     done = reconstruct_video(vae, tmp_path / "cut.mkv", tmp_path / "b.mp4")
     assert 0 < done < 54
-    assert (
-        f"holds 6.0 seconds, but only {done / 10} could be read: it may be cut off" in caplog.text
-    )
+    seen = times(tmp_path / "cut.mkv")
+    lasts = round(seen[-1] - seen[0] + 0.1, 2)
+    assert f"holds 6.0 seconds, but only {lasts} could be read: it may be cut off" in caplog.text
     assert probe(tmp_path / "b.mp4").frames == done
     assert encode_video(vae, tmp_path / "cut.mkv", tmp_path / "z.safetensors") == done
 

@@ -1,6 +1,8 @@
+import errno
 import os
 
 import pytest
+from safetensors import SafetensorError
 
 from ssvae.storage.digests import damaged, seal
 from ssvae.storage.files import (
@@ -67,6 +69,20 @@ def test_what_a_kill_left_is_overwritten(tmp_path):
         (partial / "whole").touch()
     assert os.listdir(path) == ["whole"]
     assert os.listdir(tmp_path) == ["folder"]
+
+
+@pytest.mark.parametrize(
+    "full", [OSError(errno.ENOSPC, "No space left on device"), SafetensorError("I/O error: full")]
+)
+def test_a_full_disk_is_told_with_the_name(tmp_path, full):
+    def write() -> None:
+        with replacing(tmp_path / "a.bin") as partial:
+            partial.write_bytes(b"half")
+            raise full
+
+    with pytest.raises(OSError, match=r"a.bin could not be written \(.*\): where the disk is full"):
+        write()
+    assert os.listdir(tmp_path) == []
 
 
 def test_text_and_rows(tmp_path):

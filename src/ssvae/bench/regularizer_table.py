@@ -78,4 +78,4 @@ def _place(arm: Mapping[str, Any]) -> tuple[int, str, str]:
 
 def _kind(variant: str) -> str:
     """The rival that a variant is a setting of; else the variant."""
-    return next((name for name in RIVALS if variant.startswith(name)), variant)
+    return next((name for name in RIVALS if variant.startswith(f"{name}-")), variant)

@@ -5,11 +5,11 @@ seconds, which may be irregular. Clips are float tensors (3, T, H, W) in [-1, 1]
 """
 
 import logging
+import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
-from functools import cache
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -17,9 +17,9 @@ from typing import Any
 import av
 import numpy as np
 import torch
-from av.sidedata.sidedata import Type
 from av.video.reformatter import Interpolation
-from PIL import Image
+
+from ssvae.data.orientation import Turn, exif_turn
 
 logger = logging.getLogger(__name__)
 # Bicubic in FFmpeg widens its filter when it shrinks, so nothing aliases. The others are swscale's
@@ -27,6 +27,7 @@ logger = logging.getLogger(__name__)
 EXACT = int(Interpolation.BICUBIC) | 0x2000 | 0x4000 | 0x40000
 HDR = {16: "PQ, SMPTE 2084", 18: "HLG, ARIB STD-B67"}
 """Transfer curves, by FFmpeg's numbers, that bytes of BT.709 cannot show."""
+alpha_told = threading.Event()
 IMAGES = (".jpg", ".jpeg", ".png")
 EXTENSIONS = (".mp4", ".mkv", ".webm", ".mov", ".avi", ".m4v", ".mpg", ".mpeg", ".ts", ".gif")
 
@@ -86,53 +87,16 @@ class Frame:
 
 
 @dataclass(frozen=True)
-class _Turn:
-    """What makes a frame upright: its sides change places, then rows, then columns are reversed."""
-
-    transposed: bool = False
-    rows: bool = False
-    columns: bool = False
-
-    @classmethod
-    def of(cls, frame: av.VideoFrame) -> "_Turn":
-        """By the display matrix, which takes (x, y) to (a x + c y, b x + d y); to quarter turns."""
-        found: Any = frame.side_data.get(Type.DISPLAYMATRIX)  # pyright: ignore
-        if found is None:
-            return cls()
-        a, b, _, c, d = np.frombuffer(bytes(found), "<i4")[:5].tolist()
-        if abs(a) + abs(d) >= abs(b) + abs(c):
-            return cls(False, rows=d < 0, columns=a < 0)
-        return cls(True, rows=b < 0, columns=c < 0)
-
-    def __call__(self, image: np.ndarray) -> np.ndarray:
-        """An image (H, W, 3), upright."""
-        image = image.swapaxes(0, 1) if self.transposed else image
-        return image[:: -1 if self.rows else 1, :: -1 if self.columns else 1]
-
-
-EXIF_ORIENTATION = 0x0112
-EXIF_TURNS = {  # by the orientation's number
-    2: _Turn(columns=True),
-    3: _Turn(rows=True, columns=True),
-    4: _Turn(rows=True),
-    5: _Turn(transposed=True),
-    6: _Turn(transposed=True, columns=True),
-    7: _Turn(transposed=True, rows=True, columns=True),
-    8: _Turn(transposed=True, rows=True),
-}
-
-
-@dataclass(frozen=True)
 class _Video:
     """An open file, its first video stream, and what makes all its frames upright, where EXIF tells."""
 
     name: str
     container: Any
     stream: Any
-    turn: _Turn | None
+    turn: Turn | None
 
-    def turn_of(self, frame: av.VideoFrame) -> _Turn:
-        return _Turn.of(frame) if self.turn is None else self.turn
+    def turn_of(self, frame: av.VideoFrame) -> Turn:
+        return Turn.of(frame) if self.turn is None else self.turn
 
     @property
     def pixel_aspect(self) -> Fraction:
@@ -177,18 +141,7 @@ def _opened(file: VideoFile, threads: int = 0) -> Iterator[_Video]:
                 "map its tones to BT.709 first, such as with FFmpeg's zscale and tonemap",
             )
         picture = container.format.name.endswith(("_pipe", "image2"))
-        yield _Video(name_of(file), container, stream, _exif_turn(file) if picture else None)
-
-
-def _exif_turn(file: VideoFile) -> _Turn:
-    """How the camera was held, which PyAV does not tell of pictures."""
-    try:
-        with Image.open(
-            BytesIO(file.getvalue()) if isinstance(file, NamedBytes) else file
-        ) as image:
-            return EXIF_TURNS.get(image.getexif().get(EXIF_ORIENTATION, 1), _Turn())
-    except (OSError, ValueError, SyntaxError):  # what FFmpeg reads and Pillow does not has none
-        return _Turn()
+        yield _Video(name_of(file), container, stream, exif_turn(file) if picture else None)
 
 
 @contextmanager
@@ -277,11 +230,14 @@ def _decoded(video: _Video, start: float) -> Iterator[av.VideoFrame]:
         yield shown
 
 
-@cache
 def _tell_of_alpha(name: str) -> None:
-    logger.warning(
-        "%s has an alpha channel, which is left out: colours are as they are stored", name
-    )
+    """Once in a process, for a folder may hold a million such pictures."""
+    if not alpha_told.is_set():
+        alpha_told.set()
+        told = (
+            "%s has an alpha channel, which is left out, here and elsewhere: colours are as stored"
+        )
+        logger.warning(told, name)
 
 
 def read_clip(

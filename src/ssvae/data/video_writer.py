@@ -76,7 +76,10 @@ class VideoWriter:
         audio_from: str | Path | BytesIO | None,
         pixel_aspect: Fraction,
     ) -> None:
-        self._stream = self._container.add_stream(codec, rate=rate, options={"crf": "16"})
+        options = {"crf": "14"}
+        if codec == "h264":
+            options["mbtree"] = "0"  # with it x264 writes the same frames now this way, now that
+        self._stream = self._container.add_stream(codec, rate=rate, options=options)
         self._stream.width, self._stream.height = width, height
         # 4:2:0 has no odd sides.
         self._stream.pix_fmt = "yuv444p" if width % 2 or height % 2 else "yuv420p"

@@ -28,9 +28,10 @@ from ssvae.latents.mapped import load_map, save_map
 from ssvae.latents.maps import MapConfig
 from ssvae.storage.seeds import generator_of
 from ssvae.training.checkpoint import write_tensors
-from ssvae.training.loop import OnStep, check_problems, train
+from ssvae.training.loop import check_problems, train
 from ssvae.training.metrics import Ratio, StepOutcome, Value
 from ssvae.training.optimizers import set_rates, transformer_optimizers
+from ssvae.training.run_log import OnStep
 from ssvae.training.schedules import warmup_cooldown
 from ssvae.training.sharding import (
     averaged,

@@ -283,8 +283,8 @@ def load_backbone(
     """The VAE in a folder that ``save_pretrained`` wrote, to evaluate.
 
     ``path`` may also be a shipped model's name (``ssvae/tiny``) or a hub id, ``owner/name`` or
-    ``owner/name/subfolder``. Its config.json names its class, one of ``classes``. Nothing is unpickled: weights must be safetensors. On the device
-    "meta" it has its shape alone, and no weights are read.
+    ``owner/name/subfolder``. Its config.json names its class, one of ``classes``. Nothing is unpickled:
+    weights must be safetensors. On the device "meta" it has its shape alone, and no weights are read.
     """
     where: dict[str, Any] = {}
     path = shipped_folder(str(path)) or path

@@ -85,7 +85,7 @@ PRESETS: dict[str, AutoencoderConfig] = {
         patch_size=2,
         attention=False,
     ),
-    # Made to train on two cores too, in hours, for films: the compression of Wan 2.1's.
+    # Made to train on two cores too, for films: the compression of Wan 2.1's.
     "film": AutoencoderConfig(
         z_dim=16,
         base_channels=32,

@@ -69,8 +69,8 @@ def local_correlation(
             are then those of the whole batch, and the mean of all processes' gradients is its.
 
     Raises:
-        ValueError: for another shape, numbers that are not floating-point, fewer than two channels, a window of fewer than two
-            positions, or a side shorter than the window.
+        ValueError: for another shape, numbers that are not floating-point, fewer than two channels, a
+            window of fewer than two positions, or a side shorter than the window.
     """
     x = mean.unsqueeze(2) if mean.ndim == 4 else mean
     if x.ndim != 5 or x.shape[1] < 2:

@@ -21,15 +21,11 @@ def checksum(content: Any) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
-def digests(folder: Path, but: str = SEAL) -> dict[str, str]:
-    """The SHA-256 of all files below a folder, by their paths there; ``but`` is left out."""
-    files = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != but)
-    return {path.relative_to(folder).as_posix(): digest(path) for path in files}
-
-
 def seal(folder: Path) -> None:
-    """Write the checksums of all files below a folder into it."""
-    write_json(folder / SEAL, digests(folder), indent=1)
+    """Write the checksums of all files below a folder into it, by their paths there."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != SEAL)
+    sums = {path.relative_to(folder).as_posix(): digest(path) for path in files}
+    write_json(folder / SEAL, sums, indent=1)
 
 
 def damaged(folder: Path, part: str = "") -> list[str]:

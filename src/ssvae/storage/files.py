@@ -1,5 +1,6 @@
 """Files and folders that are there whole or not at all."""
 
+import errno
 import json
 import os
 import shutil
@@ -7,6 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from safetensors import SafetensorError
 
 PARTIAL = ".partial-"
 """How the names of what is being written begin."""
@@ -37,12 +40,22 @@ class Replacement:
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Yields the name to write to; kept at the end, discarded where something goes wrong."""
+    """Yields the name to write to; kept at the end, discarded where something goes wrong.
+
+    An OSError that names the file where the disk is full.
+    """
     replacement = Replacement(path)
     replacement.discard()
     try:
         yield replacement.partial
         replacement.keep()
+    except (OSError, SafetensorError) as error:
+        if isinstance(error, OSError) and error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise OSError(
+            f"{path} could not be written ({error}): where the disk is full make room, and give the same "
+            "command again"
+        ) from error
     finally:
         replacement.discard()
 

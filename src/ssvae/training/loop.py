@@ -1,11 +1,9 @@
 """The outer loop of every training run: load, step, log, save."""
 
 import dataclasses
-import json
 import logging
-import math
 import re
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing, contextmanager
 from functools import partial
 from pathlib import Path
@@ -14,14 +12,15 @@ from typing import Any, ClassVar, Protocol, TypeVar
 from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
 
-from ssvae.storage.files import read_json, write_json, write_text
+from ssvae.storage.files import read_json, write_json
 from ssvae.storage.locks import LOCK, written_together
-from ssvae.storage.runs import checkpoint_folder, last_checkpoint, sample_film
+from ssvae.storage.runs import checkpoint_folder, last_checkpoint
 from ssvae.storage.settings import as_json, check_same_settings, flat
 from ssvae.training import checkpoint
 from ssvae.training.devices import IN_STEPS, PATIENT, make_accelerator, set_patience
 from ssvae.training.interruption import InterruptedRun, interruptible
-from ssvae.training.metrics import StepOutcome, Value, read_out
+from ssvae.training.metrics import StepOutcome
+from ssvae.training.run_log import OnStep, RunLog, drop_rows_after
 from ssvae.training.speed import SpeedLog
 from ssvae.training.tracking import Tracking, check_tracker
 
@@ -35,9 +34,6 @@ FREE = re.compile(
 )
 """Settings that may change while a run goes on: they do not change what is learned."""
 BATCHES = "batch_size", "images.batch_size"
-
-OnStep = Callable[[int, dict[str, float]], Any]
-"""Hears of a step, its metrics and the last speed: at once on a CPU, elsewhere of some steps together."""
 
 
 class Trainer(Protocol):
@@ -175,7 +171,7 @@ def _through_steps(
     steps = range(done + 1, recipe.steps + 1)
     main, skipped = accelerator.is_main_process, 0
     tracking = Tracking(tracker, out, flat(config), steps.start, accelerator)
-    log = _Log(out, accelerator, tracking, on_step)
+    log = RunLog(out, accelerator, tracking, on_step)
     speed = SpeedLog(out / "speed.jsonl", _a_step(flat(config), "batch_size"), accelerator)
     read_out_every = 1 if accelerator.device.type == "cpu" else READ_OUT_EVERY
     with interruptible() as interruption, closing(data), _finished(log, accelerator):
@@ -242,12 +238,12 @@ def _begun(
         if accelerator.is_main_process:
             write_json(out / "config.json", config, indent=2)
             for name in ("metrics.jsonl", "speed.jsonl", "validation.jsonl"):
-                _drop_rows_after(out / name, step)
+                drop_rows_after(out / name, step)
         yield
 
 
 @contextmanager
-def _finished(log: "_Log", accelerator: Accelerator) -> Iterator[None]:
+def _finished(log: "RunLog", accelerator: Accelerator) -> Iterator[None]:
     """However the steps end: what waits is written, and processes are patient again."""
     try:
         yield
@@ -255,51 +251,6 @@ def _finished(log: "_Log", accelerator: Accelerator) -> Iterator[None]:
         if accelerator.num_processes == 1:  # others might wait for one that is gone
             log.write()
         set_patience(PATIENT)
-
-
-class _Log:
-    """The metrics of steps, in a file, a tracker, and the ears of who started the run."""
-
-    def __init__(
-        self, out: Path, accelerator: Accelerator, tracking: Tracking, on_step: OnStep | None
-    ):
-        self.out, self.accelerator, self.tracking = out, accelerator, tracking
-        self.on_step = on_step if accelerator.is_main_process else None
-        self._waiting: list[tuple[int, Mapping[str, Value]]] = []
-        self._speed: dict[str, float] = {}
-
-    def add(self, step: int, metrics: Mapping[str, Value]) -> None:
-        """A step is done; its metrics wait where they are."""
-        self._waiting.append((step, metrics))
-
-    def write(self) -> None:
-        """Read out what waits; to be called on every process."""
-        waiting, self._waiting = self._waiting, []
-        if not waiting:
-            return
-        rows = read_out(self.accelerator, [metrics for _, metrics in waiting])
-        numbered = [(step, row) for (step, _), row in zip(waiting, rows, strict=True)]
-        if self.accelerator.is_main_process:
-            with open(self.out / "metrics.jsonl", "a") as file:
-                file.writelines(_row(step, row) for step, row in numbered)
-        for step, row in numbered:
-            self.tracking.log({f"train/{name}": value for name, value in row.items()}, step)
-            if self.on_step is not None:
-                self.on_step(step, self._speed | row)
-
-    def write_speed(self, step: int, row: dict[str, float]) -> None:
-        """How fast the steps since the last were."""
-        self._speed = row
-        self.tracking.log({f"speed/{name}": value for name, value in row.items()}, step)
-
-    def write_figures(self, step: int, figures: dict[str, float]) -> None:
-        """What validation gave, with its film."""
-        if not self.accelerator.is_main_process:
-            return
-        with open(self.out / "validation.jsonl", "a") as file:
-            file.write(_row(step, figures))
-        self.tracking.log({f"validation/{name}": v for name, v in figures.items()}, step)
-        self.tracking.film("reconstructions", sample_film(self.out, step), step)
 
 
 def _last_checkpoint(
@@ -317,11 +268,6 @@ def _last_checkpoint(
     if isinstance(found, ValueError):
         raise found
     return found
-
-
-def _row(step: int, values: dict[str, float]) -> str:
-    finite = {k: v if math.isfinite(v) else None for k, v in values.items()}
-    return json.dumps({"step": step, **finite}) + "\n"
 
 
 def _config_of(out: Path) -> dict[str, Any] | None:
@@ -382,25 +328,3 @@ def _usual(recipe: Recipe) -> dict[str, Any]:
         elif each.default is not dataclasses.MISSING:
             usual[each.name] = each.default
     return as_json(usual)
-
-
-def _drop_rows_after(path: Path, step: int) -> None:
-    """Keep the lines up to ``step``: those after the checkpoint are trained, and written, again.
-
-    A line at the end that is not whole is what a killed run was writing. Others that do not read stay as
-    they are, and are told.
-    """
-    if not path.exists():
-        return
-    kept, lines = [], path.read_text(errors="surrogateescape").splitlines(keepends=True)
-    for number, line in enumerate(lines, 1):
-        try:
-            late = json.loads(line)["step"] > step
-        except (ValueError, TypeError, KeyError):
-            if number == len(lines) and not line.endswith("\n"):
-                break
-            logger.warning("%s: line %d does not read; it is left as it is", path, number)
-            late = False
-        if not late:
-            kept.append(line.removesuffix("\n") + "\n")
-    write_text(path, "".join(kept))

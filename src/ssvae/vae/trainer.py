@@ -19,9 +19,10 @@ from ssvae.data.sources import open_source
 from ssvae.storage.runs import sample_film
 from ssvae.storage.seeds import generator_of
 from ssvae.training.checkpoint import write_tensors
-from ssvae.training.loop import OnStep, check_problems, train
+from ssvae.training.loop import check_problems, train
 from ssvae.training.metrics import StepOutcome, Value
 from ssvae.training.optimizers import autoencoder_optimizers, set_rates
+from ssvae.training.run_log import OnStep
 from ssvae.training.sharding import (
     averaged,
     check_optimizer,
