@@ -39,8 +39,8 @@ AS_TRAINED = "--dtype bfloat16 --device cpu"
 WORLD = "the procedural world of this package, drawn anew: free of others' rights"
 FILMS = (
     "the sample videos of the Intel IoT DevKit (CC-BY 4.0, Intel Corporation and the authors named there): "
-    "car-detection, bottle-detection, one-by-one-person-detection and sixteen of its signed words; and the "
-    "24 pictures that scikit-image carries (free licences, named in its data folder)"
+    "car-detection, bottle-detection, one-by-one-person-detection and all of its signed words but walk, want, yes "
+    "and thanks; and the 24 pictures that scikit-image carries (free licences, named in its data folder)"
 )
 BASELINE_COMMAND = f"ssvae train tiny-baseline --steps 6000 --out runs/tiny-baseline {AS_TRAINED}"
 
@@ -84,7 +84,7 @@ def measure_encoder(folder: Path, unseen: Path | None) -> tuple[dict[str, float]
     found = _scorer(Sampling()).measure(load_backbone(folder))
     analysis, ceiling = found["analysis"], found["ceiling"]
     scores = {
-        "PSNR of 256 clips of the world that it has not seen, 9x32x32, dB": found["psnr"],
+        "PSNR of unseen clips of the world, 256 of 9x32x32, dB": found["psnr"],
         "reward of their reconstructions": ceiling["reward"],
         **{f"reward for {kind}": value for kind, value in ceiling["rewards"].items()},
         **_spectra(analysis),

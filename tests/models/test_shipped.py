@@ -34,6 +34,15 @@ def test_what_there_is():
         assert card.scores
 
 
+@pytest.mark.parametrize("name", ["film", "tiny", "tiny-baseline", "world-t2v"])
+def test_the_page_says_what_the_cards_say(name):
+    page = (Path(__file__).parents[2] / "docs" / "models.md").read_text()
+    card = shipped_models()[name]
+    assert card.data in page
+    assert all(command in page for command in card.commands)
+    assert all(f"| {what} | {value:.4g} |" in page for what, value in card.scores.items())
+
+
 @pytest.mark.quick
 @pytest.mark.parametrize("name", ["tiny", "tiny-baseline", "film"])
 def test_a_name_takes_the_place_of_a_folder(name, monkeypatch):

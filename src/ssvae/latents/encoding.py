@@ -191,8 +191,8 @@ def write_index(out: str | Path, config: CacheConfig) -> LatentCache:
         failed += part["failed"]
         if not part["clips"]:
             continue
-        named = {"file": shard_name(number), "clips": part["clips"]}
-        shards.append(named | {key: part[key] for key in ("sha256",) if key in part})
+        named = {"file": shard_name(number), "clips": part["clips"], "sha256": part.get("sha256")}
+        shards.append(named)
         try:
             with safe_open(out / shard_name(number), "pt") as shard:
                 shape = shard.get_slice("latents").get_shape()[1:]
