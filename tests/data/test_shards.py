@@ -12,6 +12,7 @@ import torch
 
 from conftest import write
 from ssvae.data import Clip, Collection, Shards, World, open_source
+from ssvae.data.collection import FileItem
 from ssvae.data.listing import find_media
 from ssvae.data.shard_writer import copy_file, render, write_shards
 from ssvae.data.shards import expand
@@ -238,3 +239,12 @@ def test_mutated_videos_do_not_bring_the_loader_down(tmp_path):
     assert batch.video.shape == (201, 3, 5, 16, 16)
     assert torch.isfinite(batch.on()).all()
     assert source.broken.total() > 20
+
+
+def test_items_of_which_none_is_usable_leave_nothing(media, tmp_path):
+    nothing = [FileItem(tmp_path / "none.mp4"), FileItem(tmp_path / "no.mp4")]
+    written, reasons = write_shards(nothing, copy_file, tmp_path / "out", per_shard=1)
+    assert (written, reasons) == (0, ["no such file"] * 2)
+    assert not (tmp_path / "out").exists()
+    written, _ = write_shards(find_media(media), copy_file, tmp_path / "out", per_shard=3)
+    assert written > 0

@@ -299,3 +299,10 @@ def test_every_sound_goes_into_every_container(tmp_path, suffix, name, codec, ra
     expected = [440 * (c + 1) for c in range(channels)]
     low = [c for c in range(channels) if not (layout == "5.1" and c == 3)]  # the fourth is for bass
     assert [abs(loudest[c] - expected[c]) <= 2 for c in low] == [True] * len(low)
+
+
+def test_titles_in_another_encoding(tmp_path):
+    content = write(tmp_path / "a.mp4", 3).read_bytes()
+    place = content.rindex(b"isomiso2") if b"isomiso2" in content else content.index(b"ftyp") + 4
+    (tmp_path / "b.mp4").write_bytes(content[:place] + b"\xb7\xb7" + content[place + 2 :])
+    assert len(list(read_frames(tmp_path / "b.mp4"))) == 3

@@ -85,6 +85,13 @@ def test_a_full_disk_is_told_with_the_name(tmp_path, full):
     assert os.listdir(tmp_path) == []
 
 
+def test_text_that_cannot_be_written_leaves_nothing(tmp_path):
+    (tmp_path / "a").mkdir()
+    with pytest.raises(OSError, match="a"):
+        write_text(tmp_path / "a", "text")
+    assert os.listdir(tmp_path) == ["a"]
+
+
 def test_text_and_rows(tmp_path):
     write_json(tmp_path / "a.json", {"a": [1, 2]}, indent=1)
     assert (tmp_path / "a.json").read_text() == '{\n "a": [\n  1,\n  2\n ]\n}\n'

@@ -5,6 +5,7 @@ import json
 import logging
 import tempfile
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from ssvae.data.shards import meta_of
 from ssvae.data.video import VideoError, probe, read_frames
 from ssvae.data.video_writer import VideoWriter, write_video
 from ssvae.storage.files import replacing, write_text
-from ssvae.storage.locks import written_alone
+from ssvae.storage.locks import LOCK, written_alone
 from ssvae.storage.settings import keep_settings
 
 logger = logging.getLogger(__name__)
@@ -41,21 +42,32 @@ def write_shards(
 
     A shard is there whole or not at all, and holds a stretch of the items, so that the same call
     goes on where it was stopped. Returns the number of items in all shards, and why others are not.
+    Where there are none, nothing is left.
     """
     out = Path(out)
     with written_alone(out, "shards"):
         settings = dict(items=_digest(items, make), per_shard=per_shard)
         keep_settings(out / "shards.json", f"the shards in {out}", settings)
-        return _write_all(items, make, out, per_shard, on_item)
+        written, broken = _write_all(items, make, out, per_shard, on_item)
+        if not written:  # the next call may be about other items
+            for shard in _shards(out, items, per_shard):
+                shard.unlink()
+                Path(meta_of(str(shard))).unlink()
+            (out / "shards.json").unlink()
+    if not written:
+        with suppress(OSError):
+            (out / LOCK).unlink()
+            out.rmdir()
+    return written, broken
 
 
 def _write_all(
     items: Sequence[Item], make: Make, out: Path, per_shard: int, on_item: Callable[[int], Any]
 ) -> tuple[int, list[str]]:
     written, broken = 0, []
-    for start in range(0, len(items), per_shard):
-        shard = out / f"{start // per_shard:06d}.tar"
+    for number, shard in enumerate(_shards(out, items, per_shard)):
         meta = Path(meta_of(str(shard)))
+        start = number * per_shard
         stretch = items[start : start + per_shard]
         if shard.exists() and meta.exists():
             written += len(meta.read_text().splitlines())
@@ -64,6 +76,10 @@ def _write_all(
             rows, reasons = _write_shard(shard, stretch, start, make, on_item)
             written, broken = written + rows, broken + reasons
     return written, broken
+
+
+def _shards(out: Path, items: Sequence[Item], per_shard: int) -> list[Path]:
+    return [out / f"{number:06d}.tar" for number in range(-(-len(items) // per_shard))]
 
 
 def _digest(items: Sequence[Item], make: Make) -> str:
@@ -122,7 +138,10 @@ def copy_file(item: Item, scratch: Path) -> tuple[bytes, str, dict[str, Any]]:
 def _repacked(source: Path, target: Path) -> bool:
     """Whether the frames could be copied into another container without decoding them."""
     try:
-        with av.open(str(source)) as one, av.open(str(target), "w") as other:
+        with (
+            av.open(str(source), metadata_errors="replace") as one,
+            av.open(str(target), "w") as other,
+        ):
             if one.streams.video[0].codec_context.name not in ("h264", "hevc", "mpeg4", "av1"):
                 return False
             copy = other.add_stream_from_template(one.streams.video[0])

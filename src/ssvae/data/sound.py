@@ -19,7 +19,9 @@ def sound_packets(
     The first one that is asked for adds the stream. Where the container takes another codec than the
     track's, rates and channels that this codec has not are converted to the nearest that it has.
     """
-    opened: Any = av.open(file if isinstance(file, BytesIO) else str(file))
+    opened: Any = av.open(
+        file if isinstance(file, BytesIO) else str(file), metadata_errors="replace"
+    )
     with opened as source:
         if not source.streams.audio:
             return

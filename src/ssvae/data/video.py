@@ -153,7 +153,8 @@ def _container(file: VideoFile) -> Iterator[Any]:
     elif not Path(file).is_file():
         raise VideoError(file, "no such file", "give the path of a video file")
     try:
-        with av.open(file if isinstance(file, NamedBytes) else str(file)) as container:
+        opened = file if isinstance(file, NamedBytes) else str(file)
+        with av.open(opened, metadata_errors="replace") as container:  # titles are in any encoding
             yield container
     except av.FFmpegError as error:
         raise VideoError(
@@ -372,7 +373,10 @@ def read_sound(path: str | Path) -> bytes | None:
 
 def _copied_sound(path: str | Path, kind: str) -> bytes | None:
     content, empty = BytesIO(), True
-    with av.open(str(path)) as source, av.open(content, "w", format=kind) as target:
+    with (
+        av.open(str(path), metadata_errors="replace") as source,
+        av.open(content, "w", format=kind) as target,
+    ):
         track = source.streams.audio[0]
         copy = target.add_stream_from_template(track)
         for packet in source.demux(track):

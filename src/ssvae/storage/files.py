@@ -83,8 +83,11 @@ def check_file(path: str | Path) -> None:
 def write_text(path: Path, text: str) -> None:
     """Write a text file, which several processes may do at once."""
     partial = path.with_name(f"{PARTIAL}{os.getpid()}-{path.name}")
-    partial.write_text(text, encoding="utf-8", errors="surrogateescape")
-    os.replace(partial, path)
+    try:
+        partial.write_text(text, encoding="utf-8", errors="surrogateescape")
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def write_json(path: Path, content: Any, indent: int | None = None) -> None:
