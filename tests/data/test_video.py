@@ -13,6 +13,7 @@ from ssvae.data.video import (
     probe,
     read_clip,
     read_frames,
+    read_sound,
     to_clip,
     to_images,
 )
@@ -306,3 +307,18 @@ def test_titles_in_another_encoding(tmp_path):
     place = content.rindex(b"isomiso2") if b"isomiso2" in content else content.index(b"ftyp") + 4
     (tmp_path / "b.mp4").write_bytes(content[:place] + b"\xb7\xb7" + content[place + 2 :])
     assert len(list(read_frames(tmp_path / "b.mp4"))) == 3
+
+
+def test_codecs_that_nobody_knows(tmp_path, caplog):
+    """A video's is refused; a sound's leaves the sound out, with a warning."""
+    film = add_sound(write(tmp_path / "a.mp4", 5, 32, 32), tmp_path / "s.mp4", 0.5)
+    deaf, blind = tmp_path / "deaf.mp4", tmp_path / "blind.mp4"
+    deaf.write_bytes(film.read_bytes().replace(b"mp4a", b"zzzz"))
+    blind.write_bytes(film.read_bytes().replace(b"avc1", b"zzzz"))
+    assert probe(film).has_audio
+    assert not probe(deaf).has_audio
+    assert "of an unknown codec and left out" in caplog.text
+    assert read_sound(deaf) is None
+    assert len(list(read_frames(deaf))) == 5
+    with pytest.raises(VideoError, match="its codec is not known"):
+        probe(blind)

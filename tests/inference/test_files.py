@@ -2,6 +2,7 @@ import json
 import math
 import struct
 from fractions import Fraction
+from pathlib import Path
 
 import av
 import numpy as np
@@ -9,7 +10,9 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from commands import launch
 from conftest import SMALL, add_sound, images, write
+from ssvae import models
 from ssvae.data.video import probe, read_clip, read_frames, read_sound, to_clip, to_images
 from ssvae.data.video_writer import VideoWriter
 from ssvae.inference import (
@@ -316,3 +319,25 @@ def test_strict_refuses_what_is_cut_off(vae, tmp_path):
         with pytest.raises(ValueError, match="cut.mkv .* could be read: .*without --strict"):
             work(vae, tmp_path / "cut.mkv", tmp_path / target, strict=True)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["a.mkv", "cut.mkv"]
+
+
+def test_processes_that_share_frames_write_what_one_writes(vae, tmp_path):
+    """``torchrun ... -m ssvae encode``, decode and reconstruct, at an odd size."""
+    source = add_sound(write(tmp_path / "a.mp4", 11, 35, 50), tmp_path / "s.mp4", 1.1)
+    vae.save_pretrained(tmp_path / "vae")
+    encode_video(vae, source, tmp_path / "one.safetensors")
+    decode_video(vae, tmp_path / "one.safetensors", tmp_path / "one.mp4")
+    ssvae, model = Path(models.__file__).parents[1] / "__main__.py", ["--model", tmp_path / "vae"]
+    both, film = tmp_path / "both.safetensors", tmp_path / "both.mp4"
+    assert launch(ssvae, "encode", source, both, *model).count("11 frames encoded") == 1
+    launch(ssvae, "decode", both, film, *model)
+    launch(ssvae, "reconstruct", source, tmp_path / "again.mp4", *model)
+    ours, theirs = (load_file(tmp_path / f"{n}.safetensors") for n in ("both", "one"))
+    assert ours.keys() == theirs.keys() == {"latents", "times", "sound"}
+    for name, value in theirs.items():
+        scale = float(value.float().abs().max())
+        torch.testing.assert_close(ours[name], value, atol=2e-6 * scale, rtol=0)
+    for name in ("both", "again"):
+        apart = pictures(tmp_path / f"{name}.mp4") - pictures(tmp_path / "one.mp4")
+        assert abs(apart).mean() < 0.1
+        assert sound(tmp_path / f"{name}.mp4")[0] == sound(tmp_path / "one.mp4")[0]

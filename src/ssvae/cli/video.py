@@ -1,10 +1,13 @@
-"""Commands that take a video file through the autoencoder."""
+"""Commands that take a video file through the autoencoder.
+
+Started by torchrun, several processes share each frame, to the same result.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import tyro
 
@@ -60,8 +63,7 @@ def encode(
     """
     total = probe(source).frames
     work = partial(encode_video, strict=strict)
-    frames = _run("encoding", work, source, target, model, total, limits, common)
-    console.print(f"{frames} frames encoded into {target}", soft_wrap=True)
+    _run(("encoding", "encoded into"), work, source, target, model, total, limits, common)
 
 
 def decode(
@@ -82,8 +84,7 @@ def decode(
     """
     total = len(LatentFile(source).times)
     work = partial(decode_video, any_encoder=any_encoder)
-    frames = _run("decoding", work, source, target, model, total, limits, common)
-    console.print(f"{frames} frames written to {target}", soft_wrap=True)
+    _run(("decoding", "written to"), work, source, target, model, total, limits, common)
 
 
 def reconstruct(
@@ -104,12 +105,11 @@ def reconstruct(
     """
     total = probe(source).frames
     work = partial(reconstruct_video, strict=strict)
-    frames = _run("reconstructing", work, source, target, model, total, limits, common)
-    console.print(f"{frames} frames written to {target}", soft_wrap=True)
+    _run(("reconstructing", "written to"), work, source, target, model, total, limits, common)
 
 
 def _run(
-    title: str,
+    words: tuple[str, str],
     work: Callable[..., int],
     source: Path,
     target: Path,
@@ -117,8 +117,15 @@ def _run(
     total: int,
     limits: Limits,
     common: Common,
-) -> Any:
-    vae = common.load(model)
+) -> None:
+    doing, done = words
+    accelerator, vae = common.accelerator(), common.load(model)
     limits.apply(vae)
-    with progress(title, total) as advance:
-        return work(vae, source, target, lambda done: advance(min(done, total), ""))
+    if accelerator.num_processes > 1:
+        vae.parallelize()
+    main = accelerator.is_main_process
+    with progress(doing, total, shown=main) as advance:
+        to = target if main else None
+        frames = work(vae, source, to, lambda done: advance(min(done, total), ""))
+    if main:
+        console.print(f"{frames} frames {done} {target}", soft_wrap=True)

@@ -1,5 +1,6 @@
 """The sound of one file into another, copied where its container takes the codec, else encoded anew."""
 
+import logging
 from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
@@ -7,8 +8,21 @@ from typing import Any
 
 import av
 
+logger = logging.getLogger(__name__)
+
 LAYOUTS = ("mono", "stereo", "2.1", "4.0", "5.0", "5.1", "6.1", "7.1")
 """By the number of channels, as FFmpeg takes those that name no order."""
+
+
+def sound_track(container: Any) -> Any:
+    """The first sound track of an open file; None without one, or where nobody knows its codec."""
+    if not container.streams.audio:
+        return None
+    track = container.streams.audio[0]
+    if track.codec_context is None:
+        logger.warning("the sound of %s is of an unknown codec and left out", container.name)
+        return None
+    return track
 
 
 def sound_packets(
@@ -23,9 +37,9 @@ def sound_packets(
         file if isinstance(file, BytesIO) else str(file), metadata_errors="replace"
     )
     with opened as source:
-        if not source.streams.audio:
+        track = sound_track(source)
+        if track is None:
             return
-        track = source.streams.audio[0]
         codec = track.codec_context.name
         if codec in target.supported_codecs and not _refused(codec, suffix):
             stream = target.add_stream_from_template(track)

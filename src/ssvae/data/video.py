@@ -20,6 +20,7 @@ import torch
 from av.video.reformatter import Interpolation
 
 from ssvae.data.orientation import Turn, exif_turn
+from ssvae.data.sound import sound_track
 
 logger = logging.getLogger(__name__)
 # Bicubic in FFmpeg widens its filter when it shrinks, so nothing aliases. The others are swscale's
@@ -132,6 +133,8 @@ def _opened(file: VideoFile, threads: int = 0) -> Iterator[_Video]:
         if not container.streams.video:
             raise VideoError(file, "no video in it", "give a file with a video stream")
         stream = container.streams.video[0]
+        if stream.codec_context is None:
+            raise VideoError(file, "its codec is not known", "convert it with FFmpeg, or mend it")
         stream.thread_type = "AUTO"
         stream.codec_context.thread_count = threads
         if curve := HDR.get(int(stream.codec_context.color_trc or 0)):
@@ -184,7 +187,7 @@ def probe(file: VideoFile) -> VideoInfo:
         sides = (first.height, first.width) if turned else (first.width, first.height)
         fps, duration = _rate(stream), _duration(container, stream)
         frames = stream.frames or max(1, round(duration * fps))
-        audio = bool(container.streams.audio)
+        audio = sound_track(container) is not None
         aspect = 1 / video.pixel_aspect if turned else video.pixel_aspect
         return VideoInfo(
             *sides, fps, duration, frames, stream.time_base, audio, aspect, bool(stream.frames)
@@ -356,7 +359,7 @@ def to_images(clip: torch.Tensor) -> np.ndarray:
 def read_sound(path: str | Path) -> bytes | None:
     """The first sound track of a file, as it is, as a file of its own; None without one."""
     with _container(path) as source:
-        if not source.streams.audio:
+        if sound_track(source) is None:
             return None
         # QuickTime and MP4 alone say how much of the first packet is to be left out, but each takes
         # some codecs only.
@@ -377,7 +380,7 @@ def _copied_sound(path: str | Path, kind: str) -> bytes | None:
         av.open(str(path), metadata_errors="replace") as source,
         av.open(content, "w", format=kind) as target,
     ):
-        track = source.streams.audio[0]
+        track: Any = sound_track(source)
         copy = target.add_stream_from_template(track)
         for packet in source.demux(track):
             if packet.dts is not None:

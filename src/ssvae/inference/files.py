@@ -3,10 +3,14 @@
 Everything streams: frames are read as the network takes them and written as it gives them. Size,
 frame times and sound of a video are kept; the last frame and the right and lower edges are repeated
 up to a length and size that fit, and cut off again.
+
+Where processes share clips (``vae.parallelize``) all of them read, and one writes: the others have no
+target.
 """
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from io import BytesIO
 from itertools import islice
@@ -41,7 +45,7 @@ WHOLE = 0.9
 def encode_video(
     vae: AutoencoderKLSSVAE,
     source: str | Path,
-    target: str | Path,
+    target: str | Path | None,
     on_progress: Progress = lambda frames: None,
     strict: bool = False,
 ) -> int:
@@ -53,12 +57,14 @@ def encode_video(
     info, times = _probed(source, target), []
     sound = read_sound(source) if info.has_audio else None
     facts = replace(_facts_of(info), encoder=encoder_fingerprint(vae))
-    with LatentWriter(target, facts) as writer:
+    with nullcontext() if target is None else LatentWriter(target, facts) as writer:
         for posterior in vae.encode_stream(_frames(vae, source, info, times.append), pad=True):
             check_finite(posterior.mean, f"the latents of {source} before frame {len(times)}")
-            writer.write(posterior.mean[0])
+            if writer is not None:
+                writer.write(posterior.mean[0])
             on_progress(len(times))
-        writer.finish(times, sound)
+        if writer is not None:
+            writer.finish(times, sound)
         _check_length(source, info, times, strict)
     return len(times)
 
@@ -67,7 +73,7 @@ def encode_video(
 def decode_video(
     vae: AutoencoderKLSSVAE,
     source: str | Path,
-    target: str | Path,
+    target: str | Path | None,
     on_progress: Progress = lambda frames: None,
     any_encoder: bool = False,
 ) -> int:
@@ -110,7 +116,7 @@ def decode_video(
 def reconstruct_video(
     vae: AutoencoderKLSSVAE,
     source: str | Path,
-    target: str | Path,
+    target: str | Path | None,
     on_progress: Progress = lambda frames: None,
     strict: bool = False,
 ) -> int:
@@ -132,8 +138,8 @@ def reconstruct_video(
     return done
 
 
-def _probed(source: str | Path, target: str | Path) -> VideoInfo:
-    if Path(source).resolve() == Path(target).resolve():
+def _probed(source: str | Path, target: str | Path | None) -> VideoInfo:
+    if target is not None and Path(source).resolve() == Path(target).resolve():
         raise ValueError(f"source and target are the same file, {source}: give another target")
     return probe(source)
 
@@ -142,7 +148,9 @@ def _facts_of(info: VideoInfo) -> VideoFacts:
     return VideoFacts(info.height, info.width, info.fps, info.time_base, info.pixel_aspect)
 
 
-def _writer(target: str | Path, facts: VideoFacts, audio: str | Path | BytesIO | None):
+def _writer(target: str | Path | None, facts: VideoFacts, audio: str | Path | BytesIO | None):
+    if target is None:
+        return nullcontext()
     return VideoWriter(
         target,
         facts.width,
@@ -175,7 +183,7 @@ def _frames(
 def _write(
     vae: AutoencoderKLSSVAE,
     latents: Iterator[torch.Tensor],
-    writer: VideoWriter,
+    writer: VideoWriter | None,
     times: Sequence[float],
     facts: VideoFacts,
     source: str,
@@ -188,8 +196,9 @@ def _write(
     for clip in vae.decode_stream(latents):
         clip = clip[0, :, : len(times) - done, : facts.height, : facts.width]
         check_finite(clip, f"the decoding of {source} from frame {done} on")
-        for i, image in enumerate(to_images(clip), done):
-            writer.write(image, times[i])
+        if writer is not None:
+            for i, image in enumerate(to_images(clip), done):
+                writer.write(image, times[i])
         done += clip.shape[1]
         on_progress(done)
     return done

@@ -21,6 +21,7 @@ from ssvae.models.config import PRESETS, AutoencoderConfig
 from ssvae.models.posterior import DiagonalGaussian
 from ssvae.models.shipped import shipped_folder
 from ssvae.models.streaming import Parts, Stream, Tiling, in_pieces, recut
+from ssvae.models.strips import Strips
 
 MOST_AT_ONCE = 16  # frames, of a clip that goes on
 
@@ -263,6 +264,21 @@ class AutoencoderKLSSVAE(ModelMixin, AutoencoderMixin, ConfigMixin):
             stride.append(step // unit)
         self.use_tiling, self._tiling = True, Tiling((tile[0], tile[1]), (stride[0], stride[1]))
 
+    def parallelize(self, group: Any = None) -> None:
+        """Share each clip among the processes of a group of ``torch.distributed``, exactly.
+
+        Each process calls ``encode`` and ``decode``, or their streams, with the same tensors, computes
+        a strip of every frame, asks its neighbours for the rows at its borders, and gets the whole
+        result, equal to that of one process to rounding; memory for activations falls as one over their
+        number. A frame must have a row of latents for each. Not for gradients.
+        """
+        strips = Strips(group)
+        self.encoder.strips = self.decoder.strips = strips if strips.count > 1 else None
+
+    def disable_parallel(self) -> None:
+        """Undo :meth:`parallelize`."""
+        self.encoder.strips = self.decoder.strips = None
+
     def forward(
         self,
         x: torch.Tensor,
@@ -290,6 +306,8 @@ class AutoencoderKLSSVAE(ModelMixin, AutoencoderMixin, ConfigMixin):
         if self.use_tiling and self._tiling is not None:
             tile = (n * self.space_factor for n in self._tiling.tile)
             height, width = map(min, (height, width), tile)
+        if self.decoder.strips is not None:
+            height = self.decoder.strips.tallest(height)
         parameter = next(self.parameters())
         samples = 1 if self.use_slicing else samples
         frame = samples * height * width * self._floats_per_pixel * parameter.element_size()

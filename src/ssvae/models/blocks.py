@@ -5,6 +5,8 @@ Shape legend: B batch, C channels, T frames, H height, W width; ``x_BCTHW`` is l
 Layers that look back in time take and return a ``cache``: what the frames so far leave behind for
 those to come. ``()`` begins a clip that will go on, what a call returned goes into the next, and
 None (in and out) is a clip that is whole in itself. Nothing of it is kept in a module.
+
+Layers that look around in space take a ``strip`` where x is a strip of frames that processes share.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -14,6 +16,8 @@ from typing import Any, TypeVar
 import torch
 import torch.nn.functional as F
 from torch import nn
+
+from ssvae.models.strips import Strip
 
 M = TypeVar("M", bound=nn.Module)
 
@@ -136,7 +140,11 @@ class CausalConv3d(nn.Conv3d):
             nn.init.zeros_(self.bias)
 
     def forward(  # type: ignore[override]
-        self, input: torch.Tensor, cache: Cache = None, norm: Norm | None = None
+        self,
+        input: torch.Tensor,
+        cache: Cache = None,
+        strip: Strip | None = None,
+        norm: Norm | None = None,
     ) -> tuple[torch.Tensor, Cache]:
         """(B, C, T, H, W) -> (B, C', ceil(T / stride), H', W'), and the cache.
 
@@ -146,21 +154,23 @@ class CausalConv3d(nn.Conv3d):
         past = cache if isinstance(cache, torch.Tensor) else None
         time, *space = self.stride
         look_back = 3 - time  # frames that the next piece needs of this one
+        sides = self.space_padding
+        rows = sides if strip is None else 0  # else they are laid out
         if past is None and input.shape[2] == 1:
-            x = lay_out(input, None, 0, self.border, norm)
+            x = lay_out(input, None, 0, self.border, norm, strip, sides)
             a, b, c = self.weight.unbind(2)
             image = partial(
                 F.conv2d,
                 weight=a + b + c,
                 bias=self.bias,
                 stride=(space[0], space[1]),
-                padding=self.space_padding,
+                padding=(rows, sides),
             )
             y = on_frames(image, x)
         else:
-            x = lay_out(input, past, 2 if past is None else look_back, self.border, norm)
-            sides = self.space_padding, self.space_padding
-            y = conv3d(x, self.weight, self.bias, self.stride, (0, *sides))
+            frames = 2 if past is None else look_back
+            x = lay_out(input, past, frames, self.border, norm, strip, sides)
+            y = conv3d(x, self.weight, self.bias, self.stride, (0, rows, sides))
         return y, (None if cache is None else latest(x, look_back))
 
 
@@ -170,31 +180,44 @@ def lay_out(
     frames: int,
     border: int = 0,
     norm: Norm | None = None,
+    strip: Strip | None = None,
+    around: int = 0,
 ) -> torch.Tensor:
     """What a convolution reads: ``frames`` of the past, then x, with zeros below and to the right.
 
-    The past is as it was laid out before, or copies of the first frame where it is None. Where
-    nothing is differentiated, norm, SiLU and padding go into one buffer and nothing is copied twice.
+    The past is as it was laid out before, or copies of the first frame where it is None. Of a strip
+    there are its neighbours' rows, ``around`` above and as many more below. Where nothing is
+    differentiated, norm, SiLU and padding go into one buffer and nothing is copied twice.
     """
+    above = around if strip is not None else 0
+    below = above + border
     if torch.is_grad_enabled() or torch.compiler.is_compiling():
         h = x_BCTHW if norm is None else F.silu(norm(x_BCTHW))
-        h = F.pad(h, (0, border, 0, border)) if border else h
+        if strip is not None:
+            top, bottom = strip.borders(h, above, below)
+            h = F.pad(torch.cat([top, h, bottom], 3), (0, border))
+        elif border:
+            h = F.pad(h, (0, border, 0, border))
         if not frames:
             return h
         past = h[:, :, :1].expand(-1, -1, frames, -1, -1) if past is None else past
         return torch.cat([past, h], 2)
     B, C, T, H, W = x_BCTHW.shape
-    if not (frames or border or norm):
+    if not (frames or above or below or norm):
         return x_BCTHW
-    size = B, C, frames + T, H + border, W + border
+    size = B, C, frames + T, above + H + below, W + border
     laid = _empty(size, x_BCTHW)
-    h = laid[:, :, frames:, :H, :W]
+    h = laid[:, :, frames:, above : above + H, :W]
     if norm is None:
         h.copy_(x_BCTHW)
     else:
         norm(x_BCTHW, silu_out=h)
-    if border:
+    if strip is not None:
+        rows = laid[:, :, frames:, :, :W]
+        rows[..., :above, :], rows[..., above + H :, :] = strip.borders(h, above, below)
+    elif border:
         laid[..., H:, :] = 0
+    if border:
         laid[..., W:] = 0
     if frames:
         laid[:, :, :frames] = laid[:, :, frames : frames + 1] if past is None else past
@@ -249,11 +272,13 @@ class ResidualBlock(nn.Module):
         same = in_channels == out_channels
         self.shortcut = nn.Identity() if same else nn.Conv3d(in_channels, out_channels, 1)
 
-    def forward(self, x_BCTHW: torch.Tensor, cache: Cache = None) -> tuple[torch.Tensor, Cache]:
+    def forward(
+        self, x_BCTHW: torch.Tensor, cache: Cache = None, strip: Strip | None = None
+    ) -> tuple[torch.Tensor, Cache]:
         """(B, C, T, H, W) -> (B, C', T, H, W), and the cache."""
         first, second = cache or (cache, cache)
-        h, first = self.conv1(x_BCTHW, first, call(self.norm1))
-        h, second = self.conv2(h, second, call(self.norm2))
+        h, first = self.conv1(x_BCTHW, first, strip, call(self.norm1))
+        h, second = self.conv2(h, second, strip, call(self.norm2))
         h += self.shortcut(x_BCTHW)
         return h, (None if cache is None else (first, second))
 
@@ -267,13 +292,17 @@ class FrameAttention(nn.Module):
         self.to_qkv = nn.Conv2d(channels, 3 * channels, 1)
         self.proj = zero_init(nn.Conv2d(channels, channels, 1))
 
-    def forward(self, x_BCTHW: torch.Tensor, cache: Cache = None) -> tuple[torch.Tensor, Cache]:
+    def forward(
+        self, x_BCTHW: torch.Tensor, cache: Cache = None, strip: Strip | None = None
+    ) -> tuple[torch.Tensor, Cache]:
         """(B, C, T, H, W) to the same shape, and the cache, which stays as it is."""
         B, C, T, H, W = x_BCTHW.shape
         frames = x_BCTHW.transpose(1, 2).reshape(B * T, C, H, W)
         qkv = self.to_qkv(self.norm(frames)).flatten(2).transpose(1, 2)
         # Fused kernels want an axis of heads, of which there is one, and channels side by side.
         q, k, v = (each[:, None].contiguous() for each in qkv.chunk(3, dim=-1))
+        if strip is not None:
+            k, v = strip.gather(torch.stack([k, v]), 3)
         out = F.scaled_dot_product_attention(q, k, v)[:, 0]
         out = out.transpose(1, 2).reshape(B * T, C, H, W)
         return x_BCTHW + self.proj(out).reshape(B, T, C, H, W).transpose(1, 2), cache

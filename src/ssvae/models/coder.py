@@ -7,6 +7,7 @@ its latents.
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from itertools import pairwise
+from math import prod
 from typing import Any, cast
 
 import torch
@@ -23,11 +24,12 @@ from ssvae.models.blocks import (
 )
 from ssvae.models.config import AutoencoderConfig
 from ssvae.models.resample import Downsample, Upsample, channel_to_space, space_to_channel
+from ssvae.models.strips import Strip, Strips
 
 INITIAL_LOGVAR = -6.0
 
 
-Stage = Callable[[torch.Tensor, Cache], tuple[torch.Tensor, Cache]]
+Stage = Callable[[torch.Tensor, Cache, Strip | None], tuple[torch.Tensor, Cache]]
 
 
 class Level(nn.Module):
@@ -64,52 +66,60 @@ class _Coder(nn.Module):
     _gradient_checkpointing_func: Any = None  # set by diffusers' enable_gradient_checkpointing
     merges: bool
     """Whether the pieces that a level was divided into are joined again after it."""
+    strips: Strips | None = None
+    """The processes that share clips."""
 
     def _run(
-        self, levels: list[list[Stage]], x: torch.Tensor, cache: Cache
+        self, levels: list[list[Stage]], x: torch.Tensor, cache: Cache, strip: Strip | None
     ) -> tuple[torch.Tensor, Cache]:
         # A list that is given is filled anew, so that no two generations of it lie in memory.
         caches = cache or [cache] * sum(map(len, levels))
         x = x.contiguous(memory_format=torch.channels_last_3d)
-        return self._pass(levels, x, caches, 0), (None if cache is None else caches)
+        return self._pass(levels, x, caches, 0, strip), (None if cache is None else caches)
 
     def _pass(
-        self, levels: list[list[Stage]], x: torch.Tensor, caches: list[Cache], done: int
+        self,
+        levels: list[list[Stage]],
+        x: torch.Tensor,
+        caches: list[Cache],
+        done: int,
+        strip: Strip | None,
     ) -> torch.Tensor:
         """Through these levels; ``done`` stages lie behind."""
         if not levels:
             return x
         level, *rest = levels
         after = done + len(level)
-        axis, pieces = self._cut(x, level, caches[done])
+        rows = x.shape[3] if strip is None else strip.tallest(x.shape[3])
+        axis, pieces = self._cut(x, level, caches[done], rows)
 
         def outputs() -> Iterator[torch.Tensor]:
             for piece in pieces:
                 for i, stage in enumerate(level, done):
                     if self.gradient_checkpointing and torch.is_grad_enabled():
                         checkpoint = self._gradient_checkpointing_func
-                        piece, caches[i] = checkpoint(stage, piece, caches[i])
+                        piece, caches[i] = checkpoint(stage, piece, caches[i], strip)
                     else:
-                        piece, caches[i] = stage(piece, caches[i])
-                yield piece if self.merges else self._pass(rest, piece, caches, after)
+                        piece, caches[i] = stage(piece, caches[i], strip)
+                yield piece if self.merges else self._pass(rest, piece, caches, after, strip)
 
         whole, part = x.shape[axis], pieces[0].shape[axis]
         y = join(outputs(), axis, lambda first: first.shape[axis] * whole // part)
-        return self._pass(rest, y, caches, after) if self.merges else y
+        return self._pass(rest, y, caches, after, strip) if self.merges else y
 
     def _cut(
-        self, x: torch.Tensor, level: list[Stage], cache: Cache
+        self, x: torch.Tensor, level: list[Stage], cache: Cache, rows: int
     ) -> tuple[int, Sequence[torch.Tensor]]:
         """What this level takes at once, where nothing is differentiated: the axis, and pieces.
 
-        Frames of a clip that goes on, images of a batch.
+        Frames of a clip that goes on, images of a batch; ``rows`` are those of the largest strip.
         """
         goes_on = cache is not None and len(cache) > 0
         images = cache is None and x.shape[2] == 1
         if torch.is_grad_enabled() or torch.compiler.is_compiling() or not (goes_on or images):
             return 2, (x,)
         width = max(map(_width, level))
-        fit = piece_bytes(x) // (width * x.shape[3] * x.shape[4] * x.element_size())
+        fit = piece_bytes(x) // (width * rows * x.shape[4] * x.element_size())
         if images:
             return 0, x.split(max(1, fit))
         fit = max(2, fit // x.shape[0] - 2)  # two are of the past
@@ -145,6 +155,7 @@ class Encoder(_Coder):
         super().__init__()
         widths = [config.base_channels * m for m in config.channel_multipliers]
         self.patch_size = config.patch_size
+        self.space_factor = config.patch_size * prod(config.space_factors)
         self.conv_in = CausalConv3d(3 * config.patch_size**2, config.base_channels)
         self.down = nn.ModuleList()
         incoming = config.base_channels
@@ -177,8 +188,13 @@ class Encoder(_Coder):
         cache goes into the next, with a piece of a multiple of ``time_factor`` frames. The cache is
         a list, one entry a stage; it is filled anew in place, so copy it to come back to a point.
         """
-        x = space_to_channel(x_BCTHW, 1, self.patch_size)
-        return self._run(self.levels(), x, cache)
+        x, strip = x_BCTHW, None
+        if self.strips is not None:
+            strip = self.strips.of(x.shape[3] // self.space_factor)
+            x = strip.own(x)
+        x = space_to_channel(x, 1, self.patch_size)
+        moments, cache = self._run(self.levels(), x, cache, strip)
+        return (moments if strip is None else strip.gather(moments, 3)), cache
 
 
 class Decoder(_Coder):
@@ -210,5 +226,8 @@ class Decoder(_Coder):
 
     def forward(self, z: torch.Tensor, cache: Cache = None) -> tuple[torch.Tensor, Cache]:
         """Latents to clips, and the cache, as in :meth:`Encoder.forward`."""
-        x, cache = self._run(self.levels(), z, cache)
-        return channel_to_space(x, 1, self.patch_size), cache
+        strip = None if self.strips is None else self.strips.of(z.shape[3])
+        z = z if strip is None else strip.own(z)
+        x, cache = self._run(self.levels(), z, cache, strip)
+        x = channel_to_space(x, 1, self.patch_size)
+        return (x if strip is None else strip.gather(x, 3)), cache

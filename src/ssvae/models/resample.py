@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from ssvae.models.blocks import Cache, CausalConv3d, conv3d, latest, lay_out, on_frames, zero_init
+from ssvae.models.strips import Strip
 
 
 def space_to_channel(x_BCTHW: torch.Tensor, time: int, space: int) -> torch.Tensor:
@@ -79,14 +80,16 @@ class Downsample(nn.Module):
             conv = CausalConv3d(in_channels, out_channels, stride, 1 - border, border)
         self.conv = zero_init(conv)
 
-    def forward(self, x_BCTHW: torch.Tensor, cache: Cache = None) -> tuple[torch.Tensor, Cache]:
+    def forward(
+        self, x_BCTHW: torch.Tensor, cache: Cache = None, strip: Strip | None = None
+    ) -> tuple[torch.Tensor, Cache]:
         """(B, C, T, H, W) -> (B, C', ceil(T / time), H / space, W / space), and the cache."""
         begins = not isinstance(cache, torch.Tensor)
         shortcut = self._shortcut(x_BCTHW, begins)
         if isinstance(self.conv, CausalConv3d):
-            y, cache = self.conv(x_BCTHW, cache)
+            y, cache = self.conv(x_BCTHW, cache, strip)
         else:
-            x = lay_out(x_BCTHW, None, 0, border=1)
+            x = lay_out(x_BCTHW, None, 0, border=1, strip=strip)
             y = on_frames(self.conv, x)
         y += shortcut
         return y, cache
@@ -113,13 +116,15 @@ class PhaseConv3d(CausalConv3d):
         self.time, self.space = time, space
 
     def forward(  # type: ignore[override]
-        self, seen: torch.Tensor, image: bool = False
+        self, seen: torch.Tensor, image: bool = False, laid_rows: int = 0
     ) -> torch.Tensor:
         """Frames (B, C, look_back + T, H, W) to phases (B, T, H, W, space, space, time, C').
 
         ``image``: one frame without a past; of the two that doubling makes of it the later stays.
+        ``laid_rows``: rows that are laid out around a strip, above and below, beside its H.
         """
-        H, W = seen.shape[3:]
+        H, W = seen.shape[3] - 2 * laid_rows, seen.shape[4]
+        padding = 1 - laid_rows, 1
         weight, bias, times = self.weight, self.bias, self.time
         if image:
             a, b, c = weight.unbind(2)
@@ -131,10 +136,10 @@ class PhaseConv3d(CausalConv3d):
             kernel = phase_weight(weight, times, rows, columns)
             if image:
                 y = on_frames(
-                    partial(F.conv2d, weight=kernel.squeeze(2), bias=bias, padding=1), seen
+                    partial(F.conv2d, weight=kernel.squeeze(2), bias=bias, padding=padding), seen
                 )
             else:
-                y = conv3d(seen, kernel, bias.repeat(times), padding=(0, 1, 1))
+                y = conv3d(seen, kernel, bias.repeat(times), padding=(0, *padding))
             # Where space is doubled, y has a row and a column too many: each phase needs its own.
             top, left = rows or 0, columns or 0
             y = y[..., top : top + H, left : left + W].unflatten(1, (times, -1))
@@ -152,17 +157,21 @@ class Upsample(nn.Module):
         self.repeats = out_channels * time * space**2 // in_channels
         self.conv = zero_init(PhaseConv3d(in_channels, out_channels, time, space))
 
-    def forward(self, x_BCTHW: torch.Tensor, cache: Cache = None) -> tuple[torch.Tensor, Cache]:
+    def forward(
+        self, x_BCTHW: torch.Tensor, cache: Cache = None, strip: Strip | None = None
+    ) -> tuple[torch.Tensor, Cache]:
         """(B, C, T, H, W) -> (B, C', 1 + time (T - 1), space H, space W), and the cache."""
         outputs, look_back = [], 3 - self.time
+        rows = 0 if strip is None else 1
         past, x = cache, x_BCTHW
         if not isinstance(cache, torch.Tensor):
             first, x = x_BCTHW[:, :, :1], x_BCTHW[:, :, 1:]
-            outputs.append(self._join(self.conv(first, image=True), first))
-            past = first.expand(-1, -1, look_back, -1, -1)
+            seen = lay_out(first, None, 0, strip=strip, around=rows)
+            outputs.append(self._join(self.conv(seen, image=True, laid_rows=rows), first))
+            past = seen.expand(-1, -1, look_back, -1, -1)
         if x.shape[2]:
-            past = lay_out(x, past, look_back)
-            outputs.append(self._join(self.conv(past), x))
+            past = lay_out(x, past, look_back, strip=strip, around=rows)
+            outputs.append(self._join(self.conv(past, laid_rows=rows), x))
         y = outputs[0] if len(outputs) == 1 else torch.cat(outputs, 2)
         return y, (None if cache is None else latest(past, look_back))
 

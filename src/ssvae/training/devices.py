@@ -48,7 +48,9 @@ def make_accelerator(device: str = "auto", dtype: str = "float32") -> Accelerato
     torch.backends.cudnn.allow_tf32 = False
     torch.backends.cudnn.benchmark = not torch.are_deterministic_algorithms_enabled()
     patience = InitProcessGroupKwargs(timeout=PATIENT)
-    return Accelerator(cpu=device == "cpu", mixed_precision=precision, kwargs_handlers=[patience])
+    # Left to itself where there is no GPU, accelerate takes each of torchrun's processes for the only one.
+    cpu = device == "cpu" or not torch.accelerator.is_available()
+    return Accelerator(cpu=cpu, mixed_precision=precision, kwargs_handlers=[patience])
 
 
 def repeat_bit_for_bit() -> None:
