@@ -77,7 +77,7 @@ def started(options: argparse.Namespace, count: int) -> list[dict]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--preset", default="film")
     parser.add_argument("--frames", type=int, default=33)
     parser.add_argument("--size", type=int, default=512)

@@ -58,6 +58,10 @@ COMMANDS = {
         "convert",
         "Convert a checkpoint of the published code into a model's folder, or the other way round.",
     ),
+    "export-onnx": Command(
+        "convert",
+        "Write encoder and decoder as ONNX graphs, whole and as steps of a stream, and check them.",
+    ),
     "stats": Command(
         "convert",
         "Mean and standard deviation of each latent channel, which diffusion models standardise by.",

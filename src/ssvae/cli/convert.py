@@ -8,6 +8,8 @@ import tyro
 from ssvae.cli.common import Common, CommonOptions
 from ssvae.cli.console import console, print_rows, progress
 from ssvae.data import open_source
+from ssvae.inference.onnx_export import PARTS
+from ssvae.inference.onnx_export import export_onnx as write_onnx
 from ssvae.latents import encode_clips
 from ssvae.models import AutoencoderKLSSVAE
 from ssvae.models.backbones import Backbone
@@ -59,6 +61,35 @@ def convert(
 def _size(vae: AutoencoderKLSSVAE) -> str:
     count = sum(p.numel() for p in vae.parameters())
     return f"{count / 1e6:.2f} M parameters in {str(vae.dtype).removeprefix('torch.')}"
+
+
+def export_onnx(
+    model: tyro.conf.Positional[str],
+    out: tyro.conf.Positional[Path],
+    common: CommonOptions = Common(),
+) -> None:
+    """Write encoder and decoder as ONNX graphs, whole and as steps of a stream, and check them.
+
+    Six files of any batch, length and size, float32, each compared with the model by onnxruntime on the
+    CPU at several sizes: more than 1e-4 of the largest value apart is an error.
+
+    Args:
+        model: A run, a checkpoint, a model folder, or one that comes with ssvae.
+        out: The folder to write.
+    """
+    if common.torch_dtype != torch.float32 or common.device == "cuda":
+        raise ValueError(
+            "graphs are exported in float32 on the CPU: leave out --dtype and --device"
+        )
+    vae = load_vae(model)
+    with progress("exporting", len(PARTS)) as advance:
+        apart = write_onnx(vae, out, on_part=advance)
+    rows = [
+        Row(f"{part}.onnx", (f"{most:.1g}",), "of its largest value")
+        for part, most in apart.items()
+    ]
+    print_rows(["differs by"], rows)
+    console.print(f"written to {out}", soft_wrap=True)
 
 
 def stats(

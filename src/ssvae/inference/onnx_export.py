@@ -40,7 +40,7 @@ STREAMS = ((1, 1, 1), (1, 3, 2))
 class _Whole(nn.Module):
     """A clip in one go."""
 
-    def __init__(self, coder: nn.Module, named: "Callable[..., Any]"):
+    def __init__(self, coder: nn.Module, named: Callable[..., Any]):
         super().__init__()
         self.coder, self.named = coder, named
 
@@ -56,12 +56,12 @@ class _First(_Whole):
         return self.named(y), tree_flatten(cache)[0]
 
 
-class _Next(_Whole):
+class _Next(nn.Module):
     """Later frames, with the caches before and after them."""
 
-    def __init__(self, coder: nn.Module, named: "Callable[..., Any]", spec: TreeSpec):
-        super().__init__(coder, named)
-        self.spec = spec
+    def __init__(self, coder: nn.Module, named: Callable[..., Any], spec: TreeSpec):
+        super().__init__()
+        self.coder, self.named, self.spec = coder, named, spec
 
     def forward(self, x: torch.Tensor, cache: list[torch.Tensor]) -> Any:
         y, after = self.coder(x, tree_unflatten(cache, self.spec))
@@ -113,26 +113,25 @@ def _exported(vae: AutoencoderKLSSVAE, part: str) -> Any:
     unit = vae.time_factor if kind == "encoder" else 1
     frames = None if step == "first" else "frames"
     axes = ("batch", None, frames, "height", "width")
+    cache, spec = tree_flatten(coder(first, ())[1])
+    inputs: Any
     if not step:
         module, inputs, shapes = _Whole(coder, _named(kind)), (x,), (axes,)
     elif step == "first":
         module, inputs, shapes = _First(coder, _named(kind)), (first,), (axes,)
     else:
-        cache, spec = tree_flatten(coder(first, ())[1])
         module = _Next(coder, _named(kind), spec)
         inputs = x[:, :, 1 : 1 + 2 * unit].contiguous(), cache
-        shapes = (
-            axes,
-            [("batch", None, None, f"height_{i}", f"width_{i}") for i in range(len(cache))],
-        )
-    before = [f"cache_{i}" for i in range(len(inputs[1]))] if step == "next" else []
-    after = tree_flatten(coder(first, ())[1])[0] if step else []
+        sides = [(f"height_{i}", f"width_{i}") for i in range(len(cache))]
+        shapes = axes, [("batch", None, None, *side) for side in sides]
+    before = [f"cache_{i}" for i in range(len(cache))] if step == "next" else []
+    after = [f"next_{i}" for i in range(len(cache))] if step else []
     return torch.onnx.export(
         module.eval(),
         inputs,
         dynamic_shapes=shapes,
         input_names=[names[0], *before],
-        output_names=[*names[1:], *(f"next_{i}" for i in range(len(after)))],
+        output_names=[*names[1:], *after],
         dynamo=True,
         verbose=False,
     )
@@ -183,37 +182,42 @@ def compare(
     next its caches.
     """
     apart = dict.fromkeys(parts, 0.0)
-    for (batch, frames, height, width), plan in zip(SIZES, STREAMS, strict=True):
-        side, generator = vae.space_factor, torch.Generator().manual_seed(frames)
-        length = 1 + (frames - 1) * vae.time_factor
-        x = torch.randn(batch, 3, length, height * side, width * side, generator=generator)
-        with torch.no_grad():
-            posterior = vae.encode(x).latent_dist
-            clip = vae.decode(posterior.mean).sample
-        ways = {
-            "encoder": (x, vae.time_factor, 1, (posterior.mean, posterior.logvar)),
-            "decoder": (posterior.mean, 1, vae.time_factor, (clip,)),
-        }
-        for kind, (given, unit, made, expected) in ways.items():
+    for size, plan in zip(SIZES, STREAMS, strict=True):
+        for kind, given, expected, units in _truths(vae, *size):
             if kind in parts:
                 found = _run(Path(folder) / f"{kind}.onnx", [given])
                 apart[kind] = max(apart[kind], _difference(found, expected))
+            pieces = _split(given, plan, units[0])
+            truths = zip(*(_split(each, plan, units[1]) for each in expected), strict=True)
             caches: list[torch.Tensor] = []
-            begun = done = 0
-            for number, latents in enumerate(plan):
-                part = f"{kind}_next" if number else f"{kind}_first"
-                taken = latents * unit if number else 1
-                given_out = latents * (1 if kind == "encoder" else made) if number else 1
+            for piece, truth in zip(pieces, truths, strict=True):
+                part = f"{kind}_next" if caches else f"{kind}_first"
                 if part not in parts:
                     break
-                piece = given[:, :, begun : begun + taken]
-                outputs = _run(Path(folder) / f"{part}.onnx", [piece, *caches])
-                count = len(expected)
-                truth = tuple(e[:, :, done : done + given_out] for e in expected)
-                apart[part] = max(apart[part], _difference(outputs[:count], truth))
-                caches = outputs[count:]
-                begun, done = begun + taken, done + given_out
+                found = _run(Path(folder) / f"{part}.onnx", [piece, *caches])
+                apart[part] = max(apart[part], _difference(found[: len(truth)], truth))
+                caches = found[len(truth) :]
     return apart
+
+
+@torch.no_grad()
+def _truths(vae: AutoencoderKLSSVAE, batch: int, frames: int, height: int, width: int) -> Any:
+    """For each coder: its name, an input, its outputs, and frames of both for a latent frame."""
+    side, generator = vae.space_factor, torch.Generator().manual_seed(frames)
+    length = 1 + (frames - 1) * vae.time_factor
+    x = torch.randn(batch, 3, length, height * side, width * side, generator=generator)
+    posterior = vae.encode(x).latent_dist
+    clip = vae.decode(posterior.mean).sample
+    unit = vae.time_factor
+    return (
+        ("encoder", x, (posterior.mean, posterior.logvar), (unit, 1)),
+        ("decoder", posterior.mean, (clip,), (1, unit)),
+    )
+
+
+def _split(x_BCTHW: torch.Tensor, plan: Sequence[int], unit: int) -> tuple[torch.Tensor, ...]:
+    """The first frame, then ``unit`` frames for each latent frame of the plan."""
+    return x_BCTHW.split([n * unit if i else 1 for i, n in enumerate(plan)], 2)
 
 
 def _run(file: Path, inputs: Sequence[torch.Tensor]) -> list[torch.Tensor]:

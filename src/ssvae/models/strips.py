@@ -27,7 +27,7 @@ class Strips:
                 "a clip is shared among processes that know of each other: start them by torchrun and "
                 "call torch.distributed.init_process_group before"
             )
-        self.group = group if group is not None else dist.group.WORLD
+        self.group: Any = group if group is not None else dist.group.WORLD
         self.rank, self.count = dist.get_rank(self.group), dist.get_world_size(self.group)
         if self.rank < 0:
             raise ValueError("this process is not in the group that is to share clips")
@@ -70,7 +70,7 @@ class Strip:
         """Rows of the largest strip, where this one has ``own`` of them: the same for all."""
         return own // self.rows[self.strips.rank] * max(self.rows)
 
-    @torch.compiler.disable
+    @torch.compiler.disable()
     def borders(
         self, x_BCTHW: torch.Tensor, above: int, below: int
     ) -> tuple[torch.Tensor, torch.Tensor]:
@@ -85,7 +85,7 @@ class Strip:
         )
         return top, bottom
 
-    @torch.compiler.disable
+    @torch.compiler.disable()
     def gather(self, x: torch.Tensor, axis: int) -> torch.Tensor:
         """The strips of all processes, joined along an axis that counts rows, or their positions."""
         own = self.rows[self.strips.rank]
