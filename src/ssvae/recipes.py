@@ -10,6 +10,7 @@ from ssvae.models import PRESETS
 from ssvae.vae.recipe import (
     AdaptRecipe,
     ClipConfig,
+    DistilRecipe,
     GANConfig,
     ImagesConfig,
     PerceptualConfig,
@@ -176,6 +177,30 @@ def adapt() -> AdaptRecipe:
     )
 
 
+def distil() -> DistilRecipe:
+    """A small model for the latents of another, for previews: --teacher MODEL.
+
+    Any VAE that adapt takes and that compresses by powers of two. The student's encoder learns the
+    teacher's posterior, its decoder samples of it; rates and optimiser are the film recipe's.
+    """
+    return DistilRecipe(
+        steps=8000,
+        teacher=tyro.MISSING,
+        data=tyro.MISSING,
+        clip=ClipConfig(frames=9, height=64, width=64),
+        lcr=NO_LCR,
+        lmr=NO_LMR,
+        batch_size=2,
+        optimizer="muon",
+        learning_rate=1e-3,
+        final_learning_rate=1e-5,
+        warmup_steps=200,
+        kl_weight=0.0,
+        ema_decay=0.999,
+        checkpoint_every=500,
+    )
+
+
 def dit_tiny() -> DiffusionRecipe:
     """1.2 M parameters on the tiny VAE's latents: minutes on two cores.
 
@@ -236,6 +261,7 @@ RECIPES: dict[str, Callable[[], TrainingRecipe]] = {
     "ssvae-512p-decoder": ssvae_512p_decoder,
     "ssvae-512p-decoder-baseline": ssvae_512p_decoder_baseline,
     "adapt": adapt,
+    "distil": distil,
 }
 DIFFUSION_RECIPES: dict[str, Callable[[], DiffusionRecipe]] = {
     "dit-tiny": dit_tiny,

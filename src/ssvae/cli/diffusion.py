@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 import torch
 import tyro
+from matplotlib.figure import Figure
 
 from ssvae.cli.common import Common, CommonOptions, Kind, choice_of, gather_objects, run_recipe
 from ssvae.cli.console import console, progress
@@ -20,11 +21,12 @@ from ssvae.diffusion.pipeline import (
     save_pipeline,
 )
 from ssvae.diffusion.pipeline import generate as make_clips
+from ssvae.diffusion.preview import check_preview
 from ssvae.diffusion.recipe import DiffusionRecipe
 from ssvae.diffusion.trainer import train_diffusion as learn
 from ssvae.latents import CacheConfig, LatentCache, MapConfig, encode_clips, save_map, write_cache
 from ssvae.latents import fit_map as fit
-from ssvae.models.backbones import load_backbone
+from ssvae.models.backbones import Backbone, load_backbone
 from ssvae.models.finding import resolve_vae
 from ssvae.recipes import DIFFUSION_RECIPES
 from ssvae.report.figures import contact_sheet, save_figure
@@ -118,6 +120,7 @@ def generate(
     size: tuple[int, int] | None = None,
     fps: float | None = None,
     vae: str | None = None,
+    preview: str | None = None,
     common: CommonOptions = Common(),
 ) -> None:
     """Generate clips for prompts: a video each, a contact sheet of all, and clips.csv, a list.
@@ -134,6 +137,8 @@ def generate(
         size: Height and width; those of the training clips where not given.
         fps: Frame rate of the videos; that of the training clips, or 8, where not given.
         vae: The autoencoder, where it is not any more where it was when the latents were cached.
+        preview: A model that decodes each step of the sampler, into OUT/steps and steps.png: a student
+            of the autoencoder (ssvae train distil), or itself.
     """
     if not prompts or any(not prompt.strip() for prompt in prompts):
         raise ValueError("give at least one prompt, none of them empty")
@@ -141,6 +146,11 @@ def generate(
     accelerator = common.accelerator()
     device, share = accelerator.device, (accelerator.process_index, accelerator.num_processes)
     pipeline, config = open_pipeline(model, vae, device, common.torch_dtype)
+    watch = None
+    if preview is not None:
+        decoder = load_backbone(resolve_vae(preview), device, common.torch_dtype)
+        check_preview(pipeline, decoder)
+        watch = Watched(decoder, out / "steps", fps or config.fps or 8)
     height, width = size or (config.height, config.width)
     shape = config.frames if frames is None else frames, height, width
     captions = [prompt for prompt in prompts for _ in range(number)]
@@ -160,6 +170,7 @@ def generate(
                 seed=seed,
                 on_clips=lambda done: advance(int(done), ""),
                 first=first,
+                on_step=watch,
             )
         out.mkdir(parents=True, exist_ok=True)
         for i, clip in enumerate(made, first):
@@ -177,6 +188,41 @@ def generate(
     sheet = out / "contact-sheet.png"
     save_figure(contact_sheet(list(prompts), clips.unflatten(0, (-1, number))), sheet)
     console.print(f"{len(clips)} clips in {out}, all of them in {sheet}", soft_wrap=True)
+    if watch is not None:
+        steps_sheet = out / "steps.png"
+        save_figure(watch.figure(), steps_sheet)
+        console.print(
+            f"each step of the sampler in {watch.folder}, some in {steps_sheet}", soft_wrap=True
+        )
+
+
+MOST_SHOWN = 8
+"""Steps and clips in the picture of a sampler's steps."""
+
+
+class Watched:
+    """Each step of a sampler as a film, the clips of a batch side by side."""
+
+    def __init__(self, decoder: Backbone, folder: Path, fps: float):
+        self.decoder, self.folder, self.fps = decoder, folder, fps
+        self._first_batch: dict[int, torch.Tensor] = {}
+
+    def __call__(self, first: int, step: int, latents: torch.Tensor) -> None:
+        """Decode and write one step."""
+        clips = self.decoder.decode(latents).float().cpu()
+        self.folder.mkdir(parents=True, exist_ok=True)
+        film = self.folder / f"clips-{first:04d}-step-{step:03d}.mp4"
+        write_video(film, torch.cat(list(clips), -1), self.fps)
+        if first == 0:
+            self._first_batch[step] = clips[:MOST_SHOWN]
+
+    def figure(self) -> Figure:
+        """Some steps, each a row with the first clips."""
+        steps = sorted(self._first_batch)
+        ends = torch.linspace(0, len(steps) - 1, min(MOST_SHOWN, len(steps))).round().int().tolist()
+        shown = [steps[i] for i in ends]
+        clips = torch.stack([self._first_batch[step] for step in shown])
+        return contact_sheet([f"step {step}" for step in shown], clips)
 
 
 def export(

@@ -11,6 +11,7 @@ import torch
 from diffusers import UniPCMultistepScheduler, WanPipeline, WanTransformer3DModel
 from transformers import AutoModelForTextEncoding
 
+from ssvae.diffusion.preview import expected_latents
 from ssvae.diffusion.text import (
     PIPELINE_LENGTH,
     embed,
@@ -204,13 +205,15 @@ def generate(
     batch_size: int = 16,
     on_clips: Callable[[float], Any] | None = None,
     first: int = 0,
+    on_step: Callable[[int, int, torch.Tensor], Any] | None = None,
 ) -> torch.Tensor:
     """A clip for each caption, (N, 3, T, H, W) in [-1, 1], on the CPU.
 
     ``size`` is frames, height and width. The noise of clip i follows from ``seed`` and i alone, not
     from the batches, so two models with latents of one shape start from the same; the clips count from
     ``first``, for processes that share them. ``on_clips`` hears how many clips are done, parts of them
-    included. Raises a ValueError for sizes that the model does not take, and for clips that are not finite.
+    included, ``on_step`` for each batch and step the number of its first clip, the step from 1 on, and the
+    latents that the step points to, for previews. Raises a ValueError for sizes that the model does not take, and for clips that are not finite.
     """
     check_sampling(pipeline, size, steps, guidance)
     if batch_size < 1:
@@ -233,6 +236,8 @@ def generate(
         ) -> Any:
             if on_clips is not None:
                 on_clips(start + size * (step + 1) / steps)
+            if on_step is not None:
+                on_step(first + start, step + 1, expected_latents(pipeline))
             return kwargs
 
         video = pipeline(

@@ -31,7 +31,8 @@ class AutoencoderKLSSVAE(ModelMixin, AutoencoderMixin, ConfigMixin):
 
     Clips are (B, 3, T, H, W) floats in [-1, 1]; images are clips of one frame. Arguments are the
     fields of :class:`AutoencoderConfig`. ``scale_factor_temporal`` and ``scale_factor_spatial``
-    follow from these; they stand in the config because pipelines read them there.
+    follow from these; they stand in the config because pipelines read them there. ``halves`` names
+    what was trained, of a student that is an encoder or a decoder alone.
     """
 
     _supports_gradient_checkpointing = True
@@ -59,6 +60,7 @@ class AutoencoderKLSSVAE(ModelMixin, AutoencoderMixin, ConfigMixin):
         latents_std: tuple[float, ...] | None = None,
         scale_factor_temporal: int | None = None,
         scale_factor_spatial: int | None = None,
+        halves: Literal["both", "encoder", "decoder"] = "both",
     ):
         super().__init__()
         config = AutoencoderConfig(
@@ -129,6 +131,7 @@ class AutoencoderKLSSVAE(ModelMixin, AutoencoderMixin, ConfigMixin):
         T must be 4n + 1 and H, W multiples of the compression. ``pad=True`` repeats the last
         frame up to such a length; ``decode(z, num_frames=T)`` cuts the repeats off again.
         """
+        self._check_half("encoder")
         self._check_frames(x)
         if pad:
             x = self._padded(x, 1)
@@ -162,6 +165,7 @@ class AutoencoderKLSSVAE(ModelMixin, AutoencoderMixin, ConfigMixin):
 
         ``num_frames`` keeps that many frames from the start.
         """
+        self._check_half("decoder")
         self._check_latents(z)
         longest = 1 + (z.shape[2] - 1) * self.time_factor
         if num_frames is not None and not 1 <= num_frames <= longest:
@@ -189,6 +193,7 @@ class AutoencoderKLSSVAE(ModelMixin, AutoencoderMixin, ConfigMixin):
         it is iterated without gradients, memory does not grow with length. All frames together must be 4n + 1, or ``pad=True`` repeats the
         last one; ``decode_stream`` then gives the repeats at its end.
         """
+        self._check_half("encoder")
         first, chunks = _peek(chunks, self._check_frames)
         unit, most = (
             self.time_factor,
@@ -210,6 +215,7 @@ class AutoencoderKLSSVAE(ModelMixin, AutoencoderMixin, ConfigMixin):
         The first latent frame gives one frame, each later one four. Where it is iterated without
         gradients, memory does not grow with length.
         """
+        self._check_half("decoder")
         first, chunks = _peek(chunks, self._check_latents)
         height, width = (n * self.space_factor for n in first.shape[3:])
         most = self.frames_at_once(height, width, len(first))
@@ -326,6 +332,13 @@ class AutoencoderKLSSVAE(ModelMixin, AutoencoderMixin, ConfigMixin):
         """Repeat the last frame up to ``first`` and a multiple of the temporal compression."""
         missing = -(x.shape[2] - first) % self.time_factor
         return torch.cat([x, *[x[:, :, -1:]] * missing], 2) if missing else x
+
+    def _check_half(self, half: str) -> None:
+        if self.config["halves"] not in ("both", half):
+            raise ValueError(
+                f"this model is an {self.config['halves']} alone, whose other half was not trained: take "
+                f"its teacher's {half}"
+            )
 
     def _check_frames(self, x: torch.Tensor) -> None:
         if x.ndim != 5 or x.shape[1] != 3:

@@ -3,6 +3,9 @@
 from dataclasses import dataclass
 from itertools import accumulate
 from operator import mul
+from typing import Literal
+
+StudentSize = Literal["small", "medium", "large"]
 
 
 @dataclass(frozen=True)

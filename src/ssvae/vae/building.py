@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -10,8 +11,11 @@ from ssvae.models.backbones import Backbone, load_backbone
 from ssvae.models.blocks import channels_last
 from ssvae.models.discriminator import Discriminator
 from ssvae.models.finding import load_vae, resolve_vae
+from ssvae.models.students import student_of
 from ssvae.regularizers import LatentMasking, LocalCorrelation
-from ssvae.vae.recipe import AdaptRecipe, TrainingRecipe, VAERecipe
+from ssvae.vae.distillation import Distillation
+from ssvae.vae.objective import Objective
+from ssvae.vae.recipe import AdaptRecipe, DistilRecipe, TrainingRecipe, VAERecipe
 from ssvae.vae.rivals import Rivals
 
 SMALLEST_PERCEPTUAL = 16  # pixels of a side that VGG16 leaves anything of
@@ -21,6 +25,8 @@ def build(recipe: TrainingRecipe) -> Backbone:
     """The model, with the weights that training starts from."""
     if isinstance(recipe, AdaptRecipe):
         return load_backbone(_where(recipe))
+    if isinstance(recipe, DistilRecipe):
+        return Backbone(channels_last(AutoencoderKLSSVAE(**_student(recipe))))
     assert isinstance(recipe, VAERecipe)
     vae = AutoencoderKLSSVAE(**vars(recipe.model))
     if recipe.init is not None:
@@ -32,9 +38,27 @@ def build_on_meta(recipe: TrainingRecipe) -> Backbone:
     """The model without its weights."""
     if isinstance(recipe, AdaptRecipe):
         return load_backbone(_where(recipe), "meta")
+    if isinstance(recipe, DistilRecipe):
+        with torch.device("meta"):
+            return Backbone(AutoencoderKLSSVAE(**_student(recipe)))
     assert isinstance(recipe, VAERecipe)
     with torch.device("meta"):
         return Backbone(AutoencoderKLSSVAE(**vars(recipe.model)))
+
+
+def objective_of(backbone: Backbone, recipe: TrainingRecipe) -> Objective:
+    """What the model is trained on, its teacher beside it where it has one."""
+    if not isinstance(recipe, DistilRecipe):
+        return Objective(backbone, recipe)
+    teacher = load_backbone(resolve_vae(recipe.teacher))
+    teacher.vae.requires_grad_(False)
+    return Distillation(backbone, teacher, recipe)
+
+
+def _student(recipe: DistilRecipe) -> dict[str, Any]:
+    """Arguments of the student's model."""
+    layout = load_backbone(resolve_vae(recipe.teacher), "meta").layout
+    return dict(vars(student_of(layout, recipe.student)), halves=recipe.halves)
 
 
 def parameters_of(recipe: TrainingRecipe) -> int:
@@ -46,6 +70,8 @@ def problems_of(recipe: TrainingRecipe) -> list[str]:
     """All that is wrong with a recipe, and where model, clips and losses do not fit each other."""
     wrong, lmr, clip = recipe.problems(), recipe.lmr, recipe.clip
     if isinstance(recipe, AdaptRecipe) and not recipe.model:
+        return wrong
+    if isinstance(recipe, DistilRecipe) and not recipe.teacher:
         return wrong
     try:
         LatentMasking(2, lmr.ratios, lmr.probabilities, lmr.block)

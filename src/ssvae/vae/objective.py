@@ -61,6 +61,10 @@ class Objective(nn.Module):
         self.log_variance = nn.Parameter(torch.zeros(1)) if recipe.learned_variance else None
         self.lpips = load_lpips(p.vgg, p.linear) if p.weight else None
 
+    def measured(self) -> Backbone:
+        """What validation looks at."""
+        return self.backbone
+
     def forward(
         self,
         clips: torch.Tensor,
@@ -132,12 +136,18 @@ class Objective(nn.Module):
             terms["kl"] = kl_loss(posterior, clips)
             loss = loss + recipe.kl_weight * terms["kl"]
         if reduce is not None and clips.shape[2] == 1:
-            # Some models pass images by layers of time, whose gradients all processes wait for.
-            # (FSDP waits for none that has no gradient.)
-            trained = [p for p in self.parameters() if p.requires_grad]
-            trained = [p for p in trained if not isinstance(p, DTensor)]
-            loss = loss + 0 * torch.stack([p[(0,) * p.ndim] for p in trained]).sum()
+            loss = loss + self._nothing()
         return Outcome(loss, terms, weights, plain, wanted)
+
+    def _nothing(self) -> torch.Tensor:
+        """A zero to which all parameters belong.
+
+        Some models pass images by layers of time, whose gradients all processes wait for. (FSDP waits
+        for none that has no gradient.)
+        """
+        trained = [p for p in self.parameters() if p.requires_grad]
+        trained = [p for p in trained if not isinstance(p, DTensor)]
+        return 0 * torch.stack([p[(0,) * p.ndim] for p in trained]).sum()
 
     def _reconstruction_loss(
         self, made: torch.Tensor, clips: torch.Tensor

@@ -4,7 +4,7 @@ import dataclasses
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from ssvae.models.config import AutoencoderConfig
+from ssvae.models.config import AutoencoderConfig, StudentSize
 from ssvae.training.schedules import warmup_cosine
 from ssvae.vae.regularization import (
     ChannelPrefixConfig,
@@ -257,3 +257,53 @@ class AdaptRecipe(TrainingRecipe):
         if not self.model:
             return ["model must be given: a model's folder, a run or a hub id"]
         return super().problems()
+
+
+OFF: dict[str, Any] = {
+    "lcr.weight": 0,
+    "lmr.ratios": (0,),
+    "scale_equivariance.weight": 0,
+    "equivariance.probability": 0,
+    "latent_noise.gamma": 0,
+    "input_masking.max_ratio": 0,
+    "future_dropping.probability": 0,
+    "future_dropping.motion_weight": 0,
+    "channel_prefix.shares": (1,),
+    "spectrum_matching.weight": 0,
+}
+"""What turns each regulariser off."""
+
+
+@dataclass(frozen=True)
+class DistilRecipe(TrainingRecipe):
+    """All that defines a run that trains a small model for the latents of another."""
+
+    teacher: str = ""
+    """Any VAE: a run, a model's folder, a shipped model's name or a hub id."""
+    student: StudentSize = "small"
+    """How large the student is; its channels and compression are the teacher's."""
+    halves: Literal["both", "encoder", "decoder"] = "both"
+    """What is trained; a student of one half refuses to do the other."""
+    latent_weight: float = 0.01
+    """Weight of the encoder's error in units of the teacher's posterior, beside the decoder's."""
+
+    def problems(self) -> list[str]:
+        """All that is wrong with the settings; empty where nothing is."""
+        if not self.teacher:
+            return ["teacher must be given: a run, a model's folder, a name or a hub id"]
+        wrong = super().problems()
+        if self.latent_weight <= 0:
+            wrong.append(f"latent_weight must be positive, got {self.latent_weight}")
+        if self.freeze_encoder:
+            wrong.append("a student has no encoder to freeze: give halves decoder")
+        if self.gan.start is not None and self.halves == "encoder":
+            wrong.append(
+                "gan judges what a decoder makes, and halves is encoder: leave out gan.start"
+            )
+        for name, off in OFF.items():
+            if self._value(name) != off:
+                wrong.append(
+                    f"the latents are the teacher's, and not to be regularised: give {name} {off}, got "
+                    f"{self._value(name)}"
+                )
+        return wrong

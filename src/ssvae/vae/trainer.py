@@ -38,8 +38,7 @@ from ssvae.training.sharding import (
 )
 from ssvae.training.step import update
 from ssvae.vae.adversary import Adversary
-from ssvae.vae.building import build, problems_of
-from ssvae.vae.objective import Objective
+from ssvae.vae.building import build, objective_of, problems_of
 from ssvae.vae.recipe import TrainingRecipe
 from ssvae.vae.validation import validate
 
@@ -72,7 +71,7 @@ class VAETrainer:
         self.backbone.vae.train()
         if not self.backbone.layout.has_variance and accelerator.is_main_process:
             logger.info("%s has no variance: KL is left out", self.backbone.name)
-        self.objective = Objective(self.backbone, recipe).train().to(accelerator.device)
+        self.objective = objective_of(self.backbone, recipe).train().to(accelerator.device)
         trained = [p for p in self.objective.parameters() if p.requires_grad]
         optimizers = autoencoder_optimizers(
             self.backbone.vae,
@@ -173,7 +172,7 @@ class VAETrainer:
             torch.compiler.set_stance("force_eager"),  # not worth graphs of other sizes
         ):
             return validate(
-                backbone=self.backbone,
+                backbone=self.objective.measured(),
                 source=source,
                 clips=config.clips,
                 batch_size=self.recipe.batch_size,

@@ -1,0 +1,124 @@
+"""Distilling a small model for latents that are there already: what it is trained on."""
+
+import torch
+
+from ssvae.losses import generator_loss
+from ssvae.losses.reconstruction import full
+from ssvae.models import DiagonalGaussian
+from ssvae.models.backbones import Backbone, Posterior
+from ssvae.models.discriminator import Discriminator
+from ssvae.regularizers import balance_with_terms
+from ssvae.regularizers.balance import Reduce
+from ssvae.vae.objective import Objective, Outcome, Terms
+from ssvae.vae.recipe import DistilRecipe
+
+LEAST_UNIT = 0.01
+"""Of a channel's standard deviation as the teacher's config has it: some posteriors are narrower than any student could be exact."""
+
+
+class Distillation(Objective):
+    """A student beside its teacher, which is no part of the module: it does not learn.
+
+    The student's encoder learns the teacher's posterior, its decoder to turn samples of it into
+    clips; neither sees the other, so that each fits the teacher's.
+    """
+
+    def __init__(self, student: Backbone, teacher: Backbone, recipe: DistilRecipe):
+        super().__init__(student, recipe)
+        self.halves, self.latent_weight = recipe.halves, recipe.latent_weight
+        self._teacher = [teacher]  # in a list, which nn.Module does not look into
+        self.masking.requires_grad_(False)
+        for name, parameter in student.vae.named_parameters():
+            trained = recipe.halves in ("both", name.split(".")[0])
+            parameter.requires_grad_(trained and parameter.requires_grad)
+
+    @property
+    def teacher(self) -> Backbone:
+        """The model whose latents these are."""
+        return self._teacher[0]
+
+    def measured(self) -> Backbone:
+        """What validation looks at: the student, a half that it does not learn being the teacher's."""
+        return self.backbone if self.halves == "both" else _Joined(self)
+
+    def forward(
+        self,
+        clips: torch.Tensor,
+        generator: torch.Generator,
+        share: tuple[int, int] = (0, 1),
+        reduce: Reduce | None = None,
+        discriminator: Discriminator | None = None,
+    ) -> Outcome:
+        """Clips (B, 3, T, H, W) to the loss, its terms, and the student's decoding; see :class:`Objective`."""
+        self.teacher.vae.to(clips.device)
+        with torch.no_grad():
+            wanted = self.teacher.encode(clips)
+        terms: Terms = {}
+        weights: Terms = {}
+        loss = clips.new_zeros(())
+        made = clips
+        if self.halves != "decoder":
+            own = self.backbone.encode(clips, train=True)
+            least = LEAST_UNIT * torch.tensor(self.teacher.layout.std, device=clips.device)
+            terms |= latent_terms(own, wanted, least.view(-1, 1, 1, 1))
+            loss = loss + self.latent_weight * terms["latents"]
+            if "spread" in terms:
+                loss = loss + self.latent_weight * terms["spread"]
+        if self.halves != "encoder":
+            made = self.backbone.decode(self._sample(wanted, generator, share), train=True)
+            plain = made.detach()
+            if discriminator is not None:
+                made, penalty, weights["generator"] = balance_with_terms(
+                    made,
+                    lambda x: generator_loss(discriminator(x)),
+                    self.backbone.decoders_last_layer,
+                    self.recipe.gan.weight,
+                    max_ratio=self.recipe.gan.max_weight / made[0].numel(),
+                    reduce=reduce,
+                )
+                assert penalty is not None, "the generator's loss acts in training alone"
+                terms["generator"] = penalty
+            error, errors = self._reconstruction_loss(made, clips)
+            loss, terms, made = loss + error, terms | errors, plain
+        if reduce is not None and clips.shape[2] == 1:
+            loss = loss + self._nothing()
+        return Outcome(loss, terms, weights, made, clips)
+
+
+def latent_terms(own: Posterior, wanted: Posterior, least: torch.Tensor) -> Terms:
+    """How far a student's posterior is from its teacher's, in units of the teacher's, of ``least`` at least.
+
+    With e = (mean - mean') / std', ``latents`` is the mean of sqrt(1 + e^2) - 1, which is half of e^2
+    near zero and |e| far away, where a student begins; ``spread`` the mean difference of their log
+    variances, where the teacher has one, and ``latent_error`` the root of the mean of e^2, to look at.
+    """
+    mean, target = full(own.mean), full(wanted.mean)
+    terms: Terms = {}
+    if isinstance(wanted, DiagonalGaussian):
+        unit = full(wanted.std).maximum(least)
+        assert isinstance(own, DiagonalGaussian)
+        terms["spread"] = (full(own.logvar) - full(wanted.logvar)).abs().mean()
+    else:
+        unit = least.expand_as(target)
+    error = (mean - target) / unit
+    terms["latents"] = ((1 + error.square()).sqrt() - 1).mean()
+    terms["latent_error"] = error.detach().square().mean().sqrt()
+    return terms
+
+
+class _Joined(Backbone):
+    """Half a student and half its teacher."""
+
+    def __init__(self, distillation: Distillation):
+        super().__init__(distillation.backbone.vae)
+        self._parts = distillation.backbone, distillation.teacher
+        if distillation.halves == "decoder":
+            self._parts = self._parts[::-1]
+
+    def encode(self, clips_BCTHW: torch.Tensor, train: bool = False) -> Posterior:
+        """By the one of them that encodes."""
+        return self._parts[0].encode(clips_BCTHW, train)
+
+    def decode(self, z: torch.Tensor, train: bool = False) -> torch.Tensor:
+        """By the other."""
+        return self._parts[1].decode(z, train)
