@@ -27,7 +27,9 @@ def page(vae, folder, names=NAMES, **changes):
     torch.manual_seed(0)
     clips = torch.rand(3, 3, 9, 33, 32) * 2 - 1
     clips = clips[..., :32, :]
-    analyses = {name: analyze(vae, clips, fps=8, cost=True) for name in names}
+    analyses = {
+        name: analyze(vae, clips, fps=8, cost=True, artefacts=True, drift=True) for name in names
+    }
     shown = [Shown(f"film {i}.mp4", clips[i], dict.fromkeys(names, clips[i])) for i in range(2)]
     given = dict(source="from films, at 8 frames a second", unread={}, failed={}) | changes
     return write_page(folder / "page.html", analyses, shown, **given), analyses
@@ -46,6 +48,9 @@ def test_what_the_page_holds(vae, tmp_path):
     assert text.count("data:video/mp4") == 2 * (1 + 2 * len(NAMES))
     loaded = re.findall(r'(?:src|href|poster)="([^"]*)"', text)
     assert loaded
+    assert "flat fields: grid" in text
+    assert "called out (!) over 0.5 levels" in text
+    assert text.count('alt="Made films beside') == 1
     assert all(where.startswith(("data:", "#")) for where in loaded)  # nothing from a network
     drawn = {p.stem for p in (tmp_path / "page-figures").glob("*.svg")}
     assert drawn == {plate.name for plate in PLATES} - {"lpips"}

@@ -101,6 +101,10 @@ COMMANDS = {
         "evaluation",
         "Video reward: marks on five scales by a model behind an OpenAI-compatible endpoint.",
     ),
+    "evaluate drift": Command(
+        "drift",
+        "PSNR, colour and contrast of clips that are encoded and decoded again and again.",
+    ),
     "evaluate compare": Command(
         "evaluation", "Lay evaluations side by side; where their protocols differ that is refused."
     ),

@@ -20,7 +20,15 @@ from ssvae.models.shipped import shipped_autoencoders
 from ssvae.report.analysis_page import Shown, write_page
 from ssvae.report.figures import check_figure_path, save_figure, spectra_figure
 from ssvae.report.tables import analysis_tables
-from ssvae.spectra import Analysis, Analyzer, Subject, findings, measure_cost
+from ssvae.spectra import (
+    Analysis,
+    Analyzer,
+    Subject,
+    find_artefacts,
+    findings,
+    measure_cost,
+    measure_drift,
+)
 from ssvae.storage.files import write_text
 
 SHOWN = 3  # clips that the page plays
@@ -41,6 +49,7 @@ def analyze(
     batch_size: int = 4,
     vgg: str | None = None,
     linear: str | None = None,
+    skip_artefacts: bool = False,
     common: CommonOptions = Common(),
 ) -> None:
     """Analyse one or more VAEs over the same clips: spectra, robustness, reconstruction, cost.
@@ -63,6 +72,8 @@ def analyze(
         batch_size: Clips at a time; changes no figure.
         vgg: File of VGG16's weights, for LPIPS. Where not given, those in torch's cache, if any.
         linear: File of LPIPS's linear weights; those of the package lpips where not given.
+        skip_artefacts: Leave out the made films whose right answer is known, and what becomes of clips
+            that go through again and again.
     """
     check_outputs(out, json_out)
     if figure is not None:
@@ -72,10 +83,11 @@ def analyze(
     main = accelerator.is_main_process
     device = accelerator.device
     vaes = {name: open_vae(model, device, common.torch_dtype) for name, model in named.items()}
-    _check_size(vaes, frames, size)
+    check_clip_size(vaes, frames, size)
     source = open_fixed(videos, clips, frames, *size, fps, seed, device)
     lpips = find_lpips(vgg, linear)
-    work = _Work(source, accelerator, batch_size, fps, lpips if lpips is None else lpips.to(device))
+    lpips = lpips if lpips is None else lpips.to(device)
+    work = _Work(source, accelerator, batch_size, fps, lpips, skip_artefacts)
     own = -(-source.number // accelerator.num_processes)
     analyses, failed, made = {}, {}, {}
     with progress("analysing", own * len(vaes), shown=main) as advance:
@@ -83,7 +95,10 @@ def analyze(
             subject = Subject.of(vae)
             try:
                 found = work.analyse(
-                    subject, lambda done, base=i * own, name=name: advance(base + done, name)
+                    subject,
+                    lambda done, doing="", base=i * own, name=name: advance(
+                        base + done, f"{name} {doing}".strip()
+                    ),
                 )
                 if found is not None:
                     analyses[name], made[name] = found
@@ -131,6 +146,7 @@ class _Work:
     batch_size: int
     fps: float | None
     lpips: LPIPS | None
+    skip_artefacts: bool
 
     def analyse(self, vae: Subject, on_clips) -> tuple[Analysis, Pairs] | None:
         """A model's analysis, by all processes together, and some clips with what it made of them.
@@ -157,13 +173,20 @@ class _Work:
         parts = gather_objects(self.accelerator, see)
         try:
             if self.accelerator.is_main_process:
-                return self._joined(vae, parts), pairs
+                clips = torch.stack([clip for clip, _ in pairs.values()]) if pairs else None
+                on_clips(count, "" if self.skip_artefacts else "on made films, and again and again")
+                return self._joined(vae, parts, clips), pairs
         finally:
             self.accelerator.wait_for_everyone()  # others would take the cores that are measured
         return None
 
-    def _joined(self, vae: Subject, parts: list[tuple[Analyzer, torch.Tensor | None]]) -> Analysis:
-        """One analysis of what all processes saw, with the model's cost."""
+    def _joined(
+        self,
+        vae: Subject,
+        parts: list[tuple[Analyzer, torch.Tensor | None]],
+        clips: torch.Tensor | None,
+    ) -> Analysis:
+        """One analysis of what all processes saw, with the model's cost, and how some clips drift."""
         (whole, _), *others = parts
         for other, _ in others:
             whole.merge(other)
@@ -172,7 +195,11 @@ class _Work:
                 f"none of the {self.source.number} clips could be read: the log names the files"
             )
         clip = next(first for _, first in parts if first is not None)
-        return whole.result(measure_cost(vae, vae.placed(clip)))
+        cost = measure_cost(vae, vae.placed(clip))
+        if self.skip_artefacts or clips is None:
+            return whole.result(cost)
+        artefacts = find_artefacts(vae, *clip.shape[2:])
+        return whole.result(cost, artefacts, measure_drift(vae, clips))
 
 
 def named_models(models: tuple[str, ...]) -> dict[str, str]:
@@ -194,7 +221,7 @@ def _is_named(model: str) -> bool:
     return "=" in model and not Path(model).exists()
 
 
-def _check_size(vaes: dict[str, Backbone], frames: int, size: tuple[int, int]) -> None:
+def check_clip_size(vaes: dict[str, Backbone], frames: int, size: tuple[int, int]) -> None:
     """A ValueError where clips of this size do not suit all models, with the sizes that do."""
     time, side = common_period(vae.layout for vae in vaes.values())
     fits = frames >= 1 and (frames - 1) % time == 0 and all(n > 0 and n % side == 0 for n in size)

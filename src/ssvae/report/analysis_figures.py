@@ -171,6 +171,15 @@ def _steps(axes: Axes, analyses: Analyses) -> None:
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
 
 
+def _drift(axes: Axes, analyses: Analyses) -> None:
+    for i, name, a in _each(analyses):
+        if a.drift is not None:
+            rounds = np.arange(1, len(a.drift.psnr) + 1)
+            axes.plot(rounds, a.drift.psnr, label=name, **_looks(i))
+    axes.set(xlabel="times encoded and decoded", ylabel="PSNR, dB")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+
+
 PLATES = (
     Plate(
         "frequency",
@@ -244,6 +253,13 @@ PLATES = (
         "out there.",
         _steps,
     ),
+    Plate(
+        "drift",
+        "Again and again",
+        "PSNR of clips that are encoded and decoded once, twice and so on, each time from what the last "
+        "made: how far films drift that are edited, or made longer piece by piece.",
+        _drift,
+    ),
 )
 
 
@@ -255,6 +271,7 @@ def plates(analyses: Analyses) -> list[Plate]:
         "lpips": all(m.frame_lpips is None for m in measured),
         "steps": all("time" not in m.steps for m in measured),
         "psnr": all(len(m.frame_psnr) == 1 for m in measured),
+        "drift": all(a.drift is None for a in analyses.values()),
         "frequency-time": all(a.protocol.latent_shape[1] == 1 for a in analyses.values()),
     }
     absent["ssim"] |= absent["psnr"]

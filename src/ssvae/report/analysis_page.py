@@ -10,7 +10,8 @@ import torch
 
 from ssvae.report import html
 from ssvae.report.analysis_figures import plates
-from ssvae.report.figures import to_svg
+from ssvae.report.artefact_figure import artefact_figure
+from ssvae.report.figures import save_figure, to_svg
 from ssvae.report.tables import analysis_tables
 from ssvae.spectra import Analysis, advise, findings, unexamined
 
@@ -82,9 +83,19 @@ def write_page(
         ],
         plates=drawn,
         tables=analysis_tables(list(analyses.values())),
+        made_films=_made_films(folder, analyses),
         strips=[_strip(each, p.fps or 8) for each in shown],
         details=_details(first),
     )
+
+
+def _made_films(folder: Path, analyses: Mapping[str, Analysis]) -> str:
+    """The picture of the made films, as a URI; empty where there are none."""
+    found = {name: a.artefacts for name, a in analyses.items() if a.artefacts is not None}
+    if not found:
+        return ""
+    save_figure(artefact_figure(found), folder / "made-films.png")
+    return html.data_uri((folder / "made-films.png").read_bytes(), "image/png")
 
 
 def _lead(analyses: Mapping[str, Analysis]) -> str:

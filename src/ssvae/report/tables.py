@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ssvae.spectra import Analysis, Cost
+from ssvae.spectra import Analysis, Cost, Drift
 from ssvae.spectra.findings import border_ratios, leading_share
 
 
@@ -228,6 +228,46 @@ def _size_and_cost(analyses: Sequence[Analysis]) -> list[Row]:
     return rows
 
 
+def _drift(analyses: Sequence[Analysis]) -> list[Row]:
+    drifts = [a.drift for a in analyses]
+    if not any(drifts):
+        return []
+    rounds = next(len(d.psnr) for d in drifts if d)
+
+    def last(name: str, note: str, show: Callable[[Drift], str]) -> Row:
+        return _row(name, note, ["–" if d is None else show(d) for d in drifts])
+
+    return [
+        last(
+            f"PSNR after {rounds} times",
+            "dB, encoded and decoded again and again; in brackets what it lost since the first",
+            lambda d: f"{d.psnr[-1]:.2f} ({d.psnr[-1] - d.psnr[0]:+.2f})",
+        ),
+        last(
+            f"colour and contrast after {rounds} times",
+            "levels of 255 that the mean colour moved; deviation over the original's",
+            lambda d: f"{d.colour[-1]:.1f}, {d.contrast[-1]:.3f}",
+        ),
+    ]
+
+
+def _artefacts(analyses: Sequence[Analysis]) -> dict[str, list[Row]]:
+    """What became of made films; what is called out is marked."""
+    found = [a.artefacts for a in analyses]
+    measures = {(m.film, m.name): m for each in found if each for m in each.measures}
+    if not measures:
+        return {}
+    rows = []
+    for (film, name), measure in measures.items():
+        values = []
+        for each in found:
+            own = [m for m in (each.measures if each else ()) if (m.film, m.name) == (film, name)]
+            values.append(f"{own[0].value:.3g}{' !' * own[0].called_out}" if own else "–")
+        note = f"{measure.unit + '; ' if measure.unit else ''}called out (!) {measure.rule}"
+        rows.append(_row(f"{film}: {name}", note, values))
+    return {"Artefacts on made films": rows}
+
+
 def analysis_tables(analyses: Sequence[Analysis]) -> dict[str, list[Row]]:
     """All figures of one or more analyses, side by side, in groups."""
     latents = analysis_rows(analyses)
@@ -236,6 +276,7 @@ def analysis_tables(analyses: Sequence[Analysis]) -> dict[str, list[Row]]:
         + _parts_of_correlation(analyses)
         + latents[1:-1]
         + _more_of_latents(analyses),
-        "Reconstruction": [*_reconstruction(analyses), latents[-1]],
+        "Reconstruction": [*_reconstruction(analyses), *_drift(analyses), latents[-1]],
+        **_artefacts(analyses),
         "Size and cost": _size_and_cost(analyses),
     }

@@ -1,9 +1,11 @@
 """Spectral analysis of a video VAE's latents, and of what it makes of them."""
 
 from ssvae.spectra.analysis import Analysis, Analyzer, Protocol, analyze
+from ssvae.spectra.artefacts import Artefact, Artefacts, find_artefacts
 from ssvae.spectra.channels import ChannelResult, ChannelSpectrum
 from ssvae.spectra.correlation import CorrelationSample
 from ssvae.spectra.cost import Cost, measure_cost
+from ssvae.spectra.drift import Drift, measure_drift
 from ssvae.spectra.fidelity import Fidelity, FidelityResult, psnr, ssim
 from ssvae.spectra.findings import Advice, advise, findings, unexamined
 from ssvae.spectra.frequency import FrequencyResult, FrequencySpectrum
@@ -15,10 +17,13 @@ __all__ = [
     "Advice",
     "Analysis",
     "Analyzer",
+    "Artefact",
+    "Artefacts",
     "ChannelResult",
     "ChannelSpectrum",
     "CorrelationSample",
     "Cost",
+    "Drift",
     "Fidelity",
     "FidelityResult",
     "FrequencyResult",
@@ -30,8 +35,10 @@ __all__ = [
     "Subject",
     "advise",
     "analyze",
+    "find_artefacts",
     "findings",
     "measure_cost",
+    "measure_drift",
     "psnr",
     "ssim",
     "unexamined",

@@ -10,9 +10,11 @@ import torch
 
 from ssvae.data.batch import check_finite, in_batches
 from ssvae.losses.perceptual import LPIPS
+from ssvae.spectra.artefacts import Artefacts, find_artefacts
 from ssvae.spectra.channels import ChannelResult, ChannelSpectrum
 from ssvae.spectra.correlation import CorrelationSample
 from ssvae.spectra.cost import Cost, measure_cost
+from ssvae.spectra.drift import Drift, measure_drift
 from ssvae.spectra.fidelity import Fidelity, FidelityResult
 from ssvae.spectra.frequency import FrequencyResult, FrequencySpectrum
 from ssvae.spectra.robustness import Robustness
@@ -66,6 +68,10 @@ class Analysis:
     broken: dict[str, str]
     """Clips that gave NaN or infinity and are left out of all figures, with what did."""
     cost: Cost | None = None
+    artefacts: Artefacts | None = None
+    """What became of made films."""
+    drift: Drift | None = None
+    """What became of clips that went through again and again."""
 
     @property
     def dead_channels(self) -> list[int]:
@@ -132,6 +138,8 @@ class Analysis:
                 "latents_std": c.std,
                 "broken": self.broken,
                 "cost": None if self.cost is None else asdict(self.cost),
+                "artefacts": None if self.artefacts is None else self.artefacts.summary(),
+                "drift": None if self.drift is None else asdict(self.drift),
             }
         )
 
@@ -213,8 +221,13 @@ class Analyzer:
         self.model, self._size = self.model or other.model, self._size or other._size
         return self
 
-    def result(self, cost: Cost | None = None) -> Analysis:
-        """The analysis of all clips so far.
+    def result(
+        self,
+        cost: Cost | None = None,
+        artefacts: Artefacts | None = None,
+        drift: Drift | None = None,
+    ) -> Analysis:
+        """The analysis of all clips so far, and what else was measured of the same model.
 
         Raises:
             ValueError: for no clips, or where every clip gave NaN or infinity.
@@ -240,6 +253,8 @@ class Analyzer:
             self.fidelity.result(),
             dict(sorted(self.broken.items())),
             cost,
+            artefacts,
+            drift,
         )
 
     def _describe(self, vae: Subject, clips: torch.Tensor, mean: torch.Tensor) -> None:
@@ -278,6 +293,8 @@ def analyze(
     fps: float | None = None,
     lpips: LPIPS | None = None,
     cost: bool = False,
+    artefacts: bool = False,
+    drift: bool = False,
     on_clips: Callable[[int], Any] = lambda done: None,
 ) -> Analysis:
     """Analyse a VAE's latents and reconstructions over clips.
@@ -289,6 +306,8 @@ def analyze(
         fps: frame rate of the clips, noted in the protocol.
         lpips: the network of :func:`ssvae.losses.load_lpips`, to measure LPIPS too.
         cost: also measure time and memory, of the first clip.
+        artefacts: also pass made films of the clips' size through; see :func:`find_artefacts`.
+        drift: also pass the first batch through again and again; see :func:`measure_drift`.
         on_clips: hears how many clips are done.
 
     The latents are posterior means. Local correlation is taken over a sample of 512 clips. Clips
@@ -300,9 +319,14 @@ def analyze(
     """
     subject, analyzer, first, done = Subject.of(vae), Analyzer(fps), None, 0
     for batch in in_batches(clips):
-        first = batch[:1] if first is None else first
+        first = batch if first is None else first
         analyzer.update(subject, batch, lpips=lpips)
         done += len(batch)
         on_clips(done)
-    measured = measure_cost(subject, subject.placed(first)) if cost and first is not None else None
-    return analyzer.result(measured)
+    if first is None:
+        return analyzer.result()
+    return analyzer.result(
+        measure_cost(subject, subject.placed(first[:1])) if cost else None,
+        find_artefacts(subject, *first.shape[2:]) if artefacts else None,
+        measure_drift(subject, first) if drift else None,
+    )

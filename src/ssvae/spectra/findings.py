@@ -30,6 +30,15 @@ def findings(analysis: Analysis) -> list[str]:
         *_channels(analysis),
         *_weak_frames(analysis),
         *_seams(analysis),
+        *_artefacts(analysis),
+    ]
+
+
+def _artefacts(analysis: Analysis) -> list[str]:
+    return [
+        f"{m.film[0].upper()}{m.film[1:]}, {f'{m.name} {m.value:.3g} {m.unit}'.strip()}: {m.meaning}."
+        for m in (analysis.artefacts.measures if analysis.artefacts else ())
+        if m.called_out
     ]
 
 
@@ -139,13 +148,17 @@ def unexamined(analysis: Analysis) -> list[str]:
     """What :func:`findings` could not look for, and why."""
     if analysis.fidelity.clips < ENOUGH:
         few = f"{analysis.fidelity.clips} clips are fewer than {ENOUGH}"
-        return [f"weak frames and seams ({few})"]
+        return [f"weak frames and seams ({few})", *_unmeasured(analysis)]
     said = [] if _frames_compare(analysis) else ["weak frames (fewer than 3 frames)"]
     for axis, what, period in _axes(analysis):
         if period > 1 and len(_borders(axis, len(analysis.fidelity.steps[axis].error), period)) < 2:
             needed = 3 * period + 1 if axis == "time" else 3 * period
             said.append(f"seams between latents in {what}s (they take at least {needed} {what}s)")
-    return said
+    return said + _unmeasured(analysis)
+
+
+def _unmeasured(analysis: Analysis) -> list[str]:
+    return [] if analysis.artefacts is None else list(analysis.artefacts.unmeasured)
 
 
 def _frames_compare(analysis: Analysis) -> bool:

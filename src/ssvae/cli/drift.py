@@ -1,0 +1,96 @@
+"""The command that tells how clips drift that are encoded and decoded again and again."""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+import tyro
+
+from ssvae.cli.analysis import check_clip_size, named_models
+from ssvae.cli.common import Common, CommonOptions
+from ssvae.cli.console import console, print_rows, progress
+from ssvae.data import open_fixed
+from ssvae.models.finding import open_vae
+from ssvae.report.drift_figure import drift_figure
+from ssvae.report.figures import check_figure_path, save_figure
+from ssvae.report.tables import Row
+from ssvae.spectra import Drift, Subject, measure_drift
+from ssvae.storage.files import check_file, write_text
+
+
+def drift(
+    models: tyro.conf.Positional[tuple[str, ...]] = (),
+    *,
+    videos: str,
+    rounds: int = 10,
+    extend: bool = False,
+    out: Path | None = None,
+    figure: Path | None = None,
+    clips: int = 8,
+    frames: int = 17,
+    size: tuple[int, int] = (256, 256),
+    fps: float | None = None,
+    seed: int = 1,
+    common: CommonOptions = Common(),
+) -> None:
+    """PSNR, colour and contrast of clips that are encoded and decoded again and again.
+
+    Args:
+        models: VAEs, each as MODEL or NAME=MODEL, as for ssvae analyze; those that come with ssvae where
+            none is given.
+        videos: "world", "stills:FOLDER", a video, a folder of videos, a list, or tar files.
+        rounds: Times that each clip goes through.
+        extend: Play clips backwards in each round, so that what was last comes first: films that are
+            made longer by their own last frames.
+        out: Write all figures to this file, .json.
+        figure: Draw them into this file, .png, .svg or .pdf.
+        clips: Number of clips. Of files they are the same in every run, evenly drawn.
+        frames: Frames a clip.
+        size: Height and width that clips are resized and cropped to.
+        fps: Frame rate that videos are resampled to; each video's own where not given.
+        seed: Seed of the world.
+    """
+    if rounds < 1:
+        raise ValueError(f"rounds must be at least 1, got {rounds}")
+    if out is not None:
+        check_file(out)
+    if figure is not None:
+        check_figure_path(figure)
+        check_file(figure)
+    named = named_models(models)
+    device = common.accelerator().device
+    vaes = {name: open_vae(model, device, common.torch_dtype) for name, model in named.items()}
+    check_clip_size(vaes, frames, size)
+    source = open_fixed(videos, clips, frames, *size, fps, seed, device)
+    seen = torch.cat([batch.video for batch in source.batches(1, 0, 1)])
+    found: dict[str, Drift] = {}
+    each = len(seen) * rounds
+    with progress("measuring", each * len(vaes)) as advance:
+        for i, (name, vae) in enumerate(vaes.items()):
+            found[name] = measure_drift(
+                Subject.of(vae), seen, rounds, extend,
+                lambda done, i=i, name=name: advance(i * each + done, name),
+            )  # fmt: skip
+    told = sorted({1, 2, 5, rounds} & set(range(1, rounds + 1)))
+    rows = [
+        Row(f"{label}, round {n}", tuple(f"{getattr(d, name)[n - 1]:{show}}" for d in found.values()), note)
+        for name, label, show, note in (
+            ("psnr", "PSNR", ".2f", "dB over [0, 1]"),
+            ("colour", "colour", ".2f", "levels of 255 that the mean has moved"),
+            ("contrast", "contrast", ".3f", "deviation over the original's"),
+        )
+        for n in told
+    ]  # fmt: skip
+    print_rows(list(found), rows)
+    way = "played backwards in each round" if extend else "each round from what the last made"
+    console.print(
+        f"{len(seen)} clips of {frames} frames of {size[0]}x{size[1]}, {way}", soft_wrap=True
+    )
+    if out is not None:
+        protocol = dict(videos=videos, clips=len(seen), frames=frames, size=size, extend=extend)
+        figures = {name: asdict(drift) for name, drift in found.items()}
+        write_text(out, json.dumps(dict(protocol=protocol, drift=figures), indent=2) + "\n")
+    if figure is not None:
+        save_figure(drift_figure(found), figure)
+        console.print(f"figure: {figure}", soft_wrap=True)
