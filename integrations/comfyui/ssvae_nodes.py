@@ -1,0 +1,143 @@
+"""SSVAE in ComfyUI: load a model, images to latents, latents to images.
+
+Copy this file into ``ComfyUI/custom_nodes/`` (as ``ssvae_nodes.py``, or as ``__init__.py`` of a folder) and
+``pip install ssvae`` into ComfyUI's environment. Images are ComfyUI's, (frames, H, W, 3) in [0, 1]; latents
+are ``{"samples": (1, C, t, h, w)}``, as its video models take them.
+"""
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+
+from ssvae.models import AutoencoderKLSSVAE
+from ssvae.models.finding import load_vae
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+CATEGORY = "latent/video/ssvae"
+SIZE = "ssvae_size"
+"""Key of a latent that holds frames, height and width of what was encoded, for decoding to cut to."""
+
+
+class SSVAELoad:
+    """A model that comes with ssvae, a run, a model's folder, or a checkpoint of one."""
+
+    CATEGORY, FUNCTION = CATEGORY, "load"
+    RETURN_TYPES, RETURN_NAMES = ("SSVAE",), ("ssvae",)
+
+    @classmethod
+    def INPUT_TYPES(cls) -> dict[str, Any]:  # noqa: N802  ComfyUI's name
+        """What ComfyUI draws."""
+        return {
+            "required": {
+                "model": ("STRING", {"default": "film"}),
+                "dtype": (list(DTYPES), {"default": "float32"}),
+                "device": (["auto", "cpu", "cuda"], {"default": "auto"}),
+            }
+        }
+
+    def load(self, model: str, dtype: str, device: str) -> tuple[AutoencoderKLSSVAE]:
+        """The autoencoder, ready to run."""
+        if device == "auto":
+            device = "cuda" if torch.cuda.is_available() else "cpu"
+        return (load_vae(model, torch.device(device), DTYPES[dtype]),)
+
+
+class SSVAEEncode:
+    """Frames to the posterior's mean; the last frame and the edges are repeated up to a size that fits."""
+
+    CATEGORY, FUNCTION = CATEGORY, "encode"
+    RETURN_TYPES, RETURN_NAMES = ("LATENT",), ("latent",)
+
+    @classmethod
+    def INPUT_TYPES(cls) -> dict[str, Any]:  # noqa: N802
+        """What ComfyUI draws."""
+        return {
+            "required": {
+                "ssvae": ("SSVAE",),
+                "images": ("IMAGE",),
+                "standardise": ("BOOLEAN", {"default": True}),
+            }
+        }
+
+    @torch.no_grad()
+    def encode(
+        self, ssvae: AutoencoderKLSSVAE, images: torch.Tensor, standardise: bool
+    ) -> tuple[dict[str, Any]]:
+        """Images (T, H, W, 3 or 4) in [0, 1] to a latent; alpha is left out.
+
+        ``standardise`` gives channels of mean 0 and deviation 1 by the model's config, as diffusion
+        models want them.
+        """
+        frames, height, width = images.shape[:3]
+        clip = images[..., :3].permute(3, 0, 1, 2)[None] * 2 - 1
+        side = ssvae.space_factor
+        clip = F.pad(clip, (0, -width % side, 0, -height % side, 0, 0), mode="replicate")
+        z = ssvae.encode(clip.to(ssvae.device, ssvae.dtype), pad=True).latent_dist.mean
+        if standardise:
+            mean, std = _statistics(ssvae, z)
+            z = (z - mean) / std
+        return ({"samples": z.float().cpu(), SIZE: (frames, height, width)},)
+
+
+class SSVAEDecode:
+    """Latents to frames."""
+
+    CATEGORY, FUNCTION = CATEGORY, "decode"
+    RETURN_TYPES, RETURN_NAMES = ("IMAGE",), ("images",)
+
+    @classmethod
+    def INPUT_TYPES(cls) -> dict[str, Any]:  # noqa: N802
+        """What ComfyUI draws."""
+        return {
+            "required": {
+                "ssvae": ("SSVAE",),
+                "latent": ("LATENT",),
+                "standardised": ("BOOLEAN", {"default": True}),
+                "tile": ("INT", {"default": 0, "min": 0, "max": 8192, "step": 32}),
+            }
+        }
+
+    @torch.no_grad()
+    def decode(
+        self, ssvae: AutoencoderKLSSVAE, latent: dict[str, Any], standardised: bool, tile: int
+    ) -> tuple[torch.Tensor]:
+        """A latent of (B, C, t, h, w), or an image's (B, C, h, w), to images (B T, H, W, 3) in [0, 1].
+
+        ``tile`` is the side in pixels of overlapping tiles for frames too large for memory; 0 has none.
+        """
+        z = latent["samples"].to(ssvae.device, ssvae.dtype)
+        z = z[:, :, None] if z.ndim == 4 else z
+        if standardised:
+            mean, std = _statistics(ssvae, z)
+            z = z * std + mean
+        if tile:
+            ssvae.enable_tiling(tile, tile)
+        try:
+            clips = ssvae.decode(z).sample
+        finally:
+            ssvae.disable_tiling()
+        frames, height, width = latent.get(SIZE, (clips.shape[2], *clips.shape[3:]))
+        clips = clips[:, :, :frames, :height, :width].float().cpu()
+        images = (clips.permute(0, 2, 3, 4, 1).flatten(0, 1) + 1) / 2
+        return (images.clamp(0, 1),)
+
+
+def _statistics(ssvae: AutoencoderKLSSVAE, like: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    mean, std = (
+        torch.tensor(ssvae.config[name], device=like.device, dtype=like.dtype).view(1, -1, 1, 1, 1)
+        for name in ("latents_mean", "latents_std")
+    )
+    return mean, std
+
+
+NODE_CLASS_MAPPINGS = {
+    "SSVAELoad": SSVAELoad,
+    "SSVAEEncode": SSVAEEncode,
+    "SSVAEDecode": SSVAEDecode,
+}
+NODE_DISPLAY_NAME_MAPPINGS = {
+    "SSVAELoad": "Load SSVAE",
+    "SSVAEEncode": "Encode with SSVAE",
+    "SSVAEDecode": "Decode with SSVAE",
+}
