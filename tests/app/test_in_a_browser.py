@@ -186,19 +186,3 @@ def test_on_a_phone(page_of):
     page.click("#reconstruct-start")
     page.wait_for_selector("figure.plate svg", timeout=60_000)
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
-
-
-def test_without_a_word_the_models_that_come_with_it(tmp_path):
-    with served(tmp_path) as url, sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=QUIET)
-        page = browser.new_page(viewport={"width": 1300, "height": 1000})
-        page.goto(url)
-        page.wait_for_selector("#reconstruct-start")
-        for name in ("film", "tiny", "tiny-baseline"):
-            sync_api.expect(page.get_by_label(name, exact=True).first).to_be_attached()
-        panel(page, "Generate")
-        page.locator("#generate-number input").first.fill("1")
-        page.locator("#generate-steps input").first.fill("4")
-        page.click("#generate-start")
-        page.wait_for_selector("#generate-clips video", timeout=60_000)
-        browser.close()

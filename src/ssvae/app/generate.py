@@ -1,17 +1,22 @@
 """The third panel: clips for a prompt."""
 
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from html import escape
 from pathlib import Path
+from typing import Any
 
 import gradio as gr
 import torch
 
 from ssvae.app.player import SHORTEST
 from ssvae.app.shared import in_a_sentence
+from ssvae.app.stepwise import stepwise
 from ssvae.data import Vocabulary, vocabulary_of
 from ssvae.diffusion.pipeline import PipelineConfig, generate, open_pipeline
+from ssvae.diffusion.preview import check_preview
+from ssvae.models.backbones import load_backbone
+from ssvae.models.finding import resolve_vae
 from ssvae.report.html import even, video_uri
 
 MOST = 8  # clips
@@ -19,9 +24,18 @@ EXAMPLES = 4
 SEED = 3  # of the examples' draw
 
 
-def generate_panel(model: str, device: torch.device | str, dtype: torch.dtype) -> None:
-    """Build the panel for a diffusion run, a checkpoint or a pipeline."""
+def generate_panel(
+    model: str, device: torch.device | str, dtype: torch.dtype, preview: str | None = None
+) -> None:
+    """Build the panel for a diffusion run, a checkpoint or a pipeline.
+
+    ``preview`` is a VAE that decodes each step of the sampler: a student of the pipeline's, or itself.
+    """
     pipeline, config = open_pipeline(model, None, device, dtype)
+    decoder = None
+    if preview is not None:
+        decoder = load_backbone(resolve_vae(preview), device, dtype)
+        check_preview(pipeline, decoder)
     vocabulary = _vocabulary(config)
     examples = [] if vocabulary is None else _examples(vocabulary)
     with gr.Row():
@@ -58,18 +72,31 @@ def generate_panel(model: str, device: torch.device | str, dtype: torch.dtype) -
             raise ValueError(f"1 to {MOST} clips, a guidance of 1 to 100 and 2 to 1000 steps")
         made: list[str] = []
         for i in range(int(count)):
-            (clip,) = generate(
-                pipeline,
-                [text],
-                (config.frames, config.height, config.width),
-                steps=int(sampler_steps),
-                guidance=strength,
-                seed=int(first),
-                first=i,
-                on_clips=lambda done, i=i: progress((i + done) / count, desc=f"clip {i + 1}"),
-            )
-            made.append(_figure(clip, config.fps or 8.0, f"{text}, {i + 1}"))
-            yield f'<div class="clips">{"".join(made)}</div>'
+
+            def work(tell: Callable[[Any], None], i: int = i) -> tuple[torch.Tensor, str]:
+                def show(_: int, step: int, latents: torch.Tensor) -> None:
+                    if decoder is not None and step < sampler_steps:
+                        clip = decoder.decode(latents)[0].float().cpu()
+                        tell((clip, f"{text}, {i + 1}: step {step} of {int(sampler_steps)}"))
+
+                (clip,) = generate(
+                    pipeline,
+                    [text],
+                    (config.frames, config.height, config.width),
+                    steps=int(sampler_steps),
+                    guidance=strength,
+                    seed=int(first),
+                    first=i,
+                    on_clips=lambda done: progress((i + done) / count, desc=f"clip {i + 1}"),
+                    on_step=show,
+                )
+                return clip, f"{text}, {i + 1}"
+
+            shown = ""
+            for clip, title in stepwise(work):
+                shown = _figure(clip, config.fps or 8.0, title)
+                yield f'<div class="clips">{"".join([*made, shown])}</div>'
+            made.append(shown)
 
     running = start.click(
         run, [prompt, number, seed, guidance, steps], [clips], concurrency_id="models"

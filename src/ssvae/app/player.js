@@ -77,7 +77,7 @@ canvas.addEventListener("pointerdown", (event) => {
   canvas.setPointerCapture(event.pointerId); wipeTo(event);
 });
 canvas.addEventListener("pointermove", (event) => { if (canvas.hasPointerCapture(event.pointerId)) wipeTo(event); });
-const toggle = () => { video.paused ? video.play() : video.pause(); };
+const toggle = () => { video.paused ? video.play().catch(() => draw()) : video.pause(); };
 find(".play").addEventListener("click", toggle);
 find(".back").addEventListener("click", () => go(frameNow() - 1));
 find(".forth").addEventListener("click", () => go(frameNow() + 1));

@@ -14,6 +14,7 @@ from ssvae.cli.console import console
 def app(
     models: tyro.conf.Positional[tuple[str, ...]] = (),
     generator: str = "world-t2v",
+    preview: str | None = None,
     runs: Path | None = None,
     megabytes: int = 100,
     seconds: float = 4.0,
@@ -32,6 +33,8 @@ def app(
             that come with ssvae where none is given.
         generator: What makes clips for prompts: a diffusion run, a checkpoint of one, a pipeline, or a
             model that comes with ssvae.
+        preview: A VAE that shows each step of the sampler while it runs: a student of the generator's own
+            (ssvae train distil), or itself.
         runs: A folder of training runs, to compare them.
         megabytes: The largest film that may be uploaded.
         seconds: How much of a film is taken, from its beginning.
@@ -54,7 +57,7 @@ def app(
     vaes = Models(named_models(models), device, common.torch_dtype)
     for name in vaes.names:
         vaes[name]  # a mistake is told before anything is served
-    clips = partial(generate_panel, generator, device, common.torch_dtype)
+    clips = partial(generate_panel, generator, device, common.torch_dtype, preview)
     serve(
         partial(build, vaes, limits, clips, runs),
         limits,

@@ -1,0 +1,105 @@
+"""A student against its teacher: swaps of latents both ways, speed and memory, on films neither has seen.
+
+    python benchmarks/distil.py --teacher film --student runs/student --videos DIR --out results/distil/film.json
+
+Clips as evaluate reconstruction takes them; PSNR over [0, 1], the mean over clips. Seconds and memory are of
+one clip on one thread, the median of three after a first.
+"""
+
+import argparse
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+from autoencoder import machine
+from ssvae.data import open_fixed
+from ssvae.losses import find_lpips, of_frames
+from ssvae.models.backbones import Backbone
+from ssvae.models.finding import open_vae
+from ssvae.spectra import psnr, ssim
+from ssvae.spectra.cost import measure_cost
+from ssvae.spectra.subject import Subject
+from ssvae.storage.files import write_json
+
+
+@torch.no_grad()
+def quality(
+    encoder: Backbone, decoder: Backbone, batches: list[torch.Tensor], lpips
+) -> dict[str, float]:
+    """What one encodes and another decodes, against the clips."""
+    rows = []
+    for clips in batches:
+        made = decoder.decode(encoder.encode(clips).mean).float().clamp(-1, 1)
+        scores = [psnr(made, clips), ssim(made, clips)]
+        if lpips is not None:
+            scores.append(of_frames(lpips, made, clips).mean(1))
+        rows.append(torch.stack([s.double() for s in scores], 1))
+    means = torch.cat(rows).mean(0).tolist()
+    return dict(zip(("psnr", "ssim", "lpips"), means, strict=False))
+
+
+def seconds(work: Callable[[], object]) -> float:
+    """The median of three, after a first."""
+    work()
+    taken = []
+    for _ in range(3):
+        began = time.perf_counter()
+        work()
+        taken.append(time.perf_counter() - began)
+    return statistics.median(taken)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--teacher", required=True)
+    parser.add_argument("--student", required=True)
+    parser.add_argument("--videos", required=True)
+    parser.add_argument("--said", help="what the videos are, in the file of results")
+    parser.add_argument("--clips", type=int, default=16)
+    parser.add_argument("--frames", type=int, default=17)
+    parser.add_argument("--size", type=int, nargs=2, default=(128, 128))
+    parser.add_argument("--out", type=Path)
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    models = {name: open_vae(getattr(options, name)) for name in ("teacher", "student")}
+    height, width = options.size
+    source = open_fixed(
+        options.videos, options.clips, options.frames, height, width, None, 1, "cpu"
+    )
+    batches = [batch.video for batch in source.batches(1, 0, 1)]
+    lpips = find_lpips(None, None)
+    rows = []
+    for encoder in models:
+        for decoder in models:
+            found = quality(models[encoder], models[decoder], batches, lpips)
+            rows.append(dict(encoder=encoder, decoder=decoder, **found))
+            print(rows[-1], flush=True)
+    costs = {}
+    for name, model in models.items():
+        with torch.no_grad():
+            z = model.encode(batches[0]).mean
+        taken = dict(
+            parameters=sum(p.numel() for p in model.vae.parameters()),
+            encode_seconds=seconds(lambda m=model: m.encode(batches[0])),
+            decode_seconds=seconds(lambda m=model, z=z: m.decode(z)),
+        )
+        cost = measure_cost(Subject.of(model), batches[0])
+        taken |= dict(
+            encode_megabytes=cost.encode_megabytes, decode_megabytes=cost.decode_megabytes
+        )
+        costs[name] = taken
+        print(name, taken, flush=True)
+    if options.out:
+        options.out.parent.mkdir(parents=True, exist_ok=True)
+        about = dict(
+            teacher=options.teacher, videos=options.said or options.videos, clips=len(batches),
+            frames=options.frames, size=list(options.size),
+        )  # fmt: skip
+        write_json(options.out, dict(**about, rows=rows, costs=costs, machine=machine()), indent=1)
+
+
+if __name__ == "__main__":
+    main()

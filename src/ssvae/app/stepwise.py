@@ -1,0 +1,44 @@
+"""Work that calls back as it goes, as an iterator that a page can show."""
+
+import threading
+from collections.abc import Callable, Iterator
+from contextvars import copy_context
+from queue import Queue
+from typing import Any
+
+
+class _ClosedError(Exception):
+    """Nobody listens any more."""
+
+
+def stepwise(work: Callable[[Callable[[Any], None]], Any]) -> Iterator[Any]:
+    """What ``work(tell)`` tells while it runs, and what it returns at the end.
+
+    It runs in a thread of its own, under this one's context; where it fails the iterator raises the same. An
+    iterator that is closed ends it the next time that it tells.
+    """
+    told: Queue[tuple[str, Any]] = Queue()
+    closed = threading.Event()
+
+    def tell(event: Any) -> None:
+        if closed.is_set():
+            raise _ClosedError
+        told.put(("told", event))
+
+    def run() -> None:
+        try:
+            told.put(("returned", work(tell)))
+        except BaseException as error:
+            told.put(("raised", error))
+
+    threading.Thread(target=copy_context().run, args=(run,), daemon=True).start()
+    try:
+        while True:
+            kind, value = told.get()
+            if kind == "raised":
+                raise value
+            yield value
+            if kind == "returned":
+                return
+    finally:
+        closed.set()
