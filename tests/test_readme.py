@@ -195,3 +195,13 @@ def test_what_is_said_of_films_of_pictures_is_what_they_gave():
     assert told in page
     assert f"seeds give {fast['value']:.1f} times" in README.replace("\n", " ")
     assert len(recipe["seeds"]) == 2
+
+
+def test_what_is_said_of_a_student_is_what_was_measured():
+    found = json.loads((ROOT / "results" / "distil" / "film.json").read_text())
+    page = (ROOT / "docs" / "training.md").read_text()
+    for row in found["rows"]:
+        told = f"| {row['encoder']} | {row['decoder']} | {row['psnr']:.2f} | {row['ssim']:.3f} |"
+        assert told in page
+    teacher, student = (found["costs"][name]["decode_seconds"] for name in ("teacher", "student"))
+    assert f"decodes {teacher / student:.1f} times" in page

@@ -313,7 +313,7 @@ def test_codecs_that_nobody_knows(tmp_path, caplog):
     """A video's is refused; a sound's leaves the sound out, with a warning."""
     film = add_sound(write(tmp_path / "a.mp4", 5, 32, 32), tmp_path / "s.mp4", 0.5)
     deaf, blind = tmp_path / "deaf.mp4", tmp_path / "blind.mp4"
-    deaf.write_bytes(film.read_bytes().replace(b"mp4a", b"zzzz"))
+    deaf.write_bytes(film.read_bytes().replace(b"mp4a", b"zzzz").replace(b"esds", b"free"))
     blind.write_bytes(film.read_bytes().replace(b"avc1", b"zzzz"))
     assert probe(film).has_audio
     assert not probe(deaf).has_audio
