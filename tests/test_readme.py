@@ -205,3 +205,29 @@ def test_what_is_said_of_a_student_is_what_was_measured():
         assert told in page
     teacher, student = (found["costs"][name]["decode_seconds"] for name in ("teacher", "student"))
     assert f"decodes {teacher / student:.1f} times" in page
+
+
+def test_what_is_said_of_prediction_is_what_was_measured():
+    from scipy.stats import spearmanr
+
+    results, docs = ROOT / "results" / "predict-mini", ROOT / "docs"
+    page = (docs / "diffusability.md").read_text()
+    assert (results / "table.md").read_text().strip() in page
+    assert (docs / "images" / "predict.svg").read_text() == (results / "figure.svg").read_text()
+    points = json.loads((results / "summary.json").read_text())["points"]
+    wide = [p for p in points if p["figures"]["values"] == 48 * 3 * 64]
+    assert (len(wide), len({p["family"] for p in wide})) == (30, 22)
+    unreached = [p["measured"]["steps"] is None for p in points]
+    assert f"{sum(unreached)} of the {len(points)} never get there" in page
+    assert sum(p["measured"]["steps"] is None for p in wide) == sum(unreached)
+    rho = {
+        (name, target): float(
+            spearmanr([p["figures"][name] for p in wide], [p["measured"][target] for p in wide])[0]
+        )
+        for name in wide[0]["figures"]
+        if name != "values"
+        for target in ("reward", "frechet")
+    }
+    strongest = max(rho, key=lambda pair: abs(rho[pair]))
+    assert strongest == ("low_share", "reward")
+    assert f"by more than {abs(rho[strongest]):.2f} ".replace("0.", ".") in page

@@ -20,7 +20,8 @@ def scatter_figure(
     """``measured`` over each of the named ``panels``; points of one family are one entry of the legend."""
     kinds = list(dict.fromkeys(families))
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(3.4 * len(panels) + 3, 3.8), layout="constrained")
+        height = max(3.8, 0.19 * len(kinds) + 0.3)  # the legend's
+        figure = Figure(figsize=(3.4 * len(panels) + 3, height), layout="constrained")
         axes = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
         for axis, title, (name, values) in zip(axes, titles, panels.items(), strict=True):
             for i, kind in enumerate(kinds):
