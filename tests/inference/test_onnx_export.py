@@ -22,6 +22,7 @@ def make(**shape) -> AutoencoderKLSSVAE:
 SMALL = dict(channel_multipliers=(1, 2), time_factors=(2,), space_factors=(2,), patch_size=1)
 
 
+@pytest.mark.slow  # half a minute, most of it torch's exporter
 def test_a_stream_by_onnxruntime_is_the_clip(tmp_path):
     """Cut otherwise than when it was checked, at a size of its own."""
     vae = make(**SMALL)

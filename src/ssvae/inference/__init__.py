@@ -3,6 +3,7 @@
 from ssvae.inference.clips import reconstruct_clips
 from ssvae.inference.files import decode_video, encode_video, reconstruct_video
 from ssvae.inference.latent_file import LatentFile, LatentWriter, VideoFacts
+from ssvae.inference.onnx_export import export_onnx
 
 __all__ = [
     "LatentFile",
@@ -10,6 +11,7 @@ __all__ = [
     "VideoFacts",
     "decode_video",
     "encode_video",
+    "export_onnx",
     "reconstruct_clips",
     "reconstruct_video",
 ]

@@ -4,6 +4,7 @@ from ssvae.vae.building import build, build_on_meta, parameters_of, problems_of
 from ssvae.vae.recipe import (
     AdaptRecipe,
     ClipConfig,
+    DistilRecipe,
     GANConfig,
     ImagesConfig,
     PerceptualConfig,
@@ -28,6 +29,7 @@ __all__ = [
     "AdaptRecipe",
     "ChannelPrefixConfig",
     "ClipConfig",
+    "DistilRecipe",
     "EquivarianceConfig",
     "FutureDroppingConfig",
     "GANConfig",
