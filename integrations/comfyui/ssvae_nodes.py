@@ -117,10 +117,21 @@ class SSVAEDecode:
             clips = ssvae.decode(z).sample
         finally:
             ssvae.disable_tiling()
-        frames, height, width = latent.get(SIZE, (clips.shape[2], *clips.shape[3:]))
+        frames, height, width = _size(ssvae, latent, z)
         clips = clips[:, :, :frames, :height, :width].float().cpu()
         images = (clips.permute(0, 2, 3, 4, 1).flatten(0, 1) + 1) / 2
         return (images.clamp(0, 1),)
+
+
+def _size(
+    ssvae: AutoencoderKLSSVAE, latent: dict[str, Any], z: torch.Tensor
+) -> tuple[int, int, int]:
+    """Frames, height and width to keep: what was encoded, unless other nodes changed the latents' size."""
+    side, time = ssvae.space_factor, ssvae.time_factor
+    frames, height, width = latent.get(SIZE, (0, 0, 0))
+    if (-(-(frames - 1) // time) + 1, -(-height // side), -(-width // side)) == tuple(z.shape[2:]):
+        return frames, height, width
+    return 1 + (z.shape[2] - 1) * time, z.shape[3] * side, z.shape[4] * side
 
 
 def _statistics(ssvae: AutoencoderKLSSVAE, like: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

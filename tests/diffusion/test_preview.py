@@ -48,6 +48,9 @@ def test_what_cannot_read_the_latents_is_refused(run):
     with pytest.raises(ValueError, match=r"another shape \(7 channels.*take a student"):
         check_preview(pipeline, Backbone(other))
     own = Backbone(pipeline.vae)
+    blind = AutoencoderKLSSVAE(**{**own.vae.config, "halves": "encoder"})
+    with pytest.raises(ValueError, match="is an encoder alone"):
+        check_preview(pipeline, Backbone(blind))
     pipeline.scheduler = FlowMatchEulerDiscreteScheduler()
     with pytest.raises(ValueError, match="samples with FlowMatchEuler.*replace its scheduler"):
         check_preview(pipeline, own)

@@ -6,7 +6,7 @@ from torch import nn
 
 from commands import status_and_output
 from ssvae import AutoencoderKLSSVAE
-from ssvae.inference.onnx_export import PARTS, compare, export_onnx
+from ssvae.inference.onnx_export import PARTS, compare, export_onnx, parts_of
 
 onnxruntime = pytest.importorskip("onnxruntime")
 
@@ -48,6 +48,19 @@ def test_a_stream_by_onnxruntime_is_the_clip(tmp_path):
     with torch.no_grad():  # another model is told from it
         vae.decoder.conv_out.weight += 0.1
     assert compare(vae, tmp_path, steps)["decoder_first"] > 1e-3
+
+
+def test_a_student_has_the_parts_of_its_half():
+    assert parts_of(make(**SMALL)) == PARTS
+    assert parts_of(make(**SMALL, halves="decoder")) == PARTS[3:]
+
+
+@pytest.mark.slow
+def test_a_decoder_alone_is_exported_and_stays_as_it_is(tmp_path):
+    vae = make(**SMALL, halves="decoder").to(torch.bfloat16).train()
+    assert max(export_onnx(vae, tmp_path).values()) < 1e-4
+    assert vae.dtype == torch.bfloat16
+    assert vae.training
 
 
 def test_unknown_parts_are_refused(tmp_path):

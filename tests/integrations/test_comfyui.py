@@ -59,6 +59,14 @@ def test_a_graph_of_all_nodes_reconstructs(nodes):
     torch.testing.assert_close(made, truth.clamp(0, 1), atol=1e-4, rtol=0)
 
 
+def test_latents_that_other_nodes_change_are_not_cut(nodes):
+    vae = run(nodes, "SSVAELoad", model="tiny", device="cpu")
+    latent = run(nodes, "SSVAEEncode", ssvae=vae, images=torch.rand(5, 30, 32, 3))
+    larger = {**latent, "samples": latent["samples"].repeat_interleave(2, 3)}
+    assert run(nodes, "SSVAEDecode", ssvae=vae, latent=latent).shape == (5, 30, 32, 3)
+    assert run(nodes, "SSVAEDecode", ssvae=vae, latent=larger).shape == (5, 64, 32, 3)
+
+
 def test_latents_are_standardised_by_the_config(nodes):
     vae = run(nodes, "SSVAELoad", model="tiny", device="cpu")
     vae.register_to_config(latents_mean=[0.5] * 16, latents_std=[2.0] * 16)

@@ -210,3 +210,21 @@ def test_findings_tell_of_them(vae):
     assert analysis.drift is not None
     assert len(analysis.drift.psnr) == 5
     assert analysis.summary()["artefacts"][0]["name"] == "colour shift"
+
+
+def test_what_is_lost_or_broken_is_said():
+    gone = find_artefacts(Faulty(lambda x: x.clamp(max=0)).subject(), *SIZE)
+    assert gone.unmeasured == ("the spread of one bright pixel (nothing of it is left)",)
+    broken = find_artefacts(Faulty(lambda x: x / x.abs().min()).subject(), *SIZE)
+    assert broken.measures == broken.thumbnails == ()
+    assert broken.unmeasured[0].startswith(
+        "artefacts (NaN or infinity in what is made of: flat: grey"
+    )
+
+
+def test_drift_leaves_out_what_breaks():
+    clips = torch.stack([torch.full((3, 5, 8, 8), 0.1), torch.full((3, 5, 8, 8), 0.5)])
+    vae = Faulty(lambda x: torch.where(x > 0.3, torch.nan, x + 1 / 127.5)).subject()
+    assert measure_drift(vae, clips, 2).colour == pytest.approx((1, 2), abs=1e-3)
+    with pytest.raises(ValueError, match="every one of the 1 clips gave NaN"):
+        measure_drift(vae, clips[1:], 2)

@@ -117,7 +117,7 @@ def test_a_run_leaves_the_teacher_and_the_other_half_alone(teacher, halves, tmp_
         if halves in ("both", half):
             call()
         else:
-            with pytest.raises(ValueError, match=f"an {halves} alone.*take its teacher's {half}"):
+            with pytest.raises(ValueError, match=f"its {halves} alone.*take its teacher's {half}"):
                 call()
 
 
@@ -133,11 +133,18 @@ def test_what_does_not_fit_is_said(teacher):
     assert problems_of(distil_without_teacher()) == [
         "teacher must be given: a run, a model's folder, a name or a hub id"
     ]
-    wrong = recipe(teacher, freeze_encoder=True, halves="encoder", gan=GANConfig(start=0))
+    wrong = recipe(
+        teacher,
+        freeze_encoder=True,
+        halves="encoder",
+        gan=GANConfig(start=0),
+        learned_variance=True,
+    )
     wrong = dataclasses.replace(wrong, lcr=dataclasses.replace(wrong.lcr, weight=0.1))
     said = " ".join(problems_of(wrong))
     assert "give halves decoder" in said
     assert "leave out gan.start" in said
+    assert "learned_variance is of what a decoder makes" in said
     assert "give lcr.weight 0, got 0.1" in said
 
 

@@ -221,7 +221,7 @@ def _decoded_again(objective, clips: torch.Tensor) -> torch.Tensor:
 
 
 def test_every_recipe_builds(run):
-    given = {"init": str(run), "model": str(run), "data": "world"}
+    given = {"init": str(run), "model": str(run), "teacher": str(run), "data": "world"}
     for name, make in RECIPES.items():
         recipe = make()
         missing = {

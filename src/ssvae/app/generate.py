@@ -75,7 +75,9 @@ def generate_panel(
 
             def work(tell: Callable[[Any], None], i: int = i) -> tuple[torch.Tensor, str]:
                 def show(_: int, step: int, latents: torch.Tensor) -> None:
-                    if decoder is not None and step < sampler_steps:
+                    if decoder is None or step == sampler_steps:
+                        tell(None)  # so that who cancels need not wait for the end
+                    else:
                         clip = decoder.decode(latents)[0].float().cpu()
                         tell((clip, f"{text}, {i + 1}: step {step} of {int(sampler_steps)}"))
 
@@ -93,8 +95,10 @@ def generate_panel(
                 return clip, f"{text}, {i + 1}"
 
             shown = ""
-            for clip, title in stepwise(work):
-                shown = _figure(clip, config.fps or 8.0, title)
+            for event in stepwise(work):
+                if event is None:
+                    continue
+                shown = _figure(event[0], config.fps or 8.0, event[1])
                 yield f'<div class="clips">{"".join([*made, shown])}</div>'
             made.append(shown)
 

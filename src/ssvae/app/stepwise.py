@@ -15,7 +15,7 @@ def stepwise(work: Callable[[Callable[[Any], None]], Any]) -> Iterator[Any]:
     """What ``work(tell)`` tells while it runs, and what it returns at the end.
 
     It runs in a thread of its own, under this one's context; where it fails the iterator raises the same. An
-    iterator that is closed ends it the next time that it tells.
+    iterator that is closed waits until it has ended, at the next time that it tells: what it uses is free then.
     """
     told: Queue[tuple[str, Any]] = Queue()
     closed = threading.Event()
@@ -31,7 +31,8 @@ def stepwise(work: Callable[[Callable[[Any], None]], Any]) -> Iterator[Any]:
         except BaseException as error:
             told.put(("raised", error))
 
-    threading.Thread(target=copy_context().run, args=(run,), daemon=True).start()
+    thread = threading.Thread(target=copy_context().run, args=(run,), daemon=True)
+    thread.start()
     try:
         while True:
             kind, value = told.get()
@@ -42,3 +43,4 @@ def stepwise(work: Callable[[Callable[[Any], None]], Any]) -> Iterator[Any]:
                 return
     finally:
         closed.set()
+        thread.join()

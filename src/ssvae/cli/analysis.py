@@ -173,7 +173,9 @@ class _Work:
         parts = gather_objects(self.accelerator, see)
         try:
             if self.accelerator.is_main_process:
-                clips = torch.stack([clip for clip, _ in pairs.values()]) if pairs else None
+                broken = {name for analyzer, _ in parts for name in analyzer.broken}
+                kept = [clip for name, (clip, _) in pairs.items() if name not in broken]
+                clips = torch.stack(kept) if kept else None
                 on_clips(count, "" if self.skip_artefacts else "on made films, and again and again")
                 return self._joined(vae, parts, clips), pairs
         finally:
@@ -196,10 +198,10 @@ class _Work:
             )
         clip = next(first for _, first in parts if first is not None)
         cost = measure_cost(vae, vae.placed(clip))
-        if self.skip_artefacts or clips is None:
+        if self.skip_artefacts:
             return whole.result(cost)
         artefacts = find_artefacts(vae, *clip.shape[2:])
-        return whole.result(cost, artefacts, measure_drift(vae, clips))
+        return whole.result(cost, artefacts, None if clips is None else measure_drift(vae, clips))
 
 
 def named_models(models: tuple[str, ...]) -> dict[str, str]:

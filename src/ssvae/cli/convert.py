@@ -8,8 +8,8 @@ import tyro
 from ssvae.cli.common import Common, CommonOptions
 from ssvae.cli.console import console, print_rows, progress
 from ssvae.data import open_source
-from ssvae.inference.onnx_export import PARTS
 from ssvae.inference.onnx_export import export_onnx as write_onnx
+from ssvae.inference.onnx_export import parts_of
 from ssvae.latents import encode_clips
 from ssvae.models import AutoencoderKLSSVAE
 from ssvae.models.backbones import Backbone
@@ -82,8 +82,9 @@ def export_onnx(
             "graphs are exported in float32 on the CPU: leave out --dtype and --device"
         )
     vae = load_vae(model)
-    with progress("exporting", len(PARTS)) as advance:
-        apart = write_onnx(vae, out, on_part=advance)
+    parts = parts_of(vae)
+    with progress("exporting", len(parts)) as advance:
+        apart = write_onnx(vae, out, parts, on_part=advance)
     rows = [
         Row(f"{part}.onnx", (f"{most:.1g}",), "of its largest value")
         for part, most in apart.items()

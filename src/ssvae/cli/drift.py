@@ -63,7 +63,10 @@ def drift(
     vaes = {name: open_vae(model, device, common.torch_dtype) for name, model in named.items()}
     check_clip_size(vaes, frames, size)
     source = open_fixed(videos, clips, frames, *size, fps, seed, device)
-    seen = torch.cat([batch.video for batch in source.batches(1, 0, 1)])
+    each_clip = [batch.video for batch in source.batches(1, 0, 1)]
+    if not each_clip:
+        raise ValueError(f"none of the {clips} clips could be read: the log names the files")
+    seen = torch.cat(each_clip)
     found: dict[str, Drift] = {}
     each = len(seen) * rounds
     with progress("measuring", each * len(vaes)) as advance:

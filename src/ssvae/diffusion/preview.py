@@ -20,6 +20,11 @@ def check_preview(pipeline: WanPipeline, preview: Backbone) -> None:
             f"the model for previews has latents of another shape ({names.format(*other)}) than the "
             f"pipeline's VAE ({names.format(*own)}): take a student of that VAE (ssvae train distil)"
         )
+    if preview.vae.config.get("halves", "both") == "encoder":
+        raise ValueError(
+            "the model for previews is an encoder alone, which decodes nothing: take a student of both "
+            "halves, or of the decoder"
+        )
     if not isinstance(pipeline.scheduler, UniPCMultistepScheduler):
         raise ValueError(
             "previews read what UniPC keeps of each step, and this pipeline samples with "

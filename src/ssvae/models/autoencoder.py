@@ -336,7 +336,7 @@ class AutoencoderKLSSVAE(ModelMixin, AutoencoderMixin, ConfigMixin):
     def _check_half(self, half: str) -> None:
         if self.config["halves"] not in ("both", half):
             raise ValueError(
-                f"this model is an {self.config['halves']} alone, whose other half was not trained: take "
+                f"this model is its {self.config['halves']} alone, whose other half was not trained: take "
                 f"its teacher's {half}"
             )
 

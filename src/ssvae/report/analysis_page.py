@@ -91,7 +91,9 @@ def write_page(
 
 def _made_films(folder: Path, analyses: Mapping[str, Analysis]) -> str:
     """The picture of the made films, as a URI; empty where there are none."""
-    found = {name: a.artefacts for name, a in analyses.items() if a.artefacts is not None}
+    found = {
+        name: a.artefacts for name, a in analyses.items() if a.artefacts and a.artefacts.thumbnails
+    }
     if not found:
         return ""
     save_figure(artefact_figure(found), folder / "made-films.png")

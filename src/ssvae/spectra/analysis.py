@@ -318,9 +318,11 @@ def analyze(
             are not finite for any clip.
     """
     subject, analyzer, first, done = Subject.of(vae), Analyzer(fps), None, 0
+    whole = torch.zeros(0)
     for batch in in_batches(clips):
-        first = batch if first is None else first
-        analyzer.update(subject, batch, lpips=lpips)
+        made = analyzer.update(subject, batch, lpips=lpips)
+        if first is None:
+            first, whole = batch, batch[torch.isfinite(made.flatten(1)).all(1).to(batch.device)]
         done += len(batch)
         on_clips(done)
     if first is None:
@@ -328,5 +330,5 @@ def analyze(
     return analyzer.result(
         measure_cost(subject, subject.placed(first[:1])) if cost else None,
         find_artefacts(subject, *first.shape[2:]) if artefacts else None,
-        measure_drift(subject, first) if drift else None,
+        measure_drift(subject, whole) if drift and len(whole) else None,
     )

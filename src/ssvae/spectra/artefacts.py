@@ -21,6 +21,7 @@ from ssvae.spectra.made_films import (
 from ssvae.spectra.subject import Subject
 
 SMALLEST_SSIM = 11  # pixels of its window
+HALF_A_LEVEL = 1 / 255
 LEVELS = 127.5  # of 255, for each unit of [-1, 1]
 
 
@@ -86,14 +87,20 @@ class Artefacts:
 def find_artefacts(vae: Subject, frames: int, height: int, width: int) -> Artefacts:
     """Pass made films of this size, one by one, through a VAE, and measure what became of them.
 
-    Reconstructions are from posterior means, cut to [-1, 1]. The size must suit the VAE.
+    Reconstructions are from posterior means, cut to [-1, 1]. The size must suit the VAE. Where one is not
+    finite, nothing is measured, and that is said.
     """
     films = made_films(frames, height, width)
     made, period = {}, 1
     for name, film in films.items():
         latents = vae.encode(vae.placed(film[None]))
         period = height // latents.shape[-2]
-        made[name] = vae.decode(latents)[0].float().cpu().clamp(-1, 1)
+        made[name] = vae.decode(latents)[0].float().cpu()
+    broken = [name for name, clip in made.items() if not torch.isfinite(clip).all()]
+    made = {name: clip.clamp(-1, 1) for name, clip in made.items()}
+    if broken:
+        named = ", ".join(broken)
+        return Artefacts((), (), (f"artefacts (NaN or infinity in what is made of: {named})",))
     return judged(films, made, period)
 
 
@@ -175,7 +182,7 @@ def _ghosts(films: Films, made: Films, period: int) -> Artefact | str:
     far = (away >= 4 * period) & inside
     near = (away >= period) & (away < 3 * period) & inside
     if not far.any() or not near.any():
-        return f"ghosts of a moving edge (they take a width of {12 * period + 8} pixels)"
+        return f"ghosts of a moving edge (they take a width of {6 * period + 7} pixels)"
     beyond = float(error[far].mean().sqrt())
     sides = {
         side: float(error[near & where].mean().sqrt()) - beyond
@@ -216,7 +223,7 @@ def _kept_pixel(films: Films, made: Films, period: int) -> Artefact:
     )  # fmt: skip
 
 
-def _spread_pixel(films: Films, made: Films, period: int) -> Artefact:
+def _spread_pixel(films: Films, made: Films, period: int) -> Artefact | str:
     clip = made["one bright pixel"].mean(0)
     T, H, W = clip.shape
     rows, columns = torch.arange(H)[:, None], torch.arange(W)[None]
@@ -227,6 +234,9 @@ def _spread_pixel(films: Films, made: Films, period: int) -> Artefact:
         light += torch.bincount(ring[near], clip[t][near], minlength=4 * period + 1)
         count += torch.bincount(ring[near], minlength=4 * period + 1)
     light /= count.clamp(min=1)
+    light -= light[-1].clone()  # what a whole field is too bright by
+    if light.max() <= HALF_A_LEVEL:
+        return "the spread of one bright pixel (nothing of it is left)"
     radius = int((light > light.max() / 2).nonzero().max())
     return Artefact(
         "one bright pixel", "spread", radius / period, "latents", 1.0, True,

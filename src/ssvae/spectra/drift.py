@@ -37,28 +37,34 @@ def measure_drift(
     Latents are posterior means, clips are cut to [-1, 1] between rounds as a file would cut them. With
     ``extend`` each clip goes on with its own last frames: it is played backwards in each round, so that
     what was last comes first, as where a film is made longer piece by piece; what is right is known.
-    ``on_round`` hears how many passes are done.
+    Clips that give NaN or infinity are left out. ``on_round`` hears how many passes are done.
 
     Raises:
-        ValueError: for no clips or rounds.
+        ValueError: for no clips or rounds, or where no clip came through.
     """
     if not len(clips) or rounds < 1:
         raise ValueError(
             f"drift takes at least one clip and one round, got {len(clips)} clips and {rounds} rounds"
         )
-    totals = torch.zeros(3, rounds, dtype=torch.float64)
-    done = 0
+    rows, done = [], 0
     for original in clips.split(1):
         truth, seen = original, original
+        own = torch.zeros(3, rounds, dtype=torch.float64)
         for i in range(rounds):
             if extend and i:
                 truth, seen = truth.flip(2), seen.flip(2)
             seen = vae.decode(vae.encode(vae.placed(seen))).to(original).clamp(-1, 1)
             shift = 127.5 * (seen.mean((0, 2, 3, 4)) - truth.mean((0, 2, 3, 4))).abs().mean()
-            totals[0, i] += float(psnr(seen, truth))
-            totals[1, i] += float(shift)
-            totals[2, i] += float(seen.std() / truth.std().clamp(min=1e-6))
+            own[0, i], own[1, i] = float(psnr(seen, truth)), float(shift)
+            own[2, i] = float(seen.std() / truth.std().clamp(min=1e-6))
             done += 1
             on_round(done)
-    of_psnr, colour, contrast = (totals / len(clips)).tolist()
+        if own.isfinite().all():
+            rows.append(own)
+    if not rows:
+        raise ValueError(
+            f"every one of the {len(clips)} clips gave NaN or infinity: the weights are broken, or the dtype "
+            "overflows; try float32"
+        )
+    of_psnr, colour, contrast = torch.stack(rows).mean(0).tolist()
     return Drift(tuple(of_psnr), tuple(colour), tuple(contrast))

@@ -300,6 +300,10 @@ class DistilRecipe(TrainingRecipe):
             wrong.append(
                 "gan judges what a decoder makes, and halves is encoder: leave out gan.start"
             )
+        if self.learned_variance and self.halves == "encoder":
+            wrong.append(
+                "learned_variance is of what a decoder makes, and halves is encoder: leave it out"
+            )
         for name, off in OFF.items():
             if self._value(name) != off:
                 wrong.append(
