@@ -58,6 +58,14 @@ COMMANDS = {
         ],
         ["frames", "side", "per-minute", "retries", "timeout", "jobs"],
     ),
+    "evaluate drift": (
+        ["m=nowhere", "--videos", "world"],
+        ["rounds", "clips", "frames", "fps", "seed", "size"],
+    ),
+    "train distil": (
+        ["--teacher", "nowhere", "--out", "out", "--data", "world"],
+        ["steps", "batch-size", "latent-weight", "clip.frames"],
+    ),
     "bench map": (["--vae", "baseline=nowhere"], ["jobs", "seeds"]),
     "demo": (["--out", "out", "--videos", "nowhere.mp4"], ["steps", "diffusion-steps", "seed"]),
     "app": (["nowhere"], ["megabytes", "seconds", "side", "port"]),
