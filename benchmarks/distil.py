@@ -1,6 +1,7 @@
 """A student against its teacher: swaps of latents both ways, speed and memory, on films neither has seen.
 
     python benchmarks/distil.py --teacher film --student runs/student --videos DIR --out results/distil/film.json
+    python benchmarks/distil.py --sizes --out results/distil/sizes.json    # decoders at the published layout
 
 Clips as evaluate reconstruction takes them; PSNR over [0, 1], the mean over clips. Seconds and memory are of
 one clip on one thread, the median of three after a first.
@@ -15,14 +16,19 @@ from pathlib import Path
 import torch
 
 from autoencoder import machine
+from ssvae import AutoencoderKLSSVAE
 from ssvae.data import open_fixed
 from ssvae.losses import find_lpips, of_frames
 from ssvae.models.backbones import Backbone
+from ssvae.models.config import StudentSize
 from ssvae.models.finding import open_vae
+from ssvae.models.students import student_of
 from ssvae.spectra import psnr, ssim
 from ssvae.spectra.cost import measure_cost
 from ssvae.spectra.subject import Subject
 from ssvae.storage.files import write_json
+
+STUDENTS: tuple[StudentSize, ...] = ("small", "medium", "large")
 
 
 @torch.no_grad()
@@ -52,11 +58,29 @@ def seconds(work: Callable[[], object]) -> float:
     return statistics.median(taken)
 
 
+@torch.no_grad()
+def time_sizes(out: Path | None) -> None:
+    """Decoders of students with the published model's latents beside its own: 17 frames of 256x256."""
+    published = AutoencoderKLSSVAE.from_preset("ssvae-c48-f16t4").eval()
+    layout = Backbone(published).layout
+    vaes = {size: AutoencoderKLSSVAE(**vars(student_of(layout, size))).eval() for size in STUDENTS}
+    z = torch.randn(1, layout.channels, 5, 16, 16)
+    rows = []
+    for name, vae in {**vaes, "published": published}.items():
+        parameters = sum(p.numel() for p in vae.decoder.parameters())
+        taken = seconds(lambda vae=vae: vae.decode(z))
+        rows.append(dict(model=name, decoder_parameters=parameters, decode_seconds=taken))
+        print(rows[-1], flush=True)
+    if out:
+        write_json(out, dict(frames=17, size=[256, 256], rows=rows, machine=machine()), indent=1)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--teacher", required=True)
-    parser.add_argument("--student", required=True)
-    parser.add_argument("--videos", required=True)
+    parser.add_argument("--teacher")
+    parser.add_argument("--student")
+    parser.add_argument("--videos")
+    parser.add_argument("--sizes", action="store_true", help="time students of the published shape")
     parser.add_argument("--said", help="what the videos are, in the file of results")
     parser.add_argument("--clips", type=int, default=16)
     parser.add_argument("--frames", type=int, default=17)
@@ -64,6 +88,10 @@ def main() -> None:
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
     torch.set_num_threads(1)
+    if options.sizes:
+        return time_sizes(options.out)
+    if not (options.teacher and options.student and options.videos):
+        parser.error("give --teacher, --student and --videos, or --sizes")
     models = {name: open_vae(getattr(options, name)) for name in ("teacher", "student")}
     height, width = options.size
     source = open_fixed(

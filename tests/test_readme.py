@@ -205,6 +205,23 @@ def test_what_is_said_of_a_student_is_what_was_measured():
         assert told in page
     teacher, student = (found["costs"][name]["decode_seconds"] for name in ("teacher", "student"))
     assert f"decodes {teacher / student:.1f} times" in page
+    sizes = json.loads((ROOT / "results" / "distil" / "sizes.json").read_text())["rows"]
+    for row in sizes:
+        told = (
+            f"{row['decode_seconds']:.2f}"
+            if row["decode_seconds"] < 10
+            else f"{row['decode_seconds']:.1f}"
+        )
+        assert told.removeprefix("0") in page
+
+
+def test_what_is_said_of_strips_is_what_was_measured():
+    found = json.loads((ROOT / "results" / "strips" / "film.json").read_text())
+    page = (ROOT / "docs" / "inference.md").read_text()
+    for row in found["rows"]:
+        sent = row["sent"] / 1e6 / found["frames"]
+        told = f"| {row['task']} | {row['processes']} | {row['megabytes']:.0f} | {sent:.2f} |"
+        assert told.replace("| 0.00 |", "| 0 |") in page
 
 
 def test_what_is_said_of_prediction_is_what_was_measured():

@@ -4,25 +4,10 @@ import sys
 
 import torch
 import torch.distributed as dist
-from torch import nn
 
+from small_models import SHAPES, make
 from ssvae import AutoencoderKLSSVAE
 from ssvae.models.blocks import CausalConv3d
-
-SHAPES = [
-    dict(),
-    dict(attention=True),
-    dict(time_factors=(1, 2), space_factors=(2, 2), patch_size=1),
-    dict(time_factors=(1, 2, 2), space_factors=(2, 1, 2), channel_multipliers=(1, 2, 4, 4)),
-]
-
-
-def make(shape: dict) -> AutoencoderKLSSVAE:
-    torch.manual_seed(0)
-    vae = AutoencoderKLSSVAE.from_preset("tiny", z_dim=4, base_channels=8, **shape).eval()
-    for parameter in vae.parameters():
-        nn.init.normal_(parameter, std=0.08)
-    return vae
 
 
 def through(vae: AutoencoderKLSSVAE, x: torch.Tensor) -> list[torch.Tensor]:

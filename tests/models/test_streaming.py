@@ -5,28 +5,10 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch import nn
 
-from ssvae import AutoencoderKLSSVAE
+from small_models import SHAPES, make
 from ssvae.models.plain import plain_decode, plain_encode
 from ssvae.models.streaming import recut
-
-SHAPES = [
-    dict(),
-    dict(attention=True),
-    dict(time_factors=(1, 2), space_factors=(2, 2), patch_size=1),
-    dict(time_factors=(1, 2, 2), space_factors=(2, 1, 2), channel_multipliers=(1, 2, 4, 4)),
-    dict(time_factors=(1, 1), space_factors=(2, 2)),
-]
-
-
-def make(shape: dict) -> AutoencoderKLSSVAE:
-    torch.manual_seed(0)
-    vae = AutoencoderKLSSVAE.from_preset("tiny", z_dim=4, base_channels=8, **shape).eval()
-    for parameter in vae.parameters():
-        nn.init.normal_(parameter, std=0.08)
-    return vae
-
 
 MODELS = [make(shape) for shape in SHAPES]
 

@@ -176,7 +176,8 @@ class _Work:
                 broken = {name for analyzer, _ in parts for name in analyzer.broken}
                 kept = [clip for name, (clip, _) in pairs.items() if name not in broken]
                 clips = torch.stack(kept) if kept else None
-                on_clips(count, "" if self.skip_artefacts else "on made films, and again and again")
+                if not self.skip_artefacts:
+                    on_clips(count, "on made films, and again and again")
                 return self._joined(vae, parts, clips), pairs
         finally:
             self.accelerator.wait_for_everyone()  # others would take the cores that are measured

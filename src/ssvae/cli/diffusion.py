@@ -175,6 +175,8 @@ def generate(
         out.mkdir(parents=True, exist_ok=True)
         for i, clip in enumerate(made, first):
             write_video(out / _film(i, number), clip, fps or config.fps or 8)
+        if watch is not None and first == 0:
+            save_figure(watch.figure(), out / "steps.png")
         return made
 
     parts = gather_objects(accelerator, make)
@@ -189,11 +191,8 @@ def generate(
     save_figure(contact_sheet(list(prompts), clips.unflatten(0, (-1, number))), sheet)
     console.print(f"{len(clips)} clips in {out}, all of them in {sheet}", soft_wrap=True)
     if watch is not None:
-        steps_sheet = out / "steps.png"
-        save_figure(watch.figure(), steps_sheet)
-        console.print(
-            f"each step of the sampler in {watch.folder}, some in {steps_sheet}", soft_wrap=True
-        )
+        where = f"{watch.folder}, some in {out / 'steps.png'}"
+        console.print(f"each step of the sampler in {where}", soft_wrap=True)
 
 
 MOST_SHOWN = 8

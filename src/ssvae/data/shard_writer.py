@@ -54,10 +54,9 @@ def write_shards(
                 shard.unlink()
                 Path(meta_of(str(shard))).unlink()
             (out / "shards.json").unlink()
-    if not written:
-        with suppress(OSError):
-            (out / LOCK).unlink()
-            out.rmdir()
+            (out / LOCK).unlink()  # while it is held: who comes now makes one of its own
+            with suppress(OSError):
+                out.rmdir()
     return written, broken
 
 

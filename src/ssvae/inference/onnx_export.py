@@ -77,8 +77,9 @@ def export_onnx(
 ) -> dict[str, float]:
     """Write ``parts`` into a folder and compare them with the model, by onnxruntime on the CPU.
 
-    All parts where None, or those of the half that a student learned. The model stays as it is. Returns for each part the largest difference over :data:`SIZES`; one above ``TOLERANCE`` of the
-    largest value is a ValueError. ``on_part`` hears how many are done, and which comes next.
+    All parts where None, or those of the half that a student learned. Returns for each part the largest
+    difference over :data:`SIZES`; one above ``TOLERANCE`` of the largest value is a ValueError.
+    ``on_part`` hears how many are done, and which comes next. The model stays as it is.
     """
     _needed()
     parts = parts_of(vae) if parts is None else parts
@@ -87,11 +88,14 @@ def export_onnx(
     folder = Path(out)
     check_folder(folder)
     folder.mkdir(parents=True, exist_ok=True)
+    if vae.encoder.strips is not None:
+        raise ValueError(
+            "a model whose clips processes share is not exported: disable_parallel before"
+        )
     vae = copy.deepcopy(vae).float().cpu().eval()
     vae.disable_tiling()
     vae.disable_slicing()
     vae.disable_streaming()
-    vae.disable_parallel()
     for done, part in enumerate(parts):
         on_part(done, part)
         with torch.no_grad(), _quiet():
@@ -128,11 +132,11 @@ def _exported(vae: AutoencoderKLSSVAE, part: str) -> Any:
     cache, spec = tree_flatten(coder(first, ())[1])
     inputs: Any
     if not step:
-        module, inputs, shapes = _Whole(coder, _named(kind)), (x,), (axes,)
+        module, inputs, shapes = _Whole(coder, _OUTPUTS[kind]), (x,), (axes,)
     elif step == "first":
-        module, inputs, shapes = _First(coder, _named(kind)), (first,), (axes,)
+        module, inputs, shapes = _First(coder, _OUTPUTS[kind]), (first,), (axes,)
     else:
-        module = _Next(coder, _named(kind), spec)
+        module = _Next(coder, _OUTPUTS[kind], spec)
         inputs = x[:, :, 1 : 1 + 2 * unit].contiguous(), cache
         sides = [(f"height_{i}", f"width_{i}") for i in range(len(cache))]
         shapes = axes, [("batch", None, None, *side) for side in sides]
@@ -149,20 +153,13 @@ def _exported(vae: AutoencoderKLSSVAE, part: str) -> Any:
     )
 
 
-_NAMES = {"encoder": ("clip", "latents", "log_variance"), "decoder": ("latents", "clip")}
-
-
-def _named(kind: str) -> Callable[[torch.Tensor], Any]:
-    return _moments if kind == "encoder" else _same
-
-
 def _moments(moments: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     posterior = DiagonalGaussian(moments)
     return posterior.mean, posterior.logvar
 
 
-def _same(clip: torch.Tensor) -> torch.Tensor:
-    return clip
+_NAMES = {"encoder": ("clip", "latents", "log_variance"), "decoder": ("latents", "clip")}
+_OUTPUTS = {"encoder": _moments, "decoder": lambda clip: clip}
 
 
 def _example(vae: AutoencoderKLSSVAE, kind: str) -> torch.Tensor:

@@ -5,8 +5,7 @@ its latents. A clip of 4n + 1 frames becomes n + 1 latent frames at four times c
 """
 
 import math
-from collections.abc import Callable, Hashable, Iterable, Iterator
-from itertools import chain
+from collections.abc import Hashable, Iterable, Iterator
 from typing import Any, Literal, overload
 
 import torch
@@ -20,7 +19,7 @@ from ssvae.models.coder import Decoder, Encoder, piece_bytes
 from ssvae.models.config import PRESETS, AutoencoderConfig
 from ssvae.models.posterior import DiagonalGaussian
 from ssvae.models.shipped import shipped_folder
-from ssvae.models.streaming import Parts, Stream, Tiling, in_pieces, recut
+from ssvae.models.streaming import Parts, Stream, Tiling, in_pieces, peek, recut
 from ssvae.models.strips import Strips
 
 MOST_AT_ONCE = 16  # frames, of a clip that goes on
@@ -194,7 +193,7 @@ class AutoencoderKLSSVAE(ModelMixin, AutoencoderMixin, ConfigMixin):
         last one; ``decode_stream`` then gives the repeats at its end.
         """
         self._check_half("encoder")
-        first, chunks = _peek(chunks, self._check_frames)
+        first, chunks = peek(chunks, self._check_frames)
         unit, most = (
             self.time_factor,
             self.frames_at_once(first.shape[3], first.shape[4], len(first)),
@@ -216,7 +215,7 @@ class AutoencoderKLSSVAE(ModelMixin, AutoencoderMixin, ConfigMixin):
         gradients, memory does not grow with length.
         """
         self._check_half("decoder")
-        first, chunks = _peek(chunks, self._check_latents)
+        first, chunks = peek(chunks, self._check_latents)
         height, width = (n * self.space_factor for n in first.shape[3:])
         most = self.frames_at_once(height, width, len(first))
         stream = Stream(self.decoder, self._parts(encoding=False))
@@ -384,31 +383,3 @@ class AutoencoderKLSSVAE(ModelMixin, AutoencoderMixin, ConfigMixin):
             )
         if not z.numel():
             raise ValueError(f"latents must hold at least one frame, got {tuple(z.shape)}")
-
-
-def _peek(
-    chunks: Iterable[torch.Tensor], check: Callable[[torch.Tensor], None]
-) -> tuple[torch.Tensor, Iterator[torch.Tensor]]:
-    """The first chunk, and all of them, each checked and of the size of the first."""
-    iterator = iter(chunks)
-    first = next(iterator, None)
-    if first is None:
-        raise ValueError("a stream must hold at least one chunk, got none")
-
-    def checked() -> Iterator[torch.Tensor]:
-        for chunk in chain([first], iterator):
-            check(chunk)
-            if chunk.shape[:2] + chunk.shape[3:] != first.shape[:2] + first.shape[3:]:
-                raise ValueError(
-                    "all chunks of a stream must have the size of the first but for their length, "
-                    f"{tuple(first.shape)}, got {tuple(chunk.shape)}"
-                )
-            if chunk.dtype != first.dtype:
-                raise ValueError(
-                    "all chunks of a stream must have the number format of the first, "
-                    f"{first.dtype}, got {chunk.dtype}: convert them before"
-                )
-            yield chunk
-
-    check(first)
-    return first, checked()

@@ -6,7 +6,7 @@ Shape legend: B batch, C channels, T frames, H height, W width of what goes in, 
 from collections.abc import Callable, Hashable, Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
-from itertools import pairwise
+from itertools import chain, pairwise
 
 import torch
 
@@ -14,6 +14,34 @@ from ssvae.models.blocks import Cache, join
 
 Coder = Callable[[torch.Tensor, Cache], tuple[torch.Tensor, Cache]]
 Run = Callable[[Hashable, torch.Tensor], torch.Tensor]
+
+
+def peek(
+    chunks: Iterable[torch.Tensor], check: Callable[[torch.Tensor], None]
+) -> tuple[torch.Tensor, Iterator[torch.Tensor]]:
+    """The first chunk, and all of them, each checked and of the size of the first."""
+    iterator = iter(chunks)
+    first = next(iterator, None)
+    if first is None:
+        raise ValueError("a stream must hold at least one chunk, got none")
+
+    def checked() -> Iterator[torch.Tensor]:
+        for chunk in chain([first], iterator):
+            check(chunk)
+            if chunk.shape[:2] + chunk.shape[3:] != first.shape[:2] + first.shape[3:]:
+                raise ValueError(
+                    "all chunks of a stream must have the size of the first but for their length, "
+                    f"{tuple(first.shape)}, got {tuple(chunk.shape)}"
+                )
+            if chunk.dtype != first.dtype:
+                raise ValueError(
+                    "all chunks of a stream must have the number format of the first, "
+                    f"{first.dtype}, got {chunk.dtype}: convert them before"
+                )
+            yield chunk
+
+    check(first)
+    return first, checked()
 
 
 def recut(chunks: Iterable[torch.Tensor], unit: int, most: int) -> Iterator[torch.Tensor]:

@@ -46,13 +46,15 @@ def build_on_meta(recipe: TrainingRecipe) -> Backbone:
         return Backbone(AutoencoderKLSSVAE(**vars(recipe.model)))
 
 
-def objective_of(backbone: Backbone, recipe: TrainingRecipe) -> Objective:
-    """What the model is trained on, its teacher beside it where it has one."""
+def objective_of(
+    backbone: Backbone, recipe: TrainingRecipe, device: torch.device | str
+) -> Objective:
+    """What the model is trained on, there; its teacher beside it where it has one."""
     if not isinstance(recipe, DistilRecipe):
-        return Objective(backbone, recipe)
-    teacher = load_backbone(resolve_vae(recipe.teacher))
+        return Objective(backbone, recipe).to(device)
+    teacher = load_backbone(resolve_vae(recipe.teacher), device)
     teacher.vae.requires_grad_(False)
-    return Distillation(backbone, teacher, recipe)
+    return Distillation(backbone, teacher, recipe).to(device)
 
 
 def _student(recipe: DistilRecipe) -> dict[str, Any]:

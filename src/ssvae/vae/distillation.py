@@ -2,12 +2,10 @@
 
 import torch
 
-from ssvae.losses import generator_loss
 from ssvae.losses.reconstruction import full
 from ssvae.models import DiagonalGaussian
 from ssvae.models.backbones import Backbone, Posterior
 from ssvae.models.discriminator import Discriminator
-from ssvae.regularizers import balance_with_terms
 from ssvae.regularizers.balance import Reduce
 from ssvae.vae.objective import Objective, Outcome, Terms
 from ssvae.vae.recipe import DistilRecipe
@@ -50,7 +48,6 @@ class Distillation(Objective):
         discriminator: Discriminator | None = None,
     ) -> Outcome:
         """Clips (B, 3, T, H, W) to the loss, its terms, and the student's decoding; see :class:`Objective`."""
-        self.teacher.vae.to(clips.device)
         with torch.no_grad():
             wanted = self.teacher.encode(clips)
         terms: Terms = {}
@@ -68,16 +65,9 @@ class Distillation(Objective):
             made = self.backbone.decode(self._sample(wanted, generator, share), train=True)
             plain = made.detach()
             if discriminator is not None:
-                made, penalty, weights["generator"] = balance_with_terms(
-                    made,
-                    lambda x: generator_loss(discriminator(x)),
-                    self.backbone.decoders_last_layer,
-                    self.recipe.gan.weight,
-                    max_ratio=self.recipe.gan.max_weight / made[0].numel(),
-                    reduce=reduce,
+                made, terms["generator"], weights["generator"] = self._judged(
+                    made, discriminator, reduce
                 )
-                assert penalty is not None, "the generator's loss acts in training alone"
-                terms["generator"] = penalty
             error, errors = self._reconstruction_loss(made, clips)
             loss, terms, made = loss + error, terms | errors, plain
         if reduce is not None and clips.shape[2] == 1:

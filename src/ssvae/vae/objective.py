@@ -105,17 +105,9 @@ class Objective(nn.Module):
         made = backbone.decode(given, train=True)
         plain = made.detach()
         if discriminator is not None:
-            max_ratio = recipe.gan.max_weight / made[0].numel()  # our loss is a mean over the clip
-            made, penalty, weights["generator"] = balance_with_terms(
-                made,
-                lambda x: generator_loss(discriminator(x)),
-                backbone.decoders_last_layer,
-                recipe.gan.weight,
-                max_ratio=max_ratio,
-                reduce=reduce,
+            made, terms["generator"], weights["generator"] = self._judged(
+                made, discriminator, reduce
             )
-            assert penalty is not None, "the generator's loss acts in training alone"
-            terms["generator"] = penalty
         loss, errors = self._reconstruction_loss(made, wanted)
         terms |= errors
         if rivals.scale_equivariance is not None:
@@ -138,6 +130,22 @@ class Objective(nn.Module):
         if reduce is not None and clips.shape[2] == 1:
             loss = loss + self._nothing()
         return Outcome(loss, terms, weights, plain, wanted)
+
+    def _judged(
+        self, made: torch.Tensor, discriminator: Discriminator, reduce: Reduce | None
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """What was made, with the generator's loss in its gradient; the loss, and its weight."""
+        gan = self.recipe.gan
+        made, penalty, weight = balance_with_terms(
+            made,
+            lambda x: generator_loss(discriminator(x)),
+            self.backbone.decoders_last_layer,
+            gan.weight,
+            max_ratio=gan.max_weight / made[0].numel(),  # our loss is a mean over the clip
+            reduce=reduce,
+        )
+        assert penalty is not None, "the generator's loss acts in training alone"
+        return made, penalty, weight
 
     def _nothing(self) -> torch.Tensor:
         """A zero to which all parameters belong.

@@ -71,7 +71,7 @@ class VAETrainer:
         self.backbone.vae.train()
         if not self.backbone.layout.has_variance and accelerator.is_main_process:
             logger.info("%s has no variance: KL is left out", self.backbone.name)
-        self.objective = objective_of(self.backbone, recipe).train().to(accelerator.device)
+        self.objective = objective_of(self.backbone, recipe, accelerator.device).train()
         trained = [p for p in self.objective.parameters() if p.requires_grad]
         optimizers = autoencoder_optimizers(
             self.backbone.vae,
