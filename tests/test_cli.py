@@ -16,6 +16,8 @@ from conftest import write
 from ssvae.cli import COMMANDS
 from ssvae.cli.console import configure_logging
 from ssvae.data.video import probe, read_clip
+from ssvae.data.video_writer import write_video
+from ssvae.data.world import World
 from ssvae.latents.mapped import load_map
 from ssvae.models import AutoencoderKLSSVAE
 
@@ -176,6 +178,26 @@ DIT = [
     *("--model.ffn-dim", "32", "--text.width", "16", "--text.layers", "1", "--text.heads", "2"),
 ]
 PROMPT = "a red disc moving left over coarse waves"
+
+
+def test_a_model_of_colours_is_given_alpha(ssvae, run, tmp_path):
+    """By name, as a user has it: a film with alpha goes through, and training begins with it."""
+    wide, film = tmp_path / "wide", tmp_path / "a.mov"
+    write_video(film, World(5, 32, 48, channels=4).batch([1]).video[0], 8)
+    assert "written to" in ssvae("convert", run, wide, "--channels", 4)
+    assert (wide / "masking.safetensors").is_file()
+    told = ssvae("reconstruct", film, tmp_path / "b.webm", "--model", wide, "--device", "cpu")
+    assert "5 frames" in told
+    assert read_clip(tmp_path / "b.webm", 5, channels=4).shape == (4, 5, 32, 48)
+    told = ssvae("reconstruct", film, tmp_path / "b.mp4", "--model", wide, status=2)
+    assert ".mp4 holds no alpha" in told
+    channels = ("--model.in-channels", 4, "--model.out-channels", 4)
+    told = ssvae(
+        "train", "tiny", "--init", run, *channels, "--out", tmp_path / "run", "--steps", 1, *TINY
+    )
+    assert "finished at step 1" in told
+    told = ssvae("convert", run, tmp_path / "x.ckpt", "--to-official", "--channels", 4, status=2)
+    assert "leave out --channels" in told
 
 
 def test_from_latents_to_clips(ssvae, run, tmp_path):

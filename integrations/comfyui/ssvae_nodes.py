@@ -1,8 +1,8 @@
 """SSVAE in ComfyUI: load a model, images to latents, latents to images.
 
 Copy this file into ``ComfyUI/custom_nodes/`` (as ``ssvae_nodes.py``, or as ``__init__.py`` of a folder) and
-``pip install ssvae`` into ComfyUI's environment. Images are ComfyUI's, (frames, H, W, 3) in [0, 1]; latents
-are ``{"samples": (1, C, t, h, w)}``, as its video models take them.
+``pip install ssvae`` into ComfyUI's environment. Images are ComfyUI's, (frames, H, W, 3) in [0, 1], or 4 with
+alpha, of models that keep it; latents are ``{"samples": (1, C, t, h, w)}``, as its video models take them.
 """
 
 from typing import Any
@@ -10,6 +10,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
+from ssvae.data import of_colours
 from ssvae.models import AutoencoderKLSSVAE
 from ssvae.models.finding import load_vae
 
@@ -64,13 +65,13 @@ class SSVAEEncode:
     def encode(
         self, ssvae: AutoencoderKLSSVAE, images: torch.Tensor, standardise: bool
     ) -> tuple[dict[str, Any]]:
-        """Images (T, H, W, 3 or 4) in [0, 1] to a latent; alpha is left out.
+        """Images (T, H, W, 3 or 4) in [0, 1] to a latent; alpha is left out but by models of four channels.
 
         ``standardise`` gives channels of mean 0 and deviation 1 by the model's config, as diffusion
         models want them.
         """
         frames, height, width = images.shape[:3]
-        clip = images[..., :3].permute(3, 0, 1, 2)[None] * 2 - 1
+        clip = _clip(images, ssvae.config["in_channels"])[None]
         side = ssvae.space_factor
         clip = F.pad(clip, (0, -width % side, 0, -height % side, 0, 0), mode="replicate")
         z = ssvae.encode(clip.to(ssvae.device, ssvae.dtype), pad=True).latent_dist.mean
@@ -102,7 +103,8 @@ class SSVAEDecode:
     def decode(
         self, ssvae: AutoencoderKLSSVAE, latent: dict[str, Any], standardised: bool, tile: int
     ) -> tuple[torch.Tensor]:
-        """A latent of (B, C, t, h, w), or an image's (B, C, h, w), to images (B T, H, W, 3) in [0, 1].
+        """A latent of (B, C, t, h, w), or an image's (B, C, h, w), to images (B T, H, W, 3) in [0, 1], or
+        (B T, H, W, 4) by a model of four channels.
 
         ``tile`` is the side in pixels of overlapping tiles for frames too large for memory; 0 has none.
         """
@@ -119,8 +121,24 @@ class SSVAEDecode:
             ssvae.disable_tiling()
         frames, height, width = _size(ssvae, latent, z)
         clips = clips[:, :, :frames, :height, :width].float().cpu()
-        images = (clips.permute(0, 2, 3, 4, 1).flatten(0, 1) + 1) / 2
-        return (images.clamp(0, 1),)
+        return (_images(clips.transpose(1, 2).flatten(0, 1)),)
+
+
+def _clip(images: torch.Tensor, channels: int) -> torch.Tensor:
+    """Images (T, H, W, 3 or 4) in [0, 1] as a clip (C, T, H, W) in [-1, 1], alpha premultiplied."""
+    unit = images.permute(3, 0, 1, 2)
+    if channels == 4 == len(unit):
+        return torch.cat([unit[:3] * unit[3:], unit[3:]]) * 2 - 1
+    return of_colours(unit[:3] * 2 - 1, channels)
+
+
+def _images(frames: torch.Tensor) -> torch.Tensor:
+    """Frames (T, C, H, W) in [-1, 1] as images (T, H, W, 3 or 4) in [0, 1], colours as they are."""
+    unit = ((frames + 1) / 2).clamp(0, 1).permute(0, 2, 3, 1)
+    if unit.shape[-1] == 4:
+        alpha = unit[..., 3:]
+        unit = torch.cat([(unit[..., :3] / alpha.clamp(min=1e-6)).clamp(0, 1), alpha], -1)
+    return unit.expand(-1, -1, -1, 3) if unit.shape[-1] == 1 else unit
 
 
 def _size(

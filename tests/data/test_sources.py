@@ -8,7 +8,7 @@ from ssvae.data import Batch, Clip, Collection, Loader, batches, find_videos, op
 from ssvae.data.batch import in_turn
 from ssvae.data.collection import FileItem, Files
 from ssvae.data.listing import find_media
-from ssvae.data.video import to_images
+from ssvae.data.pixels import to_images
 
 
 @pytest.fixture(scope="module")

@@ -7,6 +7,7 @@ import torch
 from PIL import Image, ImageOps
 
 from conftest import add_sound, frame_number, images, write
+from ssvae.data.pixels import to_clip, to_images
 from ssvae.data.video import (
     VideoError,
     alpha_told,
@@ -14,8 +15,6 @@ from ssvae.data.video import (
     read_clip,
     read_frames,
     read_sound,
-    to_clip,
-    to_images,
 )
 from ssvae.data.video_writer import VideoWriter, write_video
 

@@ -13,8 +13,10 @@ from safetensors.torch import load_file, save_file
 from commands import launch
 from conftest import SMALL, add_sound, images, write
 from ssvae import models
-from ssvae.data.video import probe, read_clip, read_frames, read_sound, to_clip, to_images
-from ssvae.data.video_writer import VideoWriter
+from ssvae.data.pixels import to_clip, to_images
+from ssvae.data.video import probe, read_clip, read_frames, read_sound
+from ssvae.data.video_writer import VideoWriter, write_video
+from ssvae.data.world import World
 from ssvae.inference import (
     LatentFile,
     decode_video,
@@ -23,6 +25,7 @@ from ssvae.inference import (
     reconstruct_video,
 )
 from ssvae.models import AutoencoderKLSSVAE
+from ssvae.models.channels import with_channels
 from ssvae.models.fingerprint import encoder_fingerprint
 
 pytestmark = pytest.mark.quick
@@ -106,6 +109,45 @@ def test_one_latent_wide(vae, tmp_path, size):
     reconstruct_video(vae, source, tmp_path / "c.mkv")
     apart = np.abs(pictures(tmp_path / "b.mkv") - pictures(tmp_path / "c.mkv"))
     assert apart.mean() < 2  # rounding, which the codec enlarges
+
+
+@pytest.mark.parametrize("kind", ["mov", "mkv", "png"])
+def test_films_with_alpha(vae, tmp_path, kind):
+    """Through a file, and by way of latents, as the same clip through the model."""
+    wide = with_channels(vae, 4)
+    torch.nn.init.normal_(wide.decoder.conv_out.weight, std=0.3)
+    clip = World(9, 30, 50, channels=4).batch([3]).video[0]
+    source = tmp_path / f"a.{kind}"
+    write_video(source, clip, 8)
+    assert reconstruct_video(wide, source, tmp_path / f"b.{kind}") == 9
+    assert encode_video(wide, source, tmp_path / "z.safetensors") == 9
+    assert decode_video(wide, tmp_path / "z.safetensors", tmp_path / f"c.{kind}") == 9
+    read = to_clip(f.image for f in read_frames(source, channels=4))
+    expected = reconstruct_clips(wide, read[None])[0].clamp(-1, 1)
+    expected[:3] = expected[:3].minimum(expected[3:])  # no colour is above its alpha in a file
+    assert (expected[3] < 0.5).float().mean() > 0.1
+    for name in ("b", "c"):
+        made = read_clip(tmp_path / f"{name}.{kind}", 9, channels=4)
+        apart = 127.5 * (made - expected).abs()
+        assert apart.mean() < 1.5
+
+
+def test_colours_by_a_grey_model(vae, tmp_path):
+    source = write(tmp_path / "a.mkv", 5, 36, 50)
+    reconstruct_video(with_channels(vae, 1), source, tmp_path / "b.mkv")
+    made = pictures(tmp_path / "b.mkv")
+    assert np.abs(made - made.mean(-1, keepdims=True)).max() < 6
+    clip = read_clip(source, 5, channels=1)[None]
+    expected = reconstruct_clips(with_channels(vae, 1), clip)[0].clamp(-1, 1)
+    assert np.abs(made.mean(-1) - 127.5 * (expected[0].numpy() + 1)).mean() < 3
+
+
+def test_a_target_without_alpha_is_refused_before_any_work(vae, tmp_path):
+    write_video(tmp_path / "a.mov", World(5, 16, 16, channels=4).batch([3]).video[0], 8)
+    with pytest.raises(ValueError, match="holds no alpha"):
+        reconstruct_video(
+            with_channels(vae, 4), tmp_path / "a.mov", tmp_path / "b.mp4", pytest.fail
+        )
 
 
 def test_pixels_that_are_not_square(vae, tmp_path):

@@ -9,6 +9,7 @@ import torch
 
 from ssvae.data import read_frames, to_clip, write_video
 from ssvae.inference import reconstruct_clips
+from ssvae.models.channels import with_channels
 
 FILE = Path(__file__).parents[2] / "integrations/comfyui/ssvae_nodes.py"
 pytestmark = pytest.mark.skipif(not FILE.exists(), reason="not part of the source archive")
@@ -82,6 +83,32 @@ def test_latents_are_standardised_by_the_config(nodes):
     tiled = run(nodes, "SSVAEDecode", ssvae=vae, latent={"samples": standard}, tile=64)
     torch.testing.assert_close(tiled, from_clip, atol=1e-5, rtol=0)
     assert not vae.use_tiling
+
+
+def test_models_of_other_channels(nodes):
+    """What is opaque goes through as colours do; alpha comes back beside colours as they are."""
+    vae = run(nodes, "SSVAELoad", model="tiny", device="cpu")
+    colours = torch.rand(5, 32, 32, 3)
+    made = {}
+    for channels, model in ((3, vae), (4, with_channels(vae, 4)), (1, with_channels(vae, 1))):
+        latent = run(nodes, "SSVAEEncode", ssvae=model, images=colours)
+        made[channels] = run(nodes, "SSVAEDecode", ssvae=model, latent=latent)
+    torch.testing.assert_close(made[4][..., :3], made[3], atol=1e-4, rtol=0)
+    assert (made[4][..., 3] == 1).all()
+    assert made[1].shape == colours.shape
+    hidden = torch.cat([colours, torch.zeros(5, 32, 32, 1)], -1)
+    wide = with_channels(vae, 4)
+    latents = [
+        run(nodes, "SSVAEEncode", ssvae=wide, images=images)["samples"]
+        for images in (hidden, torch.zeros(5, 32, 32, 4))
+    ]
+    torch.testing.assert_close(*latents)
+    with torch.no_grad():
+        wide.decoder.conv_out.bias[-4:] = -0.5  # alpha of a quarter: colours are divided by it
+    half = run(nodes, "SSVAEDecode", ssvae=wide, latent={"samples": latents[0]})
+    assert float(half[..., 3].mean()) == pytest.approx(0.25)
+    plain = run(nodes, "SSVAEDecode", ssvae=vae, latent={"samples": latents[0]})
+    torch.testing.assert_close(half[..., :3], (plain / 0.25).clamp(max=1), atol=1e-4, rtol=0)
 
 
 def test_a_video_of_a_file(nodes, tmp_path):

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import torch
 
-from ssvae.data.video import Frame, NamedBytes, probe, read_frames, to_clip
+from ssvae.data.pixels import of_colours, to_clip
+from ssvae.data.video import Frame, NamedBytes, probe, read_frames
 from ssvae.data.world import World
-from ssvae.models.backbones import Layout, common_period
+from ssvae.models.backbones import Layout, common_channels, common_period
 
 EXAMPLE = "a made film"
 
@@ -34,7 +35,7 @@ class Limits:
 
 @dataclass(frozen=True)
 class Film:
-    """A clip (3, T, H, W) in [-1, 1], and what it is."""
+    """A clip (C, T, H, W) in [-1, 1], and what it is."""
 
     name: str
     clip: torch.Tensor
@@ -48,6 +49,7 @@ def read_film(path: Path, layouts: Iterable[Layout], limits: Limits) -> Film:
 
     A ValueError that names the file as it was called where it cannot be read or is too small.
     """
+    layouts = list(layouts)
     time, side = common_period(layouts)
     if path.stat().st_size > limits.megabytes * 1e6:
         raise ValueError(
@@ -63,7 +65,8 @@ def read_film(path: Path, layouts: Iterable[Layout], limits: Limits) -> Film:
             f"{path.name} is {info.width}x{info.height}, made smaller to a longer side of "
             f"{limits.side}: these models take sides of at least {2 * side}"
         )
-    frames = list(_until(limits.seconds, read_frames(file, size=(height, width))))
+    read = read_frames(file, size=(height, width), channels=common_channels(layouts))
+    frames = list(_until(limits.seconds, read))
     if not frames:
         raise ValueError(f"{path.name}: no frames in it: re-encode or replace the file")
     whole = (len(frames) - 1) // time * time + 1
@@ -77,11 +80,13 @@ def read_film(path: Path, layouts: Iterable[Layout], limits: Limits) -> Film:
 
 def example_film(layouts: Iterable[Layout]) -> Film:
     """A clip of the procedural world."""
+    layouts = list(layouts)
     time, side = common_period(layouts)
     frames, size = max(1, 32 // time) * time + 1, -(-64 // side) * side
     batch = World(frames, size, size).batch([7])
     told = f"“{batch.captions[0]}”, {frames} frames of {size}x{size}"
-    return Film(EXAMPLE, batch.video[0].cpu(), 8.0, told)
+    clip = of_colours(batch.video[0].cpu(), common_channels(layouts))
+    return Film(EXAMPLE, clip, 8.0, told)
 
 
 def _until(seconds: float, frames: Iterator[Frame]) -> Iterator[Frame]:

@@ -7,6 +7,7 @@ from typing import Any
 import gradio as gr
 import torch
 
+from ssvae.data.pixels import to_show
 from ssvae.report.html import even, video_uri
 
 SHORTEST = 256  # pixels of a pane's shorter side: smaller clips are enlarged, pixel by pixel
@@ -25,10 +26,10 @@ def player(label: str) -> gr.HTML:
 
 
 def panes(clips: Mapping[str, torch.Tensor], fps: float) -> dict[str, Any]:
-    """Clips (3, T, H, W) of one size, by their names, as a player takes them."""
+    """Clips (C, T, H, W) of one size, by their names, as a player takes them."""
     first = next(iter(clips.values()))
     scale = max(1, -(-SHORTEST // min(first.shape[-2:])))
-    video = torch.cat([even(_enlarged(clip, scale)) for clip in clips.values()], 3)
+    video = torch.cat([to_show(even(_enlarged(clip, scale))) for clip in clips.values()], 3)
     _, frames, height, width = video.shape
     return {
         "source": video_uri(video, fps),

@@ -14,7 +14,7 @@ from ssvae.cli.common import Common, CommonOptions, check_outputs, gather_object
 from ssvae.cli.console import console, print_rows, progress
 from ssvae.data import FixedClips, is_endless, open_fixed
 from ssvae.losses import LPIPS, find_lpips
-from ssvae.models.backbones import Backbone, common_period
+from ssvae.models.backbones import Backbone, common_channels, common_period
 from ssvae.models.finding import open_vae
 from ssvae.models.shipped import shipped_autoencoders
 from ssvae.report.analysis_page import Shown, write_page
@@ -84,7 +84,8 @@ def analyze(
     device = accelerator.device
     vaes = {name: open_vae(model, device, common.torch_dtype) for name, model in named.items()}
     check_clip_size(vaes, frames, size)
-    source = open_fixed(videos, clips, frames, *size, fps, seed, device)
+    channels = common_channels(vae.layout for vae in vaes.values())
+    source = open_fixed(videos, clips, frames, *size, fps, seed, device, channels)
     lpips = find_lpips(vgg, linear)
     lpips = lpips if lpips is None else lpips.to(device)
     work = _Work(source, accelerator, batch_size, fps, lpips, skip_artefacts)
@@ -250,7 +251,7 @@ def _tell(analyses: dict[str, Analysis], unread: dict[str, str]) -> None:
     rate = f" at {p.fps:g} frames a second" if p.fps else ""
     seen = p.clips + len(next(iter(analyses.values())).broken)
     console.print(
-        f"{seen} clips of {p.frames} frames of {p.height}x{p.width}{rate}", soft_wrap=True
+        f"{seen} clips of {p.frames} frames of {p.height}x{p.width}{p.kind}{rate}", soft_wrap=True
     )
     for name, reason in sorted(unread.items()):
         console.print(f"left out: {name} ({reason})", soft_wrap=True, markup=False)

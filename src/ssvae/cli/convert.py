@@ -13,6 +13,7 @@ from ssvae.inference.onnx_export import parts_of
 from ssvae.latents import encode_clips
 from ssvae.models import AutoencoderKLSSVAE
 from ssvae.models.backbones import Backbone
+from ssvae.models.channels import with_channels
 from ssvae.models.finding import find_masking, find_vae, load_vae
 from ssvae.models.official import fetch_official, load_official, save_official
 from ssvae.regularizers import LatentMasking
@@ -25,9 +26,13 @@ def convert(
     source: tyro.conf.Positional[str],
     target: tyro.conf.Positional[Path],
     to_official: bool = False,
+    channels: int | None = None,
     common: CommonOptions = Common(),
 ) -> None:
     """Convert a checkpoint of the published code into a model's folder, or the other way round.
+
+    With --channels, a model of three channels into one of four, which keeps alpha, or of one, for grey:
+    it does what it did, and can be trained on.
 
     Args:
         source: A checkpoint of the published code: a file, or a hub id such as zai-org/SSVAE
@@ -35,8 +40,12 @@ def convert(
             checkpoint or a model's folder.
         target: The folder to write, for from_pretrained; with --to-official the file, NAME.ckpt.
         to_official: Write a checkpoint that the published code loads.
+        channels: Channels of the clips, 4 or 1; SOURCE is then any model of three: a run, a checkpoint, a
+            model's folder, or one that comes with ssvae.
     """
     dtype = common.torch_dtype
+    if to_official and channels is not None:
+        raise ValueError("the published code knows three channels alone: leave out --channels")
     if to_official:
         check_file(target)
         vae, masking = load_vae(source, dtype=dtype), LatentMasking.load(find_masking(source))
@@ -46,16 +55,29 @@ def convert(
     if target.exists() and not target.is_dir():
         raise ValueError(f"cannot write {target}: it is a file, and a model is a folder")
     check_folder(target)
-    vae, masking = load_official(fetch_official(source))
-    torch.nn.Module.to(vae, dtype)
+    if channels is None:
+        vae, masking = load_official(fetch_official(source))
+        torch.nn.Module.to(vae, dtype)
+    else:
+        vae, masking = with_channels(load_vae(source, dtype=dtype), channels), _masking_of(source)
     vae.save_pretrained(target)
-    masking.save(target / "masking.safetensors")
+    if masking is not None:
+        masking.save(target / "masking.safetensors")
     console.print(f"{_size(vae)} written to {target}", soft_wrap=True)
     if vae.config["latents_std"] == [1.0] * vae.config["z_dim"]:
         console.print(
             f"its latent statistics are not known: ssvae stats {target} --videos SRC --write",
             soft_wrap=True,
         )
+
+
+def _masking_of(model: str) -> LatentMasking | None:
+    """What lies beside a model; nothing where it was trained without."""
+    try:
+        found = find_masking(model)
+    except ValueError:
+        return None
+    return LatentMasking.load(found)
 
 
 def _size(vae: AutoencoderKLSSVAE) -> str:
@@ -117,8 +139,9 @@ def stats(
         write: Write them into the model's config, as latents_mean and latents_std.
     """
     vae = common.load(model)
-    source = open_source(videos, frames, *size, fps, seed, vae.device)
     spectrum, backbone = ChannelSpectrum(), Backbone(vae)
+    channels = backbone.layout.in_channels
+    source = open_source(videos, frames, *size, fps, seed, vae.device, channels=channels)
     backbone.latent_shape(frames, *size)  # a wrong size should not wait for the first clip
     with progress("encoding", clips) as advance:
         for done, _, posterior in encode_clips(backbone, source, range(clips), (frames, *size)):

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from ssvae.cli.common import Common, CommonOptions, Kind, choice_of, gather_objects, run_recipe
 from ssvae.cli.console import console, progress
-from ssvae.data import open_source, write_video
+from ssvae.data import open_source, to_show, write_video
 from ssvae.diffusion.building import parameters_of, problems_of
 from ssvae.diffusion.pipeline import (
     assemble,
@@ -174,7 +174,7 @@ def generate(
             )
         out.mkdir(parents=True, exist_ok=True)
         for i, clip in enumerate(made, first):
-            write_video(out / _film(i, number), clip, fps or config.fps or 8)
+            write_video(out / _film(i, number, clip), clip, fps or config.fps or 8)
         if watch is not None and first == 0:
             save_figure(watch.figure(), out / "steps.png")
         return made
@@ -186,7 +186,10 @@ def generate(
     with open(out / "clips.csv", "w", newline="", encoding="utf-8") as file:
         rows = csv.writer(file)
         rows.writerow(["path", "caption"])
-        rows.writerows([_film(i, number), caption] for i, caption in enumerate(captions))
+        rows.writerows(
+            [_film(i, number, clip), caption]
+            for i, (clip, caption) in enumerate(zip(clips, captions, strict=True))
+        )
     sheet = out / "contact-sheet.png"
     save_figure(contact_sheet(list(prompts), clips.unflatten(0, (-1, number))), sheet)
     console.print(f"{len(clips)} clips in {out}, all of them in {sheet}", soft_wrap=True)
@@ -211,7 +214,7 @@ class Watched:
         clips = self.decoder.decode(latents).float().cpu()
         self.folder.mkdir(parents=True, exist_ok=True)
         film = self.folder / f"clips-{first:04d}-step-{step:03d}.mp4"
-        write_video(film, torch.cat(list(clips), -1), self.fps)
+        write_video(film, to_show(torch.cat(list(clips), -1)), self.fps)
         if first == 0:
             self._first_batch[step] = clips[:MOST_SHOWN]
 
@@ -281,8 +284,9 @@ def fit_map(
         fitted = LatentCache(model).fit(map)
     else:
         device = common.accelerator().device
-        source = open_source(videos, frames, *size, fps, seed, device)
         backbone = load_backbone(resolve_vae(model), device, common.torch_dtype)
+        channels = backbone.layout.in_channels
+        source = open_source(videos, frames, *size, fps, seed, device, channels=channels)
         shape = backbone.latent_shape(frames, *size)
         parts, spectrum = [], ChannelSpectrum()
         with progress("encoding", clips) as advance:
@@ -296,5 +300,6 @@ def fit_map(
     console.print(f"map of {settings} written to {out}", soft_wrap=True)
 
 
-def _film(index: int, number: int) -> str:
-    return f"{index // number:02d}-{index % number:02d}.mp4"
+def _film(index: int, number: int, clip: torch.Tensor) -> str:
+    kind = "webm" if len(clip) == 4 else "mp4"  # whose alpha browsers show
+    return f"{index // number:02d}-{index % number:02d}.{kind}"

@@ -11,6 +11,7 @@ from ssvae.cli.analysis import check_clip_size, named_models
 from ssvae.cli.common import Common, CommonOptions
 from ssvae.cli.console import console, print_rows, progress
 from ssvae.data import open_fixed
+from ssvae.models.backbones import common_channels
 from ssvae.models.finding import open_vae
 from ssvae.report.drift_figure import drift_figure
 from ssvae.report.figures import check_figure_path, save_figure
@@ -62,7 +63,8 @@ def drift(
     device = common.accelerator().device
     vaes = {name: open_vae(model, device, common.torch_dtype) for name, model in named.items()}
     check_clip_size(vaes, frames, size)
-    source = open_fixed(videos, clips, frames, *size, fps, seed, device)
+    channels = common_channels(vae.layout for vae in vaes.values())
+    source = open_fixed(videos, clips, frames, *size, fps, seed, device, channels)
     each_clip = [batch.video for batch in source.batches(1, 0, 1)]
     if not each_clip:
         raise ValueError(f"none of the {clips} clips could be read: the log names the files")

@@ -103,7 +103,8 @@ def reconstruction(
         height, width = size or (256, 256)
         vae = open_vae(str(model), device, common.torch_dtype)
         vae.latent_shape(frames, height, width)  # a wrong size should not wait for the first clip
-        source = open_fixed(str(videos), clips, frames, height, width, fps, seed, device)
+        shape, channels = (frames, height, width), vae.clip_channels
+        source = open_fixed(str(videos), clips, *shape, fps, seed, device, channels)
         pairs, total, left_out = (
             pairs_of_model(vae, source, batch_size, *share),
             clips,

@@ -5,6 +5,7 @@ from ssvae.data.collection import Clip, Collection
 from ssvae.data.fixed import FixedClips
 from ssvae.data.listing import find_videos
 from ssvae.data.loader import Loader, batches
+from ssvae.data.pixels import of_colours, over, to_clip, to_images, to_show
 from ssvae.data.shards import Shards
 from ssvae.data.sources import (
     count_files,
@@ -20,8 +21,6 @@ from ssvae.data.video import (
     probe,
     read_clip,
     read_frames,
-    to_clip,
-    to_images,
 )
 from ssvae.data.video_writer import VideoWriter, write_video
 from ssvae.data.vocabulary import Vocabulary
@@ -43,15 +42,18 @@ __all__ = [
     "count_files",
     "find_videos",
     "is_endless",
+    "of_colours",
     "open_endless",
     "open_fixed",
     "open_shelf",
     "open_source",
+    "over",
     "probe",
     "read_clip",
     "read_frames",
     "to_clip",
     "to_images",
+    "to_show",
     "vocabulary_of",
     "write_video",
 ]

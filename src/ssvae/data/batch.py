@@ -16,7 +16,7 @@ def moved(x: torch.Tensor, device: torch.device) -> torch.Tensor:
 
 @dataclass(frozen=True)
 class Batch:
-    """Clips (B, 3, T, H, W) with a caption each (empty where unknown)."""
+    """Clips (B, C, T, H, W) with a caption each (empty where unknown)."""
 
     video: torch.Tensor
     """Floats in [-1, 1]; or bytes, as files have them, which are a quarter as large to move."""
@@ -63,7 +63,7 @@ def in_turn(number: int, size: int, process: int, processes: int) -> Sequence[in
 
 
 def in_batches(clips: torch.Tensor | Iterable[torch.Tensor]) -> Iterable[torch.Tensor]:
-    """Clips given as one tensor (B, 3, T, H, W) or as batches of them, as batches."""
+    """Clips given as one tensor (B, C, T, H, W) or as batches of them, as batches."""
     return clips.split(8) if isinstance(clips, torch.Tensor) else clips
 
 

@@ -37,10 +37,13 @@ class Clip:
     width: int
     fps: float | None = None
     """Frame rate that videos are resampled to by their times; None keeps each one's own."""
+    channels: int = 3
+    """Of grey 1, of colours 3, with alpha 4: see :mod:`ssvae.data.pixels`."""
 
     def read(self, file: VideoFile, where: float) -> np.ndarray:
-        """The clip at the share ``where`` of the starts that the file has: bytes (3, T, H, W)."""
-        return draw_bytes(file, self.frames, where, self.fps, (self.height, self.width))
+        """The clip at the share ``where`` of the starts that the file has: bytes (C, T, H, W)."""
+        size = self.height, self.width
+        return draw_bytes(file, self.frames, where, self.fps, size, self.channels)
 
     def make(self, file: VideoFile, caption: str, draws: np.ndarray) -> tuple[np.ndarray, str]:
         """The clip at a start that is drawn, and the caption as it is."""
@@ -55,7 +58,7 @@ class Maker(Protocol):
     """Turns files into clips. As text it says what clips are asked for."""
 
     def make(self, file: VideoFile, caption: str, draws: np.ndarray) -> tuple[np.ndarray, str]:
-        """A file's clip, bytes (3, T, H, W), that these draws (DRAWS,) in [0, 1) choose; its caption."""
+        """A file's clip, bytes (C, T, H, W), that these draws (DRAWS,) in [0, 1) choose; its caption."""
         ...
 
 

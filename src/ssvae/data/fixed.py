@@ -12,14 +12,15 @@ import torch
 from ssvae.data.batch import Batch, Source, check_finite
 from ssvae.data.collection import Clip, Files, Shelf
 from ssvae.data.loader import ahead
-from ssvae.data.video import NamedBytes, VideoError, floats_of
+from ssvae.data.pixels import floats_of
+from ssvae.data.video import NamedBytes, VideoError
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class FixedClip:
-    """One clip (3, T, H, W) in [-1, 1]."""
+    """One clip (C, T, H, W) in [-1, 1]."""
 
     video: torch.Tensor
     caption: str

@@ -11,6 +11,7 @@ from ssvae.data.batch import Batch, Source
 from ssvae.data.collection import Clip, Collection, FileItem, Files
 from ssvae.data.fixed import FixedClips, joined, of_shelf, of_source
 from ssvae.data.listing import find_media, read_list
+from ssvae.data.pixels import check_channels
 from ssvae.data.shards import Shards, expand, is_shards
 from ssvae.data.stills import CameraMoves, carried_pictures, name_of, stills_vocabulary
 from ssvae.data.video import EXTENSIONS, IMAGES
@@ -27,6 +28,7 @@ def open_source(
     seed: int = 0,
     device: torch.device | str = "cpu",
     max_broken: float = 0.5,
+    channels: int = 3,
 ) -> Source:
     """The source called ``name``.
 
@@ -34,7 +36,8 @@ def open_source(
     pictures), "stills" (over those that scikit-image carries), a video, a folder of videos or of
     tar files, a ``.csv`` or ``.jsonl`` list, or a pattern of tar files (``data/{000..099}.tar``,
     wildcards, URLs). ``A:3,B:1`` draws three clips from A for each from B. With one frame a clip,
-    images belong to a source as videos do.
+    images belong to a source as videos do. ``channels`` are 3, or 1 for grey, or 4 for alpha (see
+    :mod:`ssvae.data.pixels`), of which the world has the shape alone.
 
     Raises:
         ValueError: where there is no such source, or nothing usable in it.
@@ -42,13 +45,16 @@ def open_source(
     parts = _parts(name)
     if len(parts) > 1:
         size = frames, height, width
-        members = [open_source(part, *size, fps, seed, device, max_broken) for part, _ in parts]
+        members = [
+            open_source(part, *size, fps, seed, device, max_broken, channels) for part, _ in parts
+        ]
         return Mixture(members, [weight for _, weight in parts])
     name = parts[0][0]
-    endless = open_endless(name, frames, height, width, seed, device, max_broken)
+    endless = open_endless(name, frames, height, width, seed, device, max_broken, channels)
     if endless is not None:
         return endless
-    return Collection(open_shelf(name, frames), Clip(frames, height, width, fps), seed, max_broken)
+    clip = Clip(frames, height, width, fps, channels)
+    return Collection(open_shelf(name, frames), clip, seed, max_broken)
 
 
 def open_endless(
@@ -59,14 +65,16 @@ def open_endless(
     seed: int = 0,
     device: torch.device | str = "cpu",
     max_broken: float = 0.5,
+    channels: int = 3,
 ) -> Source | None:
     """The source called ``name`` if it makes any number of clips that differ, else None."""
+    check_channels(channels)
     if name == "world":
-        return World(frames, height, width, seed, device)
+        return World(frames, height, width, seed, device, channels)
     if not is_endless(name):
         return None
     pictures = Files(name, _pictures(name.partition(":")[2]))
-    return Collection(pictures, CameraMoves(frames, height, width), seed, max_broken)
+    return Collection(pictures, CameraMoves(frames, height, width, channels), seed, max_broken)
 
 
 def is_endless(name: str) -> bool:
@@ -111,6 +119,7 @@ def open_fixed(
     fps: float | None = None,
     seed: int = 0,
     device: torch.device | str = "cpu",
+    channels: int = 3,
 ) -> FixedClips:
     """Clips to measure on, of the source called ``name`` as for :func:`open_source`.
 
@@ -127,16 +136,16 @@ def open_fixed(
         shares = np.diff(ends).tolist()
         return joined(
             [
-                open_fixed(part, share, *size, fps, seed, device)
+                open_fixed(part, share, *size, fps, seed, device, channels)
                 for (part, _), share in zip(parts, shares, strict=True)
                 if share
             ]
         )
     name = parts[0][0]
-    endless = open_endless(name, frames, height, width, seed, device)
+    endless = open_endless(name, frames, height, width, seed, device, channels=channels)
     if endless is not None:
         return of_source(endless, clips)
-    return of_shelf(open_shelf(name, frames), Clip(*size, fps), clips)
+    return of_shelf(open_shelf(name, frames), Clip(*size, fps, channels), clips)
 
 
 def count_files(name: str, frames: int) -> int | None:

@@ -15,6 +15,7 @@ import numpy as np
 from scipy.ndimage import affine_transform
 
 from ssvae.data.collection import FileItem
+from ssvae.data.pixels import of_rgb
 from ssvae.data.video import IMAGES, NamedBytes, VideoError, VideoFile, read_frames
 from ssvae.data.vocabulary import Vocabulary
 
@@ -69,9 +70,11 @@ class CameraMoves:
     frames: int
     height: int
     width: int
+    channels: int = 3
+    """See :mod:`ssvae.data.pixels`; alpha is full."""
 
     def make(self, file: VideoFile, caption: str, draws: np.ndarray) -> tuple[np.ndarray, str]:
-        """The clip that these draws (10,) in [0, 1) make: bytes (3, T, H, W), and its caption."""
+        """The clip that these draws (10,) in [0, 1) make: bytes (C, T, H, W), and its caption."""
         remembered = not isinstance(file, NamedBytes)
         levels = _kept_pyramid(Path(file)) if remembered else picture_pyramid(file)
         move = int(draws[0] * len(MOVES))
@@ -80,6 +83,7 @@ class CameraMoves:
         clip = self._filmed(levels, camera, mirrored=draws[5] < 0.5)
         gain = 0.85 + 0.3 * draws[6] + 0.1 * (draws[7:10] - 0.5)  # exposure, and a tint
         clip = np.rint(clip * gain.reshape(3, 1, 1, 1)).clip(0, 255).astype(np.uint8)
+        clip = np.moveaxis(of_rgb(np.moveaxis(clip, 0, -1), self.channels), -1, 0)
         return clip, caption if self.frames == 1 else f"{MOVES[move]} {caption}"
 
     def __str__(self) -> str:

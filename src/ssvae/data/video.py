@@ -1,12 +1,13 @@
 """Video files in, through PyAV; :mod:`ssvae.data.video_writer` writes them.
 
-Frames are uint8 arrays (H, W, 3), upright (turns and mirrorings in the file are applied), with their times in
-seconds, which may be irregular. Clips are float tensors (3, T, H, W) in [-1, 1].
+Frames are uint8 arrays (H, W, C), upright (turns and mirrorings in the file are applied), with their times in
+seconds, which may be irregular. Clips are float tensors (C, T, H, W) in [-1, 1]. C is 3, or 1 or 4 where
+``channels`` asks for grey or for alpha: see :mod:`ssvae.data.pixels`.
 """
 
 import logging
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
@@ -20,12 +21,15 @@ import torch
 from av.video.reformatter import Interpolation
 
 from ssvae.data.orientation import Turn, exif_turn
+from ssvae.data.pixels import check_channels, of_rgb, premultiplied, stack_frames, to_clip
 from ssvae.data.sound import sound_track
+from ssvae.storage.files import numbered_files
 
 logger = logging.getLogger(__name__)
 # Bicubic in FFmpeg widens its filter when it shrinks, so nothing aliases. The others are swscale's
 # SWS_FULL_CHR_H_INT, SWS_FULL_CHR_H_INP and SWS_ACCURATE_RND: without them 4:2:0 becomes darker by 1 of 255.
 EXACT = int(Interpolation.BICUBIC) | 0x2000 | 0x4000 | 0x40000
+ALPHA_DECODERS = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
 HDR = {16: "PQ, SMPTE 2084", 18: "HLG, ARIB STD-B67"}
 """Transfer curves, by FFmpeg's numbers, that bytes of BT.709 cannot show."""
 alpha_told = threading.Event()
@@ -81,7 +85,7 @@ class VideoInfo:
 
 @dataclass(frozen=True)
 class Frame:
-    """One decoded frame: uint8 (H, W, 3), and its time in seconds."""
+    """One decoded frame: uint8 (H, W, C), and its time in seconds."""
 
     image: np.ndarray
     time: float
@@ -89,12 +93,14 @@ class Frame:
 
 @dataclass(frozen=True)
 class _Video:
-    """An open file, its first video stream, and what makes all its frames upright, where EXIF tells."""
+    """An open file, its first video stream, what makes all its frames upright, where EXIF tells, and the
+    channels that are asked for."""
 
     name: str
     container: Any
     stream: Any
     turn: Turn | None
+    channels: int
 
     def turn_of(self, frame: av.VideoFrame) -> Turn:
         return Turn.of(frame) if self.turn is None else self.turn
@@ -107,28 +113,54 @@ class _Video:
     def upright(
         self, frame: av.VideoFrame, size: tuple[int, int] | None, square: bool = True
     ) -> np.ndarray:
-        """RGB, turned as the file asks; resized to cover ``size`` (height, width), cropped to it.
+        """Turned as the file asks; resized to cover ``size`` (height, width), cropped to it.
 
         It then shows what the file shows; unless ``square``, pixels count as they are stored.
         """
         turn = self.turn_of(frame)
         if size is None:
-            return turn(frame.to_ndarray(format="rgb24", interpolation=EXACT))
+            return turn(self._pixels(frame, frame.width, frame.height))
         height, width = size[::-1] if turn.transposed else size
         shown = frame.width * (self.pixel_aspect if square else 1)
         scale = max(height / frame.height, float(width / shown))
         h, w = max(height, round(frame.height * scale)), max(width, round(shown * scale))
-        image = frame.to_ndarray(format="rgb24", width=w, height=h, interpolation=EXACT)
+        image = self._pixels(frame, w, h)
         top, left = (h - height) // 2, (w - width) // 2
         return turn(image[top : top + height, left : left + width])
 
+    def _pixels(self, frame: av.VideoFrame, width: int, height: int) -> np.ndarray:
+        """A frame of that size with the channels that are asked for."""
+        paletted = frame.format.name == "pal8"  # of colours that may be transparent
+        if self.channels != 4 or not (_has_alpha(frame) or paletted):
+            rgb = frame.to_ndarray(format="rgb24", width=width, height=height, interpolation=EXACT)
+            return of_rgb(rgb, self.channels)
+        image = premultiplied(frame.to_ndarray(format="rgba", interpolation=EXACT))
+        if (frame.width, frame.height) == (width, height):
+            return image
+        whole = av.VideoFrame.from_ndarray(image, format="rgba")
+        image = whole.to_ndarray(format="rgba", width=width, height=height, interpolation=EXACT)
+        image[..., :3] = np.minimum(image[..., :3], image[..., 3:])  # bicubic overshoots
+        return image
+
+    def decoded(self) -> Iterator[av.VideoFrame]:
+        """All frames from where the file stands."""
+        decoder = ALPHA_DECODERS.get(self.stream.codec_context.name)
+        if self.channels != 4 or decoder is None or self.stream.metadata.get("alpha_mode") != "1":
+            yield from self.container.decode(self.stream)
+            return
+        # FFmpeg's own decoders of VP8 and VP9 leave out alpha, which is beside their packets.
+        alone: Any = av.CodecContext.create(decoder, "r")
+        for packet in self.container.demux(self.stream):
+            yield from alone.decode(packet)
+
 
 @contextmanager
-def _opened(file: VideoFile, threads: int = 0) -> Iterator[_Video]:
+def _opened(file: VideoFile, threads: int = 0, channels: int = 3) -> Iterator[_Video]:
     """A file with a video stream, with FFmpeg's errors turned into VideoErrors.
 
     ``threads`` decode; 0 leaves it to FFmpeg.
     """
+    check_channels(channels)
     with _container(file) as container:
         if not container.streams.video:
             raise VideoError(file, "no video in it", "give a file with a video stream")
@@ -144,7 +176,12 @@ def _opened(file: VideoFile, threads: int = 0) -> Iterator[_Video]:
                 "map its tones to BT.709 first, such as with FFmpeg's zscale and tonemap",
             )
         picture = container.format.name.endswith(("_pipe", "image2"))
-        yield _Video(name_of(file), container, stream, exif_turn(file) if picture else None)
+        turn = exif_turn(file) if picture else None
+        yield _Video(name_of(file), container, stream, turn, channels)
+
+
+def _has_alpha(frame: av.VideoFrame) -> bool:
+    return any(part.is_alpha for part in frame.format.components)
 
 
 @contextmanager
@@ -153,16 +190,26 @@ def _container(file: VideoFile) -> Iterator[Any]:
         file.seek(0)
     elif Path(file).is_dir():
         raise VideoError(file, "a folder", "give the path of a video file in it")
-    elif not Path(file).is_file():
+    pictures = _numbered(file)
+    if not pictures and not isinstance(file, NamedBytes) and not Path(file).is_file():
         raise VideoError(file, "no such file", "give the path of a video file")
     try:
-        opened = file if isinstance(file, NamedBytes) else str(file)
-        with av.open(opened, metadata_errors="replace") as container:  # titles are in any encoding
+        opened: Any = file if isinstance(file, NamedBytes) else str(file)
+        # Titles are in any encoding.
+        with av.open(opened, metadata_errors="replace", **pictures) as container:
             yield container
     except av.FFmpegError as error:
         raise VideoError(
             file, "unreadable", f"FFmpeg says {error.strerror!r}; re-encode or replace the file"
         ) from error
+
+
+def _numbered(file: VideoFile) -> dict[str, Any]:
+    """How to open pictures with numbers in their names, such as frames/%05d.png; nothing for other files."""
+    if isinstance(file, NamedBytes) or Path(file).exists():
+        return {}
+    numbers = numbered_files(Path(file))
+    return dict(format="image2", options={"start_number": str(min(numbers))}) if numbers else {}
 
 
 def _rate(stream: Any) -> Fraction:
@@ -195,7 +242,11 @@ def probe(file: VideoFile) -> VideoInfo:
 
 
 def read_frames(
-    path: VideoFile, start: float = 0.0, size: tuple[int, int] | None = None, square: bool = True
+    path: VideoFile,
+    start: float = 0.0,
+    size: tuple[int, int] | None = None,
+    square: bool = True,
+    channels: int = 3,
 ) -> Iterator[Frame]:
     """Decode a video frame by frame, from the frame shown at ``start`` seconds on.
 
@@ -205,7 +256,7 @@ def read_frames(
     Raises:
         VideoError: where the file is missing, holds no video, or breaks off.
     """
-    with _opened(path) as video:
+    with _opened(path, channels=channels) as video:
         for frame in _decoded(video, start):
             yield Frame(video.upright(frame, size, square), frame.time)
 
@@ -217,8 +268,8 @@ def _decoded(video: _Video, start: float) -> Iterator[av.VideoFrame]:
     if start > 0:
         container.seek(int((begin + start) / stream.time_base), stream=stream)
     shown = None  # the last frame that is not after the start
-    for index, frame in enumerate(container.decode(stream)):
-        if index == 0 and any(part.is_alpha for part in frame.format.components):
+    for index, frame in enumerate(video.decoded()):
+        if index == 0 and video.channels != 4 and _has_alpha(frame):
             _tell_of_alpha(video.name)
         if frame.pts is None:  # raw streams carry no times
             frame.pts = round(index / ((stream.average_rate or 25) * stream.time_base))
@@ -239,7 +290,8 @@ def _tell_of_alpha(name: str) -> None:
     if not alpha_told.is_set():
         alpha_told.set()
         told = (
-            "%s has an alpha channel, which is left out, here and elsewhere: colours are as stored"
+            "%s has an alpha channel, which is left out, here and elsewhere: colours are as stored; a model of "
+            "four channels keeps it (ssvae convert --channels 4)"
         )
         logger.warning(told, name)
 
@@ -250,8 +302,9 @@ def read_clip(
     start: float = 0.0,
     fps: float | None = None,
     size: tuple[int, int] | None = None,
+    channels: int = 3,
 ) -> torch.Tensor:
-    """Read a clip of ``frames`` frames: float (3, T, H, W) in [-1, 1].
+    """Read a clip of ``frames`` frames: float (C, T, H, W) in [-1, 1].
 
     With ``fps`` the clip shows, at each of its times, the frame that the video shows then; without
     it, consecutive frames. Only frames that are used are converted, and none after them decoded.
@@ -259,7 +312,7 @@ def read_clip(
     Raises:
         VideoError: where the file cannot be read or ends before the clip does.
     """
-    with _opened(file) as video:
+    with _opened(file, channels=channels) as video:
         images = _images(video, frames, start, fps, size)
     return to_clip(_whole(file, images, frames, start))
 
@@ -270,15 +323,16 @@ def draw_bytes(
     where: float,
     fps: float | None = None,
     size: tuple[int, int] | None = None,
+    channels: int = 3,
 ) -> np.ndarray:
     """As :func:`read_clip`, from the share ``where`` in [0, 1) of the starts that there are.
 
-    Bytes (3, T, H, W), in NumPy: see Source.read_ahead.
+    Bytes (C, T, H, W), in NumPy: see Source.read_ahead.
 
     What the file says of its length is not trusted: where it breaks off, the clip is its beginning.
     One thread decodes, for a loader reads several files at once.
     """
-    with _opened(file, threads=1) as video:
+    with _opened(file, threads=1, channels=channels) as video:
         rate = _rate(video.stream)
         # A frame to spare, for containers round their durations.
         span = (frames - 1) / (fps or float(rate)) + 2 / float(rate)
@@ -286,7 +340,7 @@ def draw_bytes(
         images = _images(video, frames, start, fps, size)
     if len(images) < frames and start > 0:
         start = 0.0
-        with _opened(file, threads=1) as video:
+        with _opened(file, threads=1, channels=channels) as video:
             images = _images(video, frames, start, fps, size)
     return stack_frames(_whole(file, images, frames, start))
 
@@ -330,30 +384,6 @@ def _whole(
             f"{frames} frames from {start:g} s on were asked for, it has {len(images)}",
         )
     return images
-
-
-def stack_frames(images: Iterable[np.ndarray]) -> np.ndarray:
-    """Frames (H, W, 3) of bytes as (3, T, H, W)."""
-    return np.ascontiguousarray(np.stack(list(images)).transpose(3, 0, 1, 2))
-
-
-def to_clip(images: Iterable[np.ndarray]) -> torch.Tensor:
-    """Frames (H, W, 3) of bytes to a clip (3, T, H, W) in [-1, 1]."""
-    return floats_of(stack_frames(images))
-
-
-def floats_of(clip: np.ndarray) -> torch.Tensor:
-    """Bytes as floats in [-1, 1]; in NumPy, for threads: see Source.read_ahead."""
-    floats = clip.astype(np.float32)
-    floats *= np.float32(1 / 127.5)
-    floats -= 1
-    return torch.from_numpy(floats)
-
-
-def to_images(clip: torch.Tensor) -> np.ndarray:
-    """A clip (3, T, H, W), clamped to [-1, 1], to bytes (T, H, W, 3)."""
-    clip = clip.detach().float().clamp(-1, 1)
-    return ((clip + 1) * 127.5).round().byte().permute(1, 2, 3, 0).cpu().numpy()
 
 
 def read_sound(path: str | Path) -> bytes | None:

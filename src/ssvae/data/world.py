@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from ssvae.data.batch import Batch, in_turn
+from ssvae.data.pixels import check_channels, of_colours
 from ssvae.data.vocabulary import Vocabulary
 from ssvae.storage.seeds import uniform
 
@@ -75,6 +76,7 @@ class World:
         width: the same.
         seed: another seed, another world.
         device: where clips are rendered and returned.
+        channels: 3, 1 for grey, or 4 for the shape alone, with alpha: see :mod:`ssvae.data.pixels`.
     """
 
     read_ahead = False  # rendering takes some 3 % of a training step
@@ -86,14 +88,16 @@ class World:
         width: int = 32,
         seed: int = 0,
         device: torch.device | str = "cpu",
+        channels: int = 3,
     ):
+        check_channels(channels)
         if frames < 1 or min(height, width) < 8:
             raise ValueError(
                 "a clip of the world needs at least 1 frame and sides of at least 8 pixels, "
                 f"got {frames} frames of {height}x{width}"
             )
         self.frames, self.height, self.width = frames, height, width
-        self.seed, self.device = seed, torch.device(device)
+        self.seed, self.device, self.channels = seed, torch.device(device), channels
 
     def attributes(self, indices: Sequence[int]) -> Attributes:
         """What the captions of these clips name."""
@@ -114,8 +118,12 @@ class World:
         draws = torch.from_numpy(u).to(self.device, torch.float32)
         subject, waves = draws[:, :12], draws[:, 12:].unflatten(1, (4, WAVES))
         on_device = Attributes(*(getattr(attributes, f).to(self.device) for f in vars(attributes)))
-        background = self._background(on_device, subject[:, :6], waves)
-        video = self._subject(on_device, subject[:, 6:], background)
+        painted, cover = self._subject(on_device, subject[:, 6:])
+        if self.channels == 4:
+            video = torch.cat([cover * painted, cover], 1)
+        else:
+            background = self._background(on_device, subject[:, :6], waves)
+            video = of_colours(background + cover * (painted - background), self.channels)
         names = [f"clip {i} of world {self.seed}" for i in indices]
         return Batch(video * 2 - 1, attributes.captions(), names)
 
@@ -150,9 +158,11 @@ class World:
         return video.clamp(0, 1)
 
     def _subject(
-        self, attributes: Attributes, u: torch.Tensor, background: torch.Tensor
-    ) -> torch.Tensor:
-        """Draw the shape over the background, with soft edges, a faint stripe and a slow spin."""
+        self, attributes: Attributes, u: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """The shape's colours (B, 3, T, H, W), with a faint stripe and a slow spin, and how far it covers
+        what is behind it (B, 1, T, H, W), with soft edges.
+        """
         t, y, x = self._axes()
         u = u[..., None]  # against time
         heading = attributes.direction[:, None] * (math.pi / 4)
@@ -184,4 +194,4 @@ class World:
         stripe = 1 - 0.1 * (2 * math.pi * px / radius).sin().square()
         colours = torch.tensor(list(COLOURS.values()), device=self.device)[attributes.colour]
         painted = colours[:, :, None, None, None] * stripe[:, None]
-        return background + cover * (painted - background)
+        return painted, cover

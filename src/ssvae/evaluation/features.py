@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from ssvae.data.pixels import to_show
 from ssvae.evaluation.probe import load_probe
 
 I3D_FRAMES = 9  # its strides in time leave nothing of fewer
@@ -18,7 +19,7 @@ IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 @dataclass(frozen=True)
 class FeatureNetwork:
-    """Clips (B, 3, T, H, W) in [-1, 1] to features (B, D)."""
+    """Clips (B, C, T, H, W) in [-1, 1] to features (B, D), transparent ones over chequers."""
 
     name: str
     feeding: str
@@ -31,7 +32,8 @@ class FeatureNetwork:
     @torch.no_grad()
     def __call__(self, clips: torch.Tensor) -> torch.Tensor:
         """Features on the CPU, float32; a ValueError where they are not finite."""
-        features = self.run(clips.to(self.device, torch.float32).clamp(-1, 1)).float().cpu()
+        seen = to_show(clips.to(self.device, torch.float32).clamp(-1, 1))
+        features = self.run(seen).float().cpu()
         if features.ndim != 2 or len(features) != len(clips):
             raise ValueError(
                 f"{self.name} must give a vector for each clip, got {tuple(features.shape)} for "

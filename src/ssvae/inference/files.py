@@ -21,13 +21,12 @@ import torch
 import torch.nn.functional as F
 
 from ssvae.data.batch import check_finite
+from ssvae.data.pixels import to_clip, to_images
 from ssvae.data.video import (
     VideoInfo,
     probe,
     read_frames,
     read_sound,
-    to_clip,
-    to_images,
 )
 from ssvae.data.video_writer import VideoWriter
 from ssvae.inference.latent_file import LatentFile, LatentWriter, VideoFacts
@@ -108,7 +107,7 @@ def decode_video(
         for i in range(0, length, at_once)
     )
     audio = BytesIO(sound) if sound is not None else None
-    with _writer(target, facts, audio) as writer:
+    with _writer(target, facts, audio, vae.config["out_channels"]) as writer:
         return _write(vae, latents, writer, file.times, facts, str(source), on_progress)
 
 
@@ -132,7 +131,7 @@ def reconstruct_video(
         for posterior in vae.encode_stream(_frames(vae, source, info, times.append), pad=True)
     )
     audio = source if info.has_audio else None
-    with _writer(target, facts, audio) as writer:
+    with _writer(target, facts, audio, vae.config["out_channels"]) as writer:
         done = _write(vae, latents, writer, times, facts, str(source), on_progress)
         _check_length(source, info, times, strict)
     return done
@@ -148,7 +147,12 @@ def _facts_of(info: VideoInfo) -> VideoFacts:
     return VideoFacts(info.height, info.width, info.fps, info.time_base, info.pixel_aspect)
 
 
-def _writer(target: str | Path | None, facts: VideoFacts, audio: str | Path | BytesIO | None):
+def _writer(
+    target: str | Path | None,
+    facts: VideoFacts,
+    audio: str | Path | BytesIO | None,
+    channels: int,
+):
     if target is None:
         return nullcontext()
     return VideoWriter(
@@ -159,21 +163,23 @@ def _writer(target: str | Path | None, facts: VideoFacts, audio: str | Path | By
         facts.time_base,
         audio_from=audio,
         pixel_aspect=facts.pixel_aspect,
+        channels=channels,
     )
 
 
 def _frames(
     vae: AutoencoderKLSSVAE, source: str | Path, info: VideoInfo, on_time: Callable[[float], Any]
 ) -> Iterator[torch.Tensor]:
-    """The frames of a file, (1, 3, T, H, W) with sides that fit; ``on_time`` hears their times."""
+    """The frames of a file, (1, C, T, H, W) with sides that fit; ``on_time`` hears their times."""
     # Some videos change their size on the way.
-    frames = read_frames(source, size=(info.height, info.width), square=False)
+    size = info.height, info.width
+    frames = read_frames(source, size=size, square=False, channels=vae.config["in_channels"])
     side = vae.space_factor
     beyond = (0, -info.width % side, 0, -info.height % side, 0, 0)
     at_once = vae.frames_at_once(info.height + beyond[3], info.width + beyond[1])
-    size = 1 + at_once  # the first frame is a piece of its own
-    while some := list(islice(frames, size)):
-        size = at_once
+    number = 1 + at_once  # the first frame is a piece of its own
+    while some := list(islice(frames, number)):
+        number = at_once
         for frame in some:
             on_time(frame.time)
         clip = to_clip(frame.image for frame in some)[None]

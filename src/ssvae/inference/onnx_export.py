@@ -2,7 +2,7 @@
 
 Six files, float32, of any batch, length and size:
 
-- ``encoder.onnx``: clips (B, 3, T, H, W) of T = 4n + 1 >= 5 frames to ``latents``, the
+- ``encoder.onnx``: clips (B, C, T, H, W) of T = 4n + 1 >= 5 frames to ``latents``, the
   posterior's mean, and ``log_variance``.
 - ``encoder_first.onnx``: a first frame, or an image, to the same and the caches that come after it.
 - ``encoder_next.onnx``: a multiple of four frames and the caches before, to the same and those after.
@@ -167,8 +167,8 @@ def _example(vae: AutoencoderKLSSVAE, kind: str) -> torch.Tensor:
     batch, frames, height, width = 2, 5, 6, 5
     if kind == "decoder":
         return torch.randn(batch, vae.config["z_dim"], frames, height, width)
-    side = vae.space_factor
-    return torch.randn(batch, 3, 1 + (frames - 1) * vae.time_factor, height * side, width * side)
+    side, length = vae.space_factor, 1 + (frames - 1) * vae.time_factor
+    return torch.randn(batch, vae.config["in_channels"], length, height * side, width * side)
 
 
 def _facts(vae: AutoencoderKLSSVAE) -> dict[str, str]:
@@ -222,7 +222,7 @@ def _truth(
         z = torch.randn(batch, vae.config["z_dim"], frames, height, width, generator=generator)
         return z, (vae.decode(z).sample,), (1, unit)
     size = 1 + (frames - 1) * unit, height * side, width * side
-    x = torch.randn(batch, 3, *size, generator=generator)
+    x = torch.randn(batch, vae.config["in_channels"], *size, generator=generator)
     posterior = vae.encode(x).latent_dist
     return x, (posterior.mean, posterior.logvar), (unit, 1)
 

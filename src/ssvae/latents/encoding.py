@@ -69,7 +69,14 @@ def write_cache(
         now, free = as_json(asdict(config)), {"shard_clips"}
         check_same_settings(f"the cache in {out}", before, now, free)
     else:
-        source = open_source(config.data, *config.size, config.fps, config.seed, accelerator.device)
+        source = open_source(
+            config.data,
+            *config.size,
+            config.fps,
+            config.seed,
+            accelerator.device,
+            channels=backbone.layout.in_channels,
+        )
         with written_together(out, "a cache", accelerator):
             write_shards(
                 backbone=backbone,

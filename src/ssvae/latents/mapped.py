@@ -85,7 +85,15 @@ class MappedAutoencoder(ModelMixin, ConfigMixin):
         c: Any = self.config
         factors = c["scale_factor_temporal"], c["scale_factor_spatial"]
         statistics = tuple(c["latents_mean"]), tuple(c["latents_std"])
-        return Backbone(self, Layout(c["z_dim"], *factors, *statistics))
+        inside = Backbone(self.vae).layout
+        layout = Layout(
+            c["z_dim"],
+            *factors,
+            *statistics,
+            in_channels=inside.in_channels,
+            out_channels=inside.out_channels,
+        )
+        return Backbone(self, layout)
 
     @apply_forward_hook
     def encode(

@@ -12,6 +12,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from ssvae.data.pixels import as_seen
 from ssvae.losses.reconstruction import full
 from ssvae.storage.weights import load_tensors
 
@@ -94,10 +95,10 @@ class LPIPS(nn.Module):
 
 
 def of_frames(lpips: LPIPS, reconstruction: torch.Tensor, clips: torch.Tensor) -> torch.Tensor:
-    """LPIPS of every frame of clips (B, 3, T, H, W): (B, T)."""
+    """LPIPS of every frame of clips (B, C, T, H, W): (B, T); the mean over what :func:`as_seen` gives."""
     B, _, T = clips.shape[:3]
-    a, b = (x.transpose(1, 2).flatten(0, 1) for x in (reconstruction, clips))
-    return lpips(a, b).view(B, T)
+    a, b = (as_seen(x).transpose(1, 2).flatten(0, 1) for x in (reconstruction, clips))
+    return lpips(a, b).view(B, -1, T).mean(1)
 
 
 def load_lpips(vgg: str | None = None, linear: str | None = None) -> LPIPS:

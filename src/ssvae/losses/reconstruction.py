@@ -6,6 +6,7 @@ that number, so that their ratio is the published one and their size does not de
 
 import torch
 
+from ssvae.data.pixels import as_seen
 from ssvae.models.posterior import DiagonalGaussian
 
 
@@ -15,8 +16,12 @@ def full(x: torch.Tensor) -> torch.Tensor:
 
 
 def l1_loss(reconstruction: torch.Tensor, clips: torch.Tensor) -> torch.Tensor:
-    """Mean absolute difference of two (B, 3, T, H, W): a scalar."""
-    return (reconstruction - clips).abs().mean()
+    """Mean absolute difference of two (B, C, T, H, W): a scalar.
+
+    Of clips with alpha it is that of what is seen, before black and before white. For colours are
+    premultiplied, a colour's own error counts by its alpha: nothing where nothing is seen.
+    """
+    return (as_seen(reconstruction) - as_seen(clips)).abs().mean()
 
 
 def under_variance(error: torch.Tensor, log_variance: torch.Tensor | None) -> torch.Tensor:
@@ -28,5 +33,5 @@ def under_variance(error: torch.Tensor, log_variance: torch.Tensor | None) -> to
 
 
 def kl_loss(posterior: DiagonalGaussian, clips: torch.Tensor) -> torch.Tensor:
-    """KL divergence to N(0, 1) in nats per element of the clips (B, 3, T, H, W): a scalar."""
+    """KL divergence to N(0, 1) in nats per element of the clips (B, C, T, H, W): a scalar."""
     return posterior.kl().mean() / clips[0].numel()

@@ -28,8 +28,8 @@ MOST_AT_ONCE = 16  # frames, of a clip that goes on
 class AutoencoderKLSSVAE(ModelMixin, AutoencoderMixin, ConfigMixin):
     """The video VAE of SSVAE (arXiv 2512.05394), as a diffusers model.
 
-    Clips are (B, 3, T, H, W) floats in [-1, 1]; images are clips of one frame. Arguments are the
-    fields of :class:`AutoencoderConfig`. ``scale_factor_temporal`` and ``scale_factor_spatial``
+    Clips are (B, C, T, H, W) floats in [-1, 1], C being 3 for red, green and blue, 1 or 4 where the
+    config says so (see :mod:`ssvae.data.pixels`); images are clips of one frame. Arguments are the fields of :class:`AutoencoderConfig`. ``scale_factor_temporal`` and ``scale_factor_spatial``
     follow from these; they stand in the config because pipelines read them there. ``halves`` names
     what was trained, of a student that is an encoder or a decoder alone.
     """
@@ -53,6 +53,8 @@ class AutoencoderKLSSVAE(ModelMixin, AutoencoderMixin, ConfigMixin):
         decoder_blocks: int = 4,
         time_factors: tuple[int, ...] = (1, 1, 2, 2),
         space_factors: tuple[int, ...] = (2, 2, 2, 2),
+        in_channels: int = 3,
+        out_channels: int = 3,
         patch_size: int = 1,
         attention: bool = True,
         latents_mean: tuple[float, ...] | None = None,
@@ -70,6 +72,8 @@ class AutoencoderKLSSVAE(ModelMixin, AutoencoderMixin, ConfigMixin):
             decoder_blocks=decoder_blocks,
             time_factors=tuple(time_factors),
             space_factors=tuple(space_factors),
+            in_channels=in_channels,
+            out_channels=out_channels,
             patch_size=patch_size,
             attention=attention,
             latents_mean=tuple(latents_mean) if latents_mean is not None else None,
@@ -125,7 +129,7 @@ class AutoencoderKLSSVAE(ModelMixin, AutoencoderMixin, ConfigMixin):
     def encode(
         self, x: torch.Tensor, pad: bool = False, return_dict: bool = True
     ) -> AutoencoderKLOutput | tuple[DiagonalGaussian]:
-        """Clips (B, 3, T, H, W) in [-1, 1] to a posterior over latents (B, z, t, h, w).
+        """Clips (B, C, T, H, W) in [-1, 1] to a posterior over latents (B, z, t, h, w).
 
         T must be 4n + 1 and H, W multiples of the compression. ``pad=True`` repeats the last
         frame up to such a length; ``decode(z, num_frames=T)`` cuts the repeats off again.
@@ -160,7 +164,7 @@ class AutoencoderKLSSVAE(ModelMixin, AutoencoderMixin, ConfigMixin):
     def decode(
         self, z: torch.Tensor, num_frames: int | None = None, return_dict: bool = True
     ) -> DecoderOutput | tuple[torch.Tensor]:
-        """Latents (B, z, t, h, w) to clips (B, 3, T, H, W), not clamped.
+        """Latents (B, z, t, h, w) to clips (B, C, T, H, W), not clamped.
 
         ``num_frames`` keeps that many frames from the start.
         """
@@ -186,7 +190,7 @@ class AutoencoderKLSSVAE(ModelMixin, AutoencoderMixin, ConfigMixin):
     def encode_stream(
         self, chunks: Iterable[torch.Tensor], pad: bool = False
     ) -> Iterator[DiagonalGaussian]:
-        """Frames (B, 3, t, H, W), cut into chunks anywhere, to posteriors (B, z, t', h, w).
+        """Frames (B, C, t, H, W), cut into chunks anywhere, to posteriors (B, z, t', h, w).
 
         A posterior comes as soon as its frames are there; together they are the whole clip's. Where
         it is iterated without gradients, memory does not grow with length. All frames together must be 4n + 1, or ``pad=True`` repeats the
@@ -209,7 +213,7 @@ class AutoencoderKLSSVAE(ModelMixin, AutoencoderMixin, ConfigMixin):
 
     @apply_forward_hook
     def decode_stream(self, chunks: Iterable[torch.Tensor]) -> Iterator[torch.Tensor]:
-        """Latents (B, z, t, h, w), cut into chunks anywhere, to frames (B, 3, T, H, W), not clamped.
+        """Latents (B, z, t, h, w), cut into chunks anywhere, to frames (B, C, T, H, W), not clamped.
 
         The first latent frame gives one frame, each later one four. Where it is iterated without
         gradients, memory does not grow with length.
@@ -340,9 +344,10 @@ class AutoencoderKLSSVAE(ModelMixin, AutoencoderMixin, ConfigMixin):
             )
 
     def _check_frames(self, x: torch.Tensor) -> None:
-        if x.ndim != 5 or x.shape[1] != 3:
+        channels = self.config["in_channels"]
+        if x.ndim != 5 or x.shape[1] != channels:
             raise ValueError(
-                f"a clip must be (batch, 3, frames, height, width), got {tuple(x.shape)}: an image "
+                f"a clip must be (batch, {channels}, frames, height, width), got {tuple(x.shape)}: an image "
                 "is a clip of one frame, x.unsqueeze(2)"
             )
         if not x.is_floating_point():

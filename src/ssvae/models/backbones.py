@@ -40,6 +40,10 @@ class Layout:
     """Whether it encodes images, and so each frame of a clip for itself."""
     has_variance: bool = True
     """Whether the posterior has one, beside its mean."""
+    in_channels: int = 3
+    """Of clips that it encodes: see :mod:`ssvae.data.pixels`."""
+    out_channels: int = 3
+    """Of clips that it decodes."""
     fills_first: bool = False
     """Whether the first frame is to be repeated, up to ``time_factor`` times, before it is encoded."""
 
@@ -53,9 +57,19 @@ def common_period(layouts: Iterable[Layout]) -> tuple[int, int]:
     )
 
 
-def _layout(
-    config: Any, channels: int, time_factor: int, space_factor: int, **more: bool
-) -> Layout:
+def common_channels(layouts: Iterable[Layout]) -> int:
+    """Channels of the clips that all of these take and make; a ValueError where they differ."""
+    (first, *others) = {n for layout in layouts for n in (layout.in_channels, layout.out_channels)}
+    if others:
+        told = " and ".join(map(str, sorted([first, *others])))
+        raise ValueError(
+            f"clips of {told} channels cannot be compared: give models whose in_channels and out_channels are "
+            "all equal"
+        )
+    return first
+
+
+def _layout(config: Any, channels: int, time_factor: int, space_factor: int, **more: Any) -> Layout:
     mean, std = config.get("latents_mean"), config.get("latents_std")
     scale = config.get("scaling_factor") or 1.0
     return Layout(
@@ -68,9 +82,18 @@ def _layout(
     )
 
 
-def _like_wan(config: Any) -> Layout:
+def _like_wan(config: Any, **more: Any) -> Layout:
     factors = config["scale_factor_temporal"], config["scale_factor_spatial"]
-    return _layout(config, config["z_dim"], *factors)
+    return _layout(config, config["z_dim"], *factors, **more)
+
+
+def _ours(config: Any) -> Layout:
+    # Wan's own counts the channels of its patches too.
+    return _like_wan(config, **_clip_channels(config))
+
+
+def _clip_channels(config: Any) -> dict[str, int]:
+    return {name: config[name] for name in ("in_channels", "out_channels")}
 
 
 def _cogvideox(config: Any) -> Layout:
@@ -129,11 +152,12 @@ def _vidtok(config: Any) -> Layout:
 
 def _image(config: Any) -> Layout:
     space = 2 ** (len(config["block_out_channels"]) - 1)
-    return _layout(config, config["latent_channels"], 1, space, of_images=True)
+    channels = config["latent_channels"]
+    return _layout(config, channels, 1, space, of_images=True, **_clip_channels(config))
 
 
 LAYOUTS: dict[str, Callable[[Any], Layout]] = {
-    "AutoencoderKLSSVAE": _like_wan,
+    "AutoencoderKLSSVAE": _ours,
     "AutoencoderKLWan": _like_wan,
     "AutoencoderKLCogVideoX": _cogvideox,
     "AutoencoderKLHunyuanVideo": _hunyuan,
@@ -183,6 +207,11 @@ class Backbone:
         return self.layout.channels, (frames - 1) // time + 1, height // side, width // side
 
     @property
+    def clip_channels(self) -> int:
+        """Channels of its clips; a ValueError where it decodes others than it encodes."""
+        return common_channels([self.layout])
+
+    @property
     def lone_first_frame(self) -> bool:
         """Whether the first latent frame stands for one frame of video, the rest for several."""
         return not self.layout.of_images
@@ -190,9 +219,14 @@ class Backbone:
     def encode(self, clips_BCTHW: torch.Tensor, train: bool = False) -> Posterior:
         """Clips (B, 3, T, H, W) in [-1, 1] to a posterior over latents (B, C, t, h, w).
 
-        Gradients are kept with ``train`` alone.
+        Of another number of channels where its layout says so. Gradients are kept with ``train`` alone.
         """
         self.latent_shape(*clips_BCTHW.shape[2:])
+        if clips_BCTHW.shape[1] != self.layout.in_channels:
+            raise ValueError(
+                f"this {self.name} takes clips of {self.layout.in_channels} channels, got "
+                f"{clips_BCTHW.shape[1]}"
+            )
         clips = clips_BCTHW.to(self.vae.device, self.vae.dtype)
         with torch.set_grad_enabled(train and torch.is_grad_enabled()):
             moments = self._over_frames(self._moments, clips)

@@ -147,7 +147,7 @@ def _middle(width: int, kinds: tuple[str, ...], config: AutoencoderConfig) -> li
 
 
 class Encoder(_Coder):
-    """Clips (B, 3, T, H, W) to moments (B, 2 z, t, h, w)."""
+    """Clips (B, C, T, H, W) to moments (B, 2 z, t, h, w)."""
 
     merges = True
 
@@ -156,7 +156,7 @@ class Encoder(_Coder):
         widths = [config.base_channels * m for m in config.channel_multipliers]
         self.patch_size = config.patch_size
         self.space_factor = config.patch_size * prod(config.space_factors)
-        self.conv_in = CausalConv3d(3 * config.patch_size**2, config.base_channels)
+        self.conv_in = CausalConv3d(config.in_channels * config.patch_size**2, config.base_channels)
         self.down = nn.ModuleList()
         incoming = config.base_channels
         for i, width in enumerate(widths):
@@ -198,7 +198,7 @@ class Encoder(_Coder):
 
 
 class Decoder(_Coder):
-    """Latents (B, z, t, h, w) to clips (B, 3, T, H, W)."""
+    """Latents (B, z, t, h, w) to clips (B, C, T, H, W)."""
 
     merges = False
 
@@ -215,7 +215,7 @@ class Decoder(_Coder):
             up = Upsample(width, widths[i + 1], *factors[i]) if i < len(factors) else None
             self.up.append(Level(_residuals(width, width, config.decoder_blocks), up))
         self.norm_out = RMSNorm(widths[-1])
-        self.conv_out = CausalConv3d(widths[-1], 3 * config.patch_size**2)
+        self.conv_out = CausalConv3d(widths[-1], config.out_channels * config.patch_size**2)
 
     def levels(self) -> list[list[Stage]]:
         """The stages that a clip passes, in order, by resolution."""

@@ -26,6 +26,10 @@ class AutoencoderConfig:
     """Downsampling in time, 1 or 2, between one level and the next."""
     space_factors: tuple[int, ...] = (2, 2, 2, 2)
     """Downsampling in height and width, 1 or 2, between one level and the next."""
+    in_channels: int = 3
+    """Of clips that are encoded: red, green and blue; 1 is grey, 4 are colours with alpha."""
+    out_channels: int = 3
+    """Of clips that are decoded."""
     patch_size: int = 1
     """Side of the squares of pixels that are folded into channels before the first level."""
     attention: bool = True
@@ -59,7 +63,10 @@ class AutoencoderConfig:
             t == s == 1 for t, s in zip(self.time_factors, self.space_factors, strict=True)
         ):
             wrong.append("each step between levels must halve time or space or both")
-        for name in ("z_dim", "base_channels", "encoder_blocks", "decoder_blocks", "patch_size"):
+        for name in (
+            *("z_dim", "base_channels", "encoder_blocks", "decoder_blocks", "patch_size"),
+            *("in_channels", "out_channels"),
+        ):
             if getattr(self, name) < 1:
                 wrong.append(f"{name} must be at least 1, got {getattr(self, name)}")
         if not self.channel_multipliers or min(self.channel_multipliers) < 1:

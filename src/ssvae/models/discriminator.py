@@ -11,6 +11,8 @@ import torch.nn.functional as F
 from torch import nn
 from torch.nn.utils.parametrizations import spectral_norm
 
+from ssvae.data.pixels import as_seen
+
 SLOPE = 0.2
 
 
@@ -65,7 +67,7 @@ def _causal(x: torch.Tensor) -> torch.Tensor:
 
 
 class Discriminator(nn.Module):
-    """Both, side by side: clips (B, 3, T, H, W) to a list of scores."""
+    """Both, side by side: clips (B, C, T, H, W) to a list of scores of what is seen of them, in order."""
 
     def __init__(self, channels: int = 64, halvings: int = 4, time_halvings: int = 2):
         super().__init__()
@@ -74,6 +76,7 @@ class Discriminator(nn.Module):
 
     def forward(self, x: torch.Tensor) -> list[torch.Tensor]:
         """The scores of frames and of clips."""
+        x = as_seen(x)
         return [self.frames(x), self.clips(x)]
 
     @staticmethod

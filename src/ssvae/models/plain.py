@@ -18,7 +18,7 @@ from ssvae.models.resample import Downsample, Upsample, channel_to_space, space_
 
 
 def plain_encode(vae: AutoencoderKLSSVAE, x_BCTHW: torch.Tensor) -> torch.Tensor:
-    """Clips (B, 3, T, H, W) to moments (B, 2 z, t, h, w)."""
+    """Clips (B, C, T, H, W) to moments (B, 2 z, t, h, w)."""
     encoder = vae.encoder
     x = _conv(encoder.conv_in, space_to_channel(x_BCTHW, 1, encoder.patch_size))
     for stage in (*_stages(encoder.down), *encoder.mid):
@@ -27,7 +27,7 @@ def plain_encode(vae: AutoencoderKLSSVAE, x_BCTHW: torch.Tensor) -> torch.Tensor
 
 
 def plain_decode(vae: AutoencoderKLSSVAE, z: torch.Tensor) -> torch.Tensor:
-    """Latents (B, z, t, h, w) to clips (B, 3, T, H, W)."""
+    """Latents (B, z, t, h, w) to clips (B, C, T, H, W)."""
     decoder = vae.decoder
     x = _conv(decoder.conv_in, z)
     for stage in (*decoder.mid, *_stages(decoder.up)):

@@ -32,6 +32,8 @@ def student_of(layout: Layout, size: StudentSize) -> AutoencoderConfig:
     space, time = ((1,) * (steps - n) + (2,) * n for n in halvings)
     return AutoencoderConfig(
         z_dim=layout.channels,
+        in_channels=layout.in_channels,
+        out_channels=layout.out_channels,
         base_channels=width,
         channel_multipliers=tuple(min(2**level, 4) for level in range(steps + 1)),
         encoder_blocks=encoder_blocks,

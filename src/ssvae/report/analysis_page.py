@@ -56,7 +56,7 @@ def write_page(
     p = first.protocol
     seen = p.clips + len(first.broken)
     protocol = (
-        f"All saw the same {seen} clips of {p.frames} frames of {p.height}x{p.width} {source}. Latents "
+        f"All saw the same {seen} clips of {p.frames} frames of {p.height}x{p.width}{p.kind} {source}. Latents "
         "are posterior means."
     )
     if unread:

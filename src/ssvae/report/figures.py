@@ -13,6 +13,7 @@ import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from ssvae.data.pixels import to_show
 from ssvae.spectra import Analysis
 from ssvae.storage.files import check_file
 
@@ -162,8 +163,9 @@ def _frequency_curve(axes: Axes, curve: np.ndarray, name: str, colour: str) -> N
 
 
 def contact_sheet(prompts: Sequence[str], clips: torch.Tensor, frames: int = 3) -> Figure:
-    """Clips (prompts, n, 3, T, H, W) in [-1, 1]: a row for each prompt, some frames of each clip."""
+    """Clips (prompts, n, C, T, H, W) in [-1, 1]: a row for each prompt, some frames of each clip."""
     P, n, _, T, H, W = clips.shape
+    clips = to_show(clips)
     shown = np.unique(np.linspace(0, T - 1, min(frames, T)).round().astype(int))
     images = ((clips.clamp(-1, 1) + 1) / 2).permute(0, 1, 3, 4, 5, 2).float().numpy()
     pane = 0.62

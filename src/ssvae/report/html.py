@@ -14,7 +14,7 @@ import torch
 from markupsafe import Markup
 from matplotlib.image import imsave
 
-from ssvae.data.video import to_images
+from ssvae.data.pixels import to_images, to_show
 from ssvae.report.figures import for_page
 from ssvae.storage.files import write_text
 
@@ -31,14 +31,14 @@ class VideoStrip:
 
 
 def video_uri(clip: torch.Tensor, fps: Fraction | float) -> str:
-    """A clip (3, T, H, W) of even sides in [-1, 1] as an MP4 in a data URI."""
+    """A clip (C, T, H, W) of even sides in [-1, 1] as an MP4 in a data URI."""
     buffer = io.BytesIO()
     _, _, height, width = clip.shape
     with av.open(buffer, "w", format="mp4") as container:
         rate = Fraction(fps).limit_denominator(65535)
         stream: Any = container.add_stream("h264", rate=rate, options={"crf": "14"})
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
-        for image in to_images(clip):
+        for image in to_images(to_show(clip)):
             container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
         container.mux(stream.encode())
     return data_uri(buffer.getvalue(), "video/mp4")
@@ -52,7 +52,7 @@ def data_uri(content: bytes, kind: str) -> str:
 def strip(
     title: str, note: str, named: dict[str, torch.Tensor], fps: Fraction | float
 ) -> VideoStrip:
-    """Clips (3, T, H, W) of one size, side by side in a single video, so that they keep step."""
+    """Clips (C, T, H, W) of one size, side by side in a single video, so that they keep step."""
     gap = torch.ones_like(next(iter(named.values()))[..., :8])
     panes = [pane for clip in named.values() for pane in (gap, clip)][1:]
     return VideoStrip(title, note, tuple(named), video_uri(even(torch.cat(panes, 3)), fps))
@@ -73,20 +73,20 @@ def render(out: str | Path, template: str, **content: Any) -> Path:
 
 
 def picture_uri(image: torch.Tensor) -> str:
-    """An image (3, H, W) in [-1, 1] as a PNG in a data URI."""
+    """An image (C, H, W) in [-1, 1] as a PNG in a data URI."""
     buffer = io.BytesIO()
-    imsave(buffer, to_images(image[:, None])[0], format="png")
+    imsave(buffer, to_images(to_show(image[:, None]))[0], format="png")
     return data_uri(buffer.getvalue(), "image/png")
 
 
 def even(clip: torch.Tensor) -> torch.Tensor:
-    """A clip (3, T, H, W) whose odd sides lose a pixel, for video has none."""
+    """A clip (C, T, H, W) whose odd sides lose a pixel, for video has none."""
     height, width = (n - n % 2 for n in clip.shape[2:])
     return clip[..., :height, :width]
 
 
 def grid(clips: Sequence[torch.Tensor] | torch.Tensor, columns: int, scale: int) -> torch.Tensor:
-    """Clips (3, T, H, W) of one size as one clip, in rows of ``columns``, pixels enlarged."""
+    """Clips (C, T, H, W) of one size as one clip, in rows of ``columns``, pixels enlarged."""
     rows = [
         torch.cat(list(clips[i : i + columns]), 3)
         for i in range(0, len(clips) - len(clips) % columns, columns)

@@ -34,6 +34,15 @@ class Protocol:
     fps: float | None
     latent_shape: tuple[int, ...]
     """Channels, frames, height, width."""
+    channels: int = 3
+    """Of the clips."""
+
+    @property
+    def kind(self) -> str:
+        """What the clips hold besides colours, in words that follow their size."""
+        return {1: " in grey", 4: " with alpha, seen before black and before white"}.get(
+            self.channels, ""
+        )
 
 
 @dataclass(frozen=True)
@@ -94,7 +103,7 @@ class Analysis:
             "time": (p.frames - 1) / (t - 1) if t > 1 else float(p.frames),
             "height": p.height / h,
             "width": p.width / w,
-            "values": 3 * p.frames * p.height * p.width / (C * t * h * w),
+            "values": p.channels * p.frames * p.height * p.width / (C * t * h * w),
         }
 
     def summary(self) -> dict[str, Any]:
@@ -239,11 +248,11 @@ class Analyzer:
                 f"{next(iter(self.broken.values()))} of all {self._seen} clips hold NaN or "
                 "infinity: its weights are broken, or the dtype overflows; try float32"
             )
-        clip, latent = self._size
+        (channels, *size), latent = self._size
         correlation = self.correlation.result(self.model.lone_first_frame)
         return Analysis(
             self.model,
-            Protocol(self.fidelity.clips, clip[1], clip[2], clip[3], self.fps, latent),
+            Protocol(self.fidelity.clips, size[0], size[1], size[2], self.fps, latent, channels),
             self.frequency.result(),
             self.channels.result(),
             float(correlation.average),

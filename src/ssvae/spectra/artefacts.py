@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from ssvae.data.pixels import as_seen, of_colours
 from ssvae.spectra.fidelity import ssim
 from ssvae.spectra.made_films import (
     FLAT,
@@ -90,12 +91,14 @@ def find_artefacts(vae: Subject, frames: int, height: int, width: int) -> Artefa
     Reconstructions are from posterior means, cut to [-1, 1]. The size must suit the VAE. Where one is not
     finite, nothing is measured, and that is said.
     """
-    films = made_films(frames, height, width)
-    made, period = {}, 1
-    for name, film in films.items():
-        latents = vae.encode(vae.placed(film[None]))
+    films, made, period = {}, {}, 1
+    for name, film in made_films(frames, height, width).items():
+        taken = of_colours(film[None], vae.channels)
+        latents = vae.encode(vae.placed(taken))
         period = height // latents.shape[-2]
-        made[name] = vae.decode(latents)[0].float().cpu()
+        films[name], made[name] = (
+            as_seen(clips)[0].float().cpu() for clips in (taken, vae.decode(latents))
+        )
     broken = [name for name, clip in made.items() if not torch.isfinite(clip).all()]
     made = {name: clip.clamp(-1, 1) for name, clip in made.items()}
     if broken:

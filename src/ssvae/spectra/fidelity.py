@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import torch
 
+from ssvae.data.pixels import as_seen
 from ssvae.losses.perceptual import LPIPS, of_frames
 
 SMALLEST = {"ssim": 11, "lpips": 16}  # sides that the measures need, in pixels
@@ -15,7 +16,13 @@ AXES = {"time": 2, "rows": 3, "columns": 4}
 
 
 def _unit(clips: torch.Tensor) -> torch.Tensor:
-    return (clips.float().clamp(-1, 1) + 1) / 2
+    """What is seen of clips (B, C, T, H, W) as :func:`as_seen` gives it, in [0, 1]: (k B, 3, T, H, W)."""
+    return (as_seen(clips.float().clamp(-1, 1)).clamp(-1, 1) + 1) / 2
+
+
+def _by_clip(seen: torch.Tensor, clips: torch.Tensor) -> torch.Tensor:
+    """Values of all that is seen (k B, ...) as a mean for each clip: (B, ...)."""
+    return seen.unflatten(0, (len(clips), -1)).mean(1)
 
 
 def in_double(x: torch.Tensor) -> torch.Tensor:
@@ -29,13 +36,15 @@ def _decibels(squares: torch.Tensor) -> torch.Tensor:
 
 def _squared_error(reconstruction: torch.Tensor, clips: torch.Tensor) -> torch.Tensor:
     """Mean squared error of each frame over [0, 1], in float64: (B, T)."""
-    return in_double((_unit(reconstruction) - _unit(clips)).square()).mean((1, 3, 4))
+    squares = in_double((_unit(reconstruction) - _unit(clips)).square())
+    return _by_clip(squares.mean((1, 3, 4)), clips)
 
 
 def psnr(reconstruction: torch.Tensor, clips: torch.Tensor) -> torch.Tensor:
     """PSNR in dB of each clip, (B, 3, T, H, W) in [-1, 1] clamped and seen as [0, 1]: (B,).
 
-    At most 100 dB, which equal clips have.
+    At most 100 dB, which equal clips have. Of clips with alpha it is that of what is seen before black and
+    before white, and so are all measures here.
     """
     return _decibels(_squared_error(reconstruction, clips).mean(1)).float()
 
@@ -52,7 +61,7 @@ def ssim_of_frames(reconstruction: torch.Tensor, clips: torch.Tensor) -> torch.T
     a, b = (_unit(x).transpose(1, 2).flatten(0, 1) for x in (reconstruction, clips))
     frames = structural_similarity_index_measure(a, b, data_range=1.0, reduction="none")
     assert isinstance(frames, torch.Tensor)
-    return frames.view(len(clips), -1)
+    return _by_clip(frames.view(len(a) // clips.shape[2], -1), clips)
 
 
 def ssim(reconstruction: torch.Tensor, clips: torch.Tensor) -> torch.Tensor:
@@ -149,8 +158,8 @@ class Fidelity:
             if true.shape[dim] > 1:
                 others = [d for d in range(5) if d not in (0, dim)]
                 a, b = (x.diff(dim=dim) for x in (made, true))
-                sums[f"{axis} error"] = in_double((a - b).abs()).mean(others).sum(0)
-                sums[f"{axis} activity"] = in_double(b.abs()).mean(others).sum(0)
+                for what, size in (("error", (a - b).abs()), ("activity", b.abs())):
+                    sums[f"{axis} {what}"] = _by_clip(in_double(size).mean(others), clips).sum(0)
         self._add({name: v.cpu() for name, v in sums.items()}, len(clips))
         return self
 

@@ -12,7 +12,7 @@ from ssvae.models.backbones import LAYOUTS, Backbone
 
 @dataclass(frozen=True)
 class Subject:
-    """A VAE under analysis: clips (B, 3, T, H, W) to latents (B, C, t, h, w) and back."""
+    """A VAE under analysis: clips (B, 3, T, H, W), or of ``channels``, to latents (B, C, t, h, w) and back."""
 
     name: str
     """Its class."""
@@ -23,6 +23,8 @@ class Subject:
     """To clips, not clamped."""
     lone_first_frame: bool
     """Whether the first latent frame stands for one frame of video."""
+    channels: int = 3
+    """Of its clips: see :mod:`ssvae.data.pixels`."""
 
     @classmethod
     def of(cls, vae: Any) -> "Subject":
@@ -44,6 +46,7 @@ class Subject:
                 lambda x: known.encode(x).mean,
                 known.decode,
                 known.lone_first_frame,
+                known.clip_channels,
             )
         name, module = type(vae).__name__, vae if isinstance(vae, nn.Module) else None
         return cls(

@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,6 +14,8 @@ from safetensors import SafetensorError
 
 PARTIAL = ".partial-"
 """How the names of what is being written begin."""
+NUMBER = re.compile(r"%0?\d*d")
+"""Where the number stands in the name of a picture of a film, such as %05d.png."""
 
 
 class Replacement:
@@ -36,6 +39,34 @@ class Replacement:
             shutil.rmtree(self.partial, ignore_errors=True)
         else:
             self.partial.unlink(missing_ok=True)
+
+
+class NumberedReplacement(Replacement):
+    """Files in the making that are numbered, ``path`` being their pattern, such as frames/%05d.png."""
+
+    def keep(self) -> None:
+        """Give them their names."""
+        for partial in self._there():
+            os.replace(partial, partial.with_name(partial.name.removeprefix(PARTIAL)))
+
+    def discard(self) -> None:
+        """Remove what there is of them."""
+        for partial in self._there():
+            partial.unlink()
+
+    def _there(self) -> list[Path]:
+        return list(numbered_files(self.partial).values())
+
+
+def numbered_files(pattern: Path) -> dict[int, Path]:
+    """The files that a pattern such as frames/%05d.png stands for, by their numbers; none for other names."""
+    parts = NUMBER.split(pattern.name)
+    if len(parts) != 2:
+        return {}
+    number = "".join(NUMBER.findall(pattern.name))
+    named = re.compile(r"(\d+)".join(map(re.escape, parts)))
+    found = [(m[1], path) for path in pattern.parent.glob("*") if (m := named.fullmatch(path.name))]
+    return dict(sorted((int(n), path) for n, path in found if number % int(n) == n))
 
 
 @contextmanager

@@ -6,9 +6,11 @@ from typing import Any
 
 import torch
 
+from ssvae.data.pixels import check_channels
 from ssvae.models import AutoencoderConfig, AutoencoderKLSSVAE
 from ssvae.models.backbones import Backbone, load_backbone
 from ssvae.models.blocks import channels_last
+from ssvae.models.channels import with_channels
 from ssvae.models.discriminator import Discriminator
 from ssvae.models.finding import load_vae, resolve_vae
 from ssvae.models.students import student_of
@@ -81,6 +83,7 @@ def problems_of(recipe: TrainingRecipe) -> list[str]:
         wrong.append(str(error))
     try:
         backbone = build_on_meta(recipe)
+        check_channels(backbone.clip_channels)
         if recipe.gradient_checkpointing:
             backbone.enable_gradient_checkpointing()
         if recipe.compile:
@@ -128,8 +131,11 @@ def _where(recipe: AdaptRecipe) -> str:
 
 
 def _initial_weights(path: str, vae: AutoencoderKLSSVAE) -> dict[str, torch.Tensor]:
-    """The weights of a trained model, which must have the shape of ``vae``."""
+    """The weights of a trained model, which must have the shape of ``vae``, but for its clips' channels."""
     trained = load_vae(path)
+    channels = vae.config["in_channels"]
+    if channels == vae.config["out_channels"] != 3 == trained.config["in_channels"]:
+        trained = with_channels(trained, channels)
     other = [
         f"{name} is {trained.config[name]} there and {vae.config[name]} here"
         for name in vars(AutoencoderConfig())

@@ -47,7 +47,7 @@ class Distillation(Objective):
         reduce: Reduce | None = None,
         discriminator: Discriminator | None = None,
     ) -> Outcome:
-        """Clips (B, 3, T, H, W) to the loss, its terms, and the student's decoding; see :class:`Objective`."""
+        """Clips (B, C, T, H, W) to the loss, its terms, and the student's decoding; see :class:`Objective`."""
         with torch.no_grad():
             wanted = self.teacher.encode(clips)
         terms: Terms = {}

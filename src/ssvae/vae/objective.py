@@ -31,7 +31,7 @@ class Outcome(NamedTuple):
     """Of LCR (lcr) and the generator's loss (generator), where they take part; the backward pass
     fills them in."""
     made: torch.Tensor
-    """The reconstruction (B, 3, T, H, W), without a gradient."""
+    """The reconstruction (B, C, T, H, W), without a gradient."""
     wanted: torch.Tensor
     """What it is to equal: the clips, or what equivariance made of them."""
 
@@ -73,7 +73,7 @@ class Objective(nn.Module):
         reduce: Reduce | None = None,
         discriminator: Discriminator | None = None,
     ) -> Outcome:
-        """Clips (B, 3, T, H, W) to the loss, its terms, and the reconstruction.
+        """Clips (B, C, T, H, W) to the loss, its terms, and the reconstruction.
 
         The order is that of the gradient: the GAN is weighed against the reconstruction at the
         decoder's last layer, then LCR against both at the encoder's. Local correlation is a term with

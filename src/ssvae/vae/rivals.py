@@ -72,7 +72,7 @@ class Rivals(nn.Module):
     def seen(
         self, clips: torch.Tensor, generator: torch.Generator, share: tuple[int, int]
     ) -> torch.Tensor:
-        """What the encoder sees of clips (B, 3, T, H, W)."""
+        """What the encoder sees of clips (B, C, T, H, W)."""
         return clips if self.input_masking is None else self.input_masking(clips, generator, share)
 
     def pair(

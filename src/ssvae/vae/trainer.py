@@ -239,8 +239,10 @@ class VAETrainer:
         if key not in self._sources:
             clip, device = self.recipe.clip, self.accelerator.device
             size = frames, clip.height, clip.width
-            opened = open_source(name, *size, clip.fps, seed, device, self.recipe.max_broken)
-            self._sources[key] = opened
+            channels = self.backbone.clip_channels
+            self._sources[key] = open_source(
+                name, *size, clip.fps, seed, device, self.recipe.max_broken, channels
+            )
         return self._sources[key]
 
     def _mean(self, x: torch.Tensor) -> torch.Tensor:

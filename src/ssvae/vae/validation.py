@@ -7,6 +7,7 @@ import torch
 from accelerate import Accelerator
 
 from ssvae.data.batch import Source
+from ssvae.data.pixels import to_show
 from ssvae.data.video_writer import write_video
 from ssvae.models.backbones import Backbone
 from ssvae.regularizers import local_correlation
@@ -78,4 +79,4 @@ def validate(
 def _write(path: Path, clips: torch.Tensor, made: torch.Tensor, fps: float) -> None:
     rows = [torch.cat(list(x), dim=-1) for x in (clips, made)]  # side by side
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_video(path, torch.cat(rows, dim=-2), fps)
+    write_video(path, to_show(torch.cat(rows, dim=-2)), fps)
