@@ -4,9 +4,9 @@
 
 Films with alpha are cut out of others: the moving shapes of the procedural world, soft edges and, every other
 time, half transparent, over the clips of --videos. They are written as FFV1 into WORK/cut, the shipped model
-`film` is given four channels and trained on them, and it is measured before and after on cut-outs of --unseen
-(17 frames of 128x128), and on the same clips without alpha, beside `film` itself. Each part goes on where it
-was stopped.
+`film` is given four channels and trained on them, every other clip one of --videos as it is, and it is measured
+before and after on cut-outs of --unseen (17 frames of 128x128), and on the same clips without alpha, beside
+`film` itself. Each part goes on where it was stopped.
 """
 
 import argparse
@@ -53,11 +53,11 @@ def write_cuts(videos: str, folder: Path) -> None:
             write_video(film, cut_out(source.batch([i]).on(), i, seed=0)[0], 8)
 
 
-def train(work: Path, steps: int) -> Path:
-    """The command that a user would give."""
+def train(videos: str, work: Path, steps: int) -> Path:
+    """The command that a user would give; of cut-outs alone a model forgets what is opaque."""
     run = work / "film-alpha"
     command = (
-        f"train film --init film --model.in-channels 4 --model.out-channels 4 --data {work / 'cut'} "
+        f"train film --init film --model.in-channels 4 --model.out-channels 4 --data {work / 'cut'}:2,{videos} "
         f"--steps {steps} --learning-rate 5e-4 --muon-learning-rate 0.01 --out {run} --dtype bfloat16 --device cpu"
     )
     subprocess.run([sys.executable, "-m", "ssvae", *command.split()], check=True)
@@ -108,7 +108,7 @@ if __name__ == "__main__":
     arguments.work.mkdir(parents=True, exist_ok=True)
     arguments.out.mkdir(parents=True, exist_ok=True)
     write_cuts(arguments.videos, arguments.work / "cut")
-    run = train(arguments.work, arguments.steps)
+    run = train(arguments.videos, arguments.work, arguments.steps)
     film = load_vae("film")
     models = {
         "film, given four channels": Backbone(with_channels(film, 4)),

@@ -2,6 +2,7 @@
 
     python benchmarks/distil.py --teacher film --student runs/student --videos DIR --out results/distil/film.json
     python benchmarks/distil.py --sizes --out results/distil/sizes.json    # decoders at the published layout
+    python benchmarks/distil.py --steps --out results/distil/steps.json    # what a cache of latents spares
 
 Clips as evaluate reconstruction takes them; PSNR over [0, 1], the mean over clips. Seconds and memory are of
 one clip on one thread, the median of three after a first.
@@ -11,6 +12,7 @@ import argparse
 import statistics
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -23,10 +25,12 @@ from ssvae.models.backbones import Backbone
 from ssvae.models.config import StudentSize
 from ssvae.models.finding import open_vae
 from ssvae.models.students import student_of
+from ssvae.recipes import distil
 from ssvae.spectra import psnr, ssim
 from ssvae.spectra.cost import measure_cost
 from ssvae.spectra.subject import Subject
 from ssvae.storage.files import write_json
+from ssvae.vae.distillation import Distillation
 
 STUDENTS: tuple[StudentSize, ...] = ("small", "medium", "large")
 
@@ -75,12 +79,37 @@ def time_sizes(out: Path | None) -> None:
         write_json(out, dict(frames=17, size=[256, 256], rows=rows, machine=machine()), indent=1)
 
 
+def time_steps(out: Path | None) -> None:
+    """A step of a small student, forth and back, with its teacher's encoder and with a cache: two clips of 9x64x64."""
+    generator, rows = torch.Generator().manual_seed(0), []
+    clips = torch.rand(2, 3, 9, 64, 64) * 2 - 1
+    published = AutoencoderKLSSVAE.from_preset("ssvae-c48-f16t4").eval()
+    for name, teacher in (("film", open_vae("film")), ("published", Backbone(published))):
+        student = AutoencoderKLSSVAE(**vars(student_of(teacher.layout, "small")))
+        recipe = replace(distil(), teacher=name, data="world")
+        learned = Distillation(Backbone(student), teacher, recipe).train()
+        with torch.no_grad():
+            moments = teacher.encode(clips).parameters
+
+        def step(known: torch.Tensor | None, learned: Distillation = learned) -> None:
+            learned(clips, generator, moments=known).loss.backward()
+
+        encoding, cached = (seconds(lambda known=known: step(known)) for known in (None, moments))
+        rows.append(dict(teacher=name, encoding_seconds=encoding, cached_seconds=cached))
+        print(rows[-1], flush=True)
+    if out:
+        write_json(
+            out, dict(clips=2, frames=9, size=[64, 64], rows=rows, machine=machine()), indent=1
+        )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--teacher")
     parser.add_argument("--student")
     parser.add_argument("--videos")
     parser.add_argument("--sizes", action="store_true", help="time students of the published shape")
+    parser.add_argument("--steps", action="store_true", help="time steps with and without a cache")
     parser.add_argument("--said", help="what the videos are, in the file of results")
     parser.add_argument("--clips", type=int, default=16)
     parser.add_argument("--frames", type=int, default=17)
@@ -90,8 +119,10 @@ def main() -> None:
     torch.set_num_threads(1)
     if options.sizes:
         return time_sizes(options.out)
+    if options.steps:
+        return time_steps(options.out)
     if not (options.teacher and options.student and options.videos):
-        parser.error("give --teacher, --student and --videos, or --sizes")
+        parser.error("give --teacher, --student and --videos, or --sizes, or --steps")
     models = {name: open_vae(getattr(options, name)) for name in ("teacher", "student")}
     height, width = options.size
     source = open_fixed(

@@ -215,6 +215,15 @@ def test_what_is_said_of_a_student_is_what_was_measured():
         assert told.removeprefix("0") in page
 
 
+def test_what_a_cache_spares_a_student_is_what_was_measured():
+    rows = json.loads((ROOT / "results" / "distil" / "steps.json").read_text())["rows"]
+    film, published = ((row["cached_seconds"], row["encoding_seconds"]) for row in rows)
+    page = (ROOT / "docs" / "training.md").read_text()
+    assert f"takes {film[0]:.2f} s for {film[1]:.2f} with".replace("0.", ".") in page
+    told = f"and {published[0]:.2f} s for {published[1]:.1f} with".replace(" 0.", " .")
+    assert told in page
+
+
 def test_what_is_said_of_strips_is_what_was_measured():
     found = json.loads((ROOT / "results" / "strips" / "film.json").read_text())
     page = (ROOT / "docs" / "inference.md").read_text()

@@ -1,5 +1,6 @@
 import dataclasses
 import json
+from pathlib import Path
 
 import pytest
 import torch
@@ -8,6 +9,7 @@ from torch import nn
 from commands import status_and_output
 from small_runs import cpu, rows
 from ssvae.data import World
+from ssvae.latents import CacheConfig, write_cache
 from ssvae.models import AutoencoderKLSSVAE
 from ssvae.models.backbones import Backbone, Layout, load_backbone
 from ssvae.models.finding import load_vae
@@ -159,3 +161,42 @@ def test_the_command(tmp_path):
     )
     assert status == 0, said
     assert load_vae(tmp_path / "student").config["z_dim"] == 16
+
+
+def cache_of(teacher: str, folder: Path, **changes) -> Path:
+    settings = dict(vae=teacher, clips=2, frames=9, height=16, width=16) | changes
+    write_cache(load_backbone(teacher), folder, CacheConfig(**settings), cpu())
+    return folder
+
+
+def test_a_cache_of_the_teachers_latents_changes_nothing(teacher, tmp_path):
+    """A cache of one batch's clips, so that order counts for nothing: the losses are those without."""
+    latents = cache_of(teacher, tmp_path / "latents", posterior="moments")
+    given = recipe(teacher, steps=1, kl_weight=0.0)
+    train_autoencoder(given, tmp_path / "plain", cpu())
+    cached = dataclasses.replace(given, latents=str(latents))
+    train_autoencoder(cached, tmp_path / "cached", cpu())
+    plain, ours = (rows(tmp_path / run)[0] for run in ("plain", "cached"))
+    # Which noise a clip's latents get depends on its place in the batch.
+    assert ours["latents"] == pytest.approx(plain["latents"], rel=1e-4)
+    assert ours["latent_error"] == pytest.approx(plain["latent_error"], rel=1e-4)
+    assert ours["l1"] == pytest.approx(plain["l1"], rel=0.05)
+
+
+def test_a_cache_that_does_not_fit_is_refused(teacher, tmp_path):
+    latents = cache_of(teacher, tmp_path / "latents", frames=13)
+    for changes, told in (
+        (
+            dict(clip=ClipConfig(9, 16, 16)),
+            r"is of clips \(13, 16, 16, None\), the recipe's are \(9,",
+        ),
+        (dict(data=str(tmp_path)), "is of data world, the recipe's are"),
+        (dict(), "keeps the posterior's mean alone"),
+    ):
+        settings = dict(clip=ClipConfig(13, 16, 16)) | changes
+        with pytest.raises(ValueError, match=told):
+            train_autoencoder(
+                recipe(teacher, latents=str(latents), **settings), tmp_path / "r", cpu()
+            )
+    shared = recipe(teacher, latents=str(latents), images=ImagesConfig(share=0.5))
+    assert any("a cache holds clips of one length" in problem for problem in problems_of(shared))

@@ -46,11 +46,11 @@ def cache_latents(
     size: tuple[int, int] = (32, 32),
     fps: float | None = None,
     seed: int = 0,
-    posterior: Literal["mean", "sample"] = "mean",
+    posterior: Literal["mean", "sample", "moments"] = "mean",
     shard_clips: int = 256,
     common: CommonOptions = Common(),
 ) -> None:
-    """Encode clips and captions once into shards that train-diffusion reads.
+    """Encode clips and captions once into shards that train-diffusion reads, and train distil.
 
     The same command again goes on where it stopped. Under accelerate launch or torchrun each
     process encodes its share of the shards.
@@ -65,7 +65,8 @@ def cache_latents(
         size: Height and width that clips are resized and cropped to.
         fps: Frame rate that videos are resampled to; each video's own where not given.
         seed: Seed of the draw of clips, and of the posterior's samples.
-        posterior: Keep the posterior's mean, or a sample of it.
+        posterior: Keep the posterior's mean, a sample of it, or its moments, which train distil --latents
+            reads too.
         shard_clips: Clips a shard.
     """
     check_folder(out)

@@ -23,6 +23,8 @@ class Batch:
     captions: list[str]
     names: list[str] = field(default_factory=list)
     """Where each clip comes from, for messages; empty where the source does not tell."""
+    moments: torch.Tensor | None = None
+    """A posterior's parameters for each clip (B, 2 z, t, h, w), where a cache holds them."""
 
     def on(self, device: torch.device | str = "cpu") -> torch.Tensor:
         """The clips on a device, floats in [-1, 1]."""

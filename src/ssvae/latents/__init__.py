@@ -1,12 +1,14 @@
 """Latents of many clips: encoding them, the cache that diffusion models read, and maps of them."""
 
 from ssvae.latents.cache import CacheConfig, LatentCache
+from ssvae.latents.cached_clips import CachedClips
 from ssvae.latents.encoding import encode_clips, write_cache
 from ssvae.latents.mapped import MappedAutoencoder, load_map, save_map
 from ssvae.latents.maps import LatentMap, MapConfig, fit_map
 
 __all__ = [
     "CacheConfig",
+    "CachedClips",
     "LatentCache",
     "LatentMap",
     "MapConfig",

@@ -1,7 +1,7 @@
 """A cache of latents: clips and captions encoded once, then read at random by memory map.
 
 The folder holds ``index.json`` and shards of safetensors. A shard has ``latents`` (n, C, t, h, w)
-as the VAE gave them, ``captions`` (UTF-8 bytes, one behind the other), ``ends`` (n,), where each
+as the VAE gave them, perhaps ``log_variances`` beside them, ``captions`` (UTF-8 bytes, one behind the other), ``ends`` (n,), where each
 caption ends, and ``clips`` (n,), the clips' indices in the source. The index names the shards and
 holds all that was set, and the channels' statistics, by which :meth:`LatentCache.fit` standardises.
 """
@@ -20,9 +20,11 @@ from ssvae.storage.digests import checksum, digest
 from ssvae.storage.files import read_json
 
 FORMAT = 1
+LOG_VARIANCES = "log_variances"
 CHECKSUM = "checksum"
 """In the index: of all else in it."""
-POSTERIORS = ("mean", "sample")
+MOMENTS = "moments"
+POSTERIORS = ("mean", "sample", MOMENTS)
 
 
 @dataclass(frozen=True)
@@ -46,7 +48,7 @@ class CacheConfig:
     seed: int = 0
     """Seed of the draw of clips, and of the posterior's samples."""
     posterior: str = "mean"
-    """Keep the posterior's mean, or a sample of it."""
+    """Keep the posterior's mean, a sample of it, or its moments: the mean and the log variances."""
     shard_clips: int = 256
     """Clips a shard."""
     dtype: str = "float32"
@@ -74,7 +76,7 @@ class CacheConfig:
             if getattr(self, name) < 1
         ]
         if self.posterior not in POSTERIORS:
-            wrong.append(f"posterior must be mean or sample, got {self.posterior!r}")
+            wrong.append(f"posterior must be {', '.join(POSTERIORS)}, got {self.posterior!r}")
         if self.fps is not None and self.fps <= 0:
             wrong.append(f"fps must be positive, got {self.fps}")
         return wrong
@@ -133,7 +135,7 @@ class LatentCache:
                 "the same ssvae cache-latents writes it again"
             ) from error
         self._open: dict[int, Any] = {}
-        self._tensors: dict[int, torch.Tensor] = {}
+        self._tensors: dict[tuple[int, str], torch.Tensor] = {}
         self._captions: list[str] | None = None
 
     def __len__(self) -> int:
@@ -141,13 +143,37 @@ class LatentCache:
 
     def latents(self, indices: Sequence[int]) -> torch.Tensor:
         """The latents of these clips (B, C, t, h, w), in float32."""
+        return self._gathered("latents", indices).float()
+
+    def moments(self, indices: Sequence[int]) -> torch.Tensor:
+        """The posteriors' parameters (B, 2 C, t, h, w), in float32; (B, C, t, h, w) of a VAE of no variance.
+
+        A ValueError where the cache keeps no moments.
+        """
+        if self.config.posterior != MOMENTS:
+            raise ValueError(
+                f"the cache in {self.path} keeps the posterior's {self.config.posterior} alone: write one with "
+                f"ssvae cache-latents --posterior {MOMENTS}"
+            )
+        mean = self.latents(indices)
+        if LOG_VARIANCES not in self._shard(0).keys():  # noqa: SIM118  no mapping
+            return mean
+        return torch.cat([mean, self._gathered(LOG_VARIANCES, indices).float()], 1)
+
+    def clips(self, indices: Sequence[int]) -> list[int]:
+        """The clips' indices in the source."""
+        return self._gathered("clips", indices).tolist()
+
+    def _gathered(self, name: str, indices: Sequence[int]) -> torch.Tensor:
+        """Rows of a tensor that lies in all shards."""
         places = torch.as_tensor(indices)
         shards = torch.bucketize(places, self._ends, right=True)
-        found = torch.empty(len(places), *self.shape)
+        first = self._mapped(int(shards[0]), name)
+        found = torch.empty(len(places), *first.shape[1:], dtype=first.dtype)
         for shard in shards.unique().tolist():
             there = shards == shard
             begin = self._ends[shard - 1] if shard else 0
-            found[there] = self._mapped(shard)[places[there] - begin].float()
+            found[there] = self._mapped(shard, name)[places[there] - begin]
         return found
 
     def batches(self, size: int = 256) -> Iterator[torch.Tensor]:
@@ -173,11 +199,11 @@ class LatentCache:
         """A map for these latents; by default each channel standardised."""
         return fit_map(self.statistics, self.shape[1:], config, self.batches())
 
-    def _mapped(self, which: int) -> torch.Tensor:
-        """The latents of a shard, read from the file where they are touched."""
-        if which not in self._tensors:
-            self._tensors[which] = self._shard(which).get_tensor("latents")
-        return self._tensors[which]
+    def _mapped(self, which: int, name: str) -> torch.Tensor:
+        """A tensor of a shard, read from the file where it is touched."""
+        if (which, name) not in self._tensors:
+            self._tensors[which, name] = self._shard(which).get_tensor(name)
+        return self._tensors[which, name]
 
     def _shard(self, which: int) -> Any:
         if which not in self._open:

@@ -18,6 +18,8 @@ from ssvae.data.sources import open_source
 from ssvae.latents.cache import (
     CHECKSUM,
     FORMAT,
+    LOG_VARIANCES,
+    MOMENTS,
     CacheConfig,
     LatentCache,
     does_not_open,
@@ -139,7 +141,7 @@ def _write_shard(
     on_clips: Callable[[int], Any],
 ) -> None:
     clips, spectrum = config.clips_of(number), ChannelSpectrum()
-    latents, captions, kept, failed = [], [], [], []
+    latents, log_variances, captions, kept, failed = [], [], [], [], []
     for indices, batch, posterior in encode_clips(backbone, source, clips, config.size):
         z = _latents(posterior, config, indices)
         good = torch.isfinite(z.flatten(1)).all(1)
@@ -153,6 +155,8 @@ def _write_shard(
                 reason = "left out clip %d of %s (%r): its pixels or latents are not finite"
                 logger.warning(reason, i, config.data, caption)
         latents.append(z[good])
+        if config.posterior == MOMENTS and isinstance(posterior, DiagonalGaussian):
+            log_variances.append(posterior.logvar.float().cpu()[good])
         if good.any():
             spectrum.update(z[good])
         on_clips(indices.stop - clips.start)
@@ -163,6 +167,8 @@ def _write_shard(
         "ends": ends,
         "clips": torch.tensor(kept, dtype=torch.int64),
     }
+    if log_variances:
+        tensors[LOG_VARIANCES] = torch.cat(log_variances).contiguous()
     with replacing(out / shard_name(number)) as partial:
         save_file(tensors, partial)
     sha256 = digest(out / shard_name(number))
@@ -177,7 +183,7 @@ def _write_shard(
 def _latents(posterior: Posterior, config: CacheConfig, indices: range) -> torch.Tensor:
     """What is kept of a posterior (B, C, t, h, w), float32 on the CPU."""
     mean = posterior.mean.float().cpu()
-    if config.posterior == "mean" or not isinstance(posterior, DiagonalGaussian):
+    if config.posterior != "sample" or not isinstance(posterior, DiagonalGaussian):
         return mean
     # One seed a clip: a sample does not depend on how clips fall into batches.
     noise = torch.stack(

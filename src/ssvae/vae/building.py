@@ -7,6 +7,8 @@ from typing import Any
 import torch
 
 from ssvae.data.pixels import check_channels
+from ssvae.data.sources import open_source
+from ssvae.latents import CachedClips, LatentCache
 from ssvae.models import AutoencoderConfig, AutoencoderKLSSVAE
 from ssvae.models.backbones import Backbone, load_backbone
 from ssvae.models.blocks import channels_last
@@ -57,6 +59,33 @@ def objective_of(
     teacher = load_backbone(resolve_vae(recipe.teacher), device)
     teacher.vae.requires_grad_(False)
     return Distillation(backbone, teacher, recipe).to(device)
+
+
+def cached_clips(recipe: DistilRecipe, teacher: Backbone, device: torch.device) -> CachedClips:
+    """The clips of the recipe's cache, with the teacher's posteriors; a ValueError where they are not."""
+    assert recipe.latents is not None
+    cache, clip = LatentCache(recipe.latents), recipe.clip
+    held = cache.config
+    for name, there, here in (
+        ("data", held.data, recipe.data),
+        ("clips", (*held.size, held.fps), (clip.frames, clip.height, clip.width, clip.fps)),
+    ):
+        if there != here:
+            raise ValueError(
+                f"the cache in {recipe.latents} is of {name} {there}, the recipe's are {here}: give the same"
+            )
+    source = open_source(
+        recipe.data,
+        *held.size,
+        held.fps,
+        held.seed,
+        device,
+        recipe.max_broken,
+        teacher.clip_channels,
+    )
+    clips = CachedClips(cache, source, recipe.seed)
+    clips.check(teacher)
+    return clips
 
 
 def _student(recipe: DistilRecipe) -> dict[str, Any]:

@@ -46,10 +46,15 @@ class Distillation(Objective):
         share: tuple[int, int] = (0, 1),
         reduce: Reduce | None = None,
         discriminator: Discriminator | None = None,
+        moments: torch.Tensor | None = None,
     ) -> Outcome:
-        """Clips (B, C, T, H, W) to the loss, its terms, and the student's decoding; see :class:`Objective`."""
+        """Clips (B, C, T, H, W) to the loss, its terms, and the student's decoding; see :class:`Objective`.
+
+        ``moments`` are the teacher's of the clips, where they are known.
+        """
         with torch.no_grad():
-            wanted = self.teacher.encode(clips)
+            teacher = self.teacher
+            wanted = teacher.encode(clips) if moments is None else teacher.posterior(moments)
         terms: Terms = {}
         weights: Terms = {}
         loss = clips.new_zeros(())

@@ -286,12 +286,17 @@ class DistilRecipe(TrainingRecipe):
     """What is trained; a student of one half refuses to do the other."""
     latent_weight: float = 0.01
     """Weight of the encoder's error in units of the teacher's posterior, beside the decoder's."""
+    latents: str | None = None
+    """A cache of the teacher's latents of the data (cache-latents --posterior moments), which spares
+    encoding every clip anew; None encodes."""
 
     def problems(self) -> list[str]:
         """All that is wrong with the settings; empty where nothing is."""
         if not self.teacher:
             return ["teacher must be given: a run, a model's folder, a name or a hub id"]
         wrong = super().problems()
+        if self.latents is not None and self.images.share:
+            wrong.append("a cache holds clips of one length: give images.share 0, or no latents")
         if self.latent_weight <= 0:
             wrong.append(f"latent_weight must be positive, got {self.latent_weight}")
         if self.freeze_encoder:

@@ -12,7 +12,7 @@ from accelerate import Accelerator
 from diffusers.utils import SAFETENSORS_WEIGHTS_NAME
 from safetensors.torch import load_file
 
-from ssvae.data.batch import Batch, Source
+from ssvae.data.batch import Batch, Source, moved
 from ssvae.data.collection import Collection
 from ssvae.data.loader import Loader, batches
 from ssvae.data.sources import open_source
@@ -38,8 +38,9 @@ from ssvae.training.sharding import (
 )
 from ssvae.training.step import update
 from ssvae.vae.adversary import Adversary
-from ssvae.vae.building import build, objective_of, problems_of
-from ssvae.vae.recipe import TrainingRecipe
+from ssvae.vae.building import build, cached_clips, objective_of, problems_of
+from ssvae.vae.distillation import Distillation
+from ssvae.vae.recipe import DistilRecipe, TrainingRecipe
 from ssvae.vae.validation import validate
 
 logger = logging.getLogger(__name__)
@@ -90,9 +91,9 @@ class VAETrainer:
 
     def batches(self, first_step: int, last_step: int) -> Generator[tuple[Batch, ...]]:
         """The batches of each of these steps."""
-        recipe, clip, images = self.recipe, self.recipe.clip, self.recipe.images
+        recipe, images = self.recipe, self.recipe.images
         loader = Loader(
-            self._source(recipe.data, clip.frames, recipe.seed),
+            self._clips(),
             recipe.batch_size,
             self._source(images.data or recipe.data, 1, recipe.seed) if images.share else None,
             images.batch_size,
@@ -126,6 +127,9 @@ class VAETrainer:
         for number, part in enumerate(batch):
             last = number == len(batch) - 1
             clips = part.on(accelerator.device).to(self.backbone.vae.dtype)
+            known = {}
+            if part.moments is not None:
+                known["moments"] = moved(part.moments, clips.device).to(clips.dtype)
             # All randomness of a step follows from these, so none is ever saved.
             generator = generator_of(recipe.seed, number, step, device=accelerator.device)
             with nullcontext() if last else accelerator.no_sync(self._wrapped):
@@ -136,6 +140,7 @@ class VAETrainer:
                         share=self.share,
                         reduce=self._reduce,
                         discriminator=adversary and adversary.discriminator,
+                        **known,
                     )
                 accelerator.backward(loss)
             # What is balanced enters by its gradient, and so the loss that is told.
@@ -232,6 +237,14 @@ class VAETrainer:
             load_optimizer(optimizer, read(name))
         if self.adversary is not None:
             self.adversary.load(folder)
+
+    def _clips(self) -> Source:
+        """What the model learns from."""
+        recipe, objective = self.recipe, self.objective
+        if isinstance(recipe, DistilRecipe) and recipe.latents is not None:
+            assert isinstance(objective, Distillation)
+            return cached_clips(recipe, objective.teacher, self.accelerator.device)
+        return self._source(recipe.data, recipe.clip.frames, recipe.seed)
 
     def _source(self, name: str, frames: int, seed: int) -> Source:
         """A source, which is opened once."""
