@@ -215,6 +215,22 @@ def test_what_is_said_of_a_student_is_what_was_measured():
         assert told.removeprefix("0") in page
 
 
+def test_what_a_regulariser_costs_is_what_was_measured():
+    costs = json.loads((ROOT / "results" / "map-mini" / "costs.json").read_text())
+    names = dict(
+        LocalCorrelation="lcr", LatentMasking="lmr", ScaleEquivariance="se", Equivariance="eq",
+        LatentNoise="noise", InputMasking="input-masking", FutureDropping="future",
+        ChannelPrefix="prefix", SpectrumMatching="spectrum",
+    )  # fmt: skip
+    rows = {
+        row.split("`")[1]: row
+        for row in (ROOT / "docs" / "regularizers.md").read_text().splitlines()
+        if row.startswith("| `")
+    }
+    for module, name in names.items():
+        assert f"| {costs[name]:.2f} |".replace("| 0.", "| .") in rows[module], module
+
+
 def test_what_a_cache_spares_a_student_is_what_was_measured():
     rows = json.loads((ROOT / "results" / "distil" / "steps.json").read_text())["rows"]
     film, published = ((row["cached_seconds"], row["encoding_seconds"]) for row in rows)
