@@ -53,11 +53,12 @@ def write_cuts(videos: str, folder: Path) -> None:
             write_video(film, cut_out(source.batch([i]).on(), i, seed=0)[0], 8)
 
 
-def train(videos: str, work: Path, steps: int) -> Path:
-    """The command that a user would give; of cut-outs alone a model forgets what is opaque."""
-    run = work / "film-alpha"
+def train(videos: str | None, work: Path, steps: int) -> Path:
+    """The command that a user would give; on cut-outs alone where no videos are given."""
+    run = work / ("film-alpha" if videos else "film-alone")
+    data = f"{work / 'cut'}:2,{videos}" if videos else str(work / "cut")
     command = (
-        f"train film --init film --model.in-channels 4 --model.out-channels 4 --data {work / 'cut'}:2,{videos} "
+        f"train film --init film --model.in-channels 4 --model.out-channels 4 --data {data} "
         f"--steps {steps} --learning-rate 5e-4 --muon-learning-rate 0.01 --out {run} --dtype bfloat16 --device cpu"
     )
     subprocess.run([sys.executable, "-m", "ssvae", *command.split()], check=True)
@@ -103,12 +104,13 @@ if __name__ == "__main__":
     parser.add_argument("--unseen", required=True)
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--steps", type=int, default=3000)
+    parser.add_argument("--steps", type=int, default=2000)
+    parser.add_argument("--alone", action="store_true", help="learn from cut-outs alone")
     arguments = parser.parse_args()
     arguments.work.mkdir(parents=True, exist_ok=True)
     arguments.out.mkdir(parents=True, exist_ok=True)
     write_cuts(arguments.videos, arguments.work / "cut")
-    run = train(arguments.videos, arguments.work, arguments.steps)
+    run = train(None if arguments.alone else arguments.videos, arguments.work, arguments.steps)
     film = load_vae("film")
     models = {
         "film, given four channels": Backbone(with_channels(film, 4)),
@@ -125,6 +127,7 @@ if __name__ == "__main__":
         "of clips with alpha, dB": {name: measure(vae, cuts) for name, vae in models.items()},
         "of clips without, dB": {name: opaque(vae, clips) for name, vae in beside.items()},
     }
-    write_json(arguments.out / "film.json", found | {"made_with": made_with("cpu")}, indent=2)
-    figure(models, arguments.out / "film.png")
+    name = "film-alone" if arguments.alone else "film"
+    write_json(arguments.out / f"{name}.json", found | {"made_with": made_with("cpu")}, indent=2)
+    figure(models, arguments.out / f"{name}.png")
     print(found)

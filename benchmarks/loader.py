@@ -21,9 +21,9 @@ from torch.utils.data import DataLoader, Dataset
 
 from ssvae.data import Clip, Collection, Loader, Shards, World, batches
 from ssvae.data.listing import find_media
+from ssvae.data.opened import NamedBytes, VideoFile
 from ssvae.data.shard_writer import copy_file, render, write_shards
 from ssvae.data.shards import expand
-from ssvae.data.video import NamedBytes, VideoFile
 
 
 class FFmpegAlone(Clip):

@@ -231,6 +231,23 @@ def test_what_a_regulariser_costs_is_what_was_measured():
         assert f"| {costs[name]:.2f} |".replace("| 0.", "| .") in rows[module], module
 
 
+def test_what_is_said_of_alpha_is_what_was_measured():
+    page = (ROOT / "docs" / "alpha.md").read_text()
+    mixed, alone = (
+        json.loads((ROOT / "results" / "alpha" / f"{name}.json").read_text())
+        for name in ("film", "film-alone")
+    )
+    given, trained = mixed["of clips with alpha, dB"]
+    rows = {"given four channels": (mixed, given), "trained on": (mixed, trained)}
+    rows["trained on cut-outs alone"] = alone, trained
+    for label, (found, model) in rows.items():
+        cut, whole = found["of clips with alpha, dB"][model], found["of clips without, dB"][model]
+        values = *(cut[name] for name in ("before black", "before white", "alpha")), whole
+        told = " | ".join(f"{value:.2f}".removeprefix("0") for value in values)
+        assert f"| {label} | {told} |" in page
+    assert f"| {mixed['of clips without, dB']['film']:.2f} |" in page
+
+
 def test_what_a_cache_spares_a_student_is_what_was_measured():
     rows = json.loads((ROOT / "results" / "distil" / "steps.json").read_text())["rows"]
     film, published = ((row["cached_seconds"], row["encoding_seconds"]) for row in rows)

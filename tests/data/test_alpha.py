@@ -11,8 +11,9 @@ from PIL import Image
 from conftest import add_sound
 from ssvae.data import open_source
 from ssvae.data.fixed import of_source
+from ssvae.data.opened import VideoError
 from ssvae.data.pixels import of_colours, of_rgb, premultiplied, to_clip
-from ssvae.data.video import VideoError, alpha_told, probe, read_clip, read_frames
+from ssvae.data.video import alpha_told, probe, read_clip, read_frames
 from ssvae.data.video_writer import VideoWriter, write_video
 from ssvae.data.world import World
 
@@ -125,8 +126,80 @@ def test_numbered_pictures(tmp_path):
     (tmp_path / "shot2_0004.jpg").write_bytes(b"nor this")
     read = to_clip(f.image for f in read_frames(pattern, channels=4))
     torch.testing.assert_close(read, clip[:, 3:], atol=0.51 / 127.5, rtol=0)
-    with pytest.raises(VideoError, match="no such file"):
+    with pytest.raises(VideoError, match="no such pictures"):
         next(read_frames(tmp_path / "other_%04d.png"))
+    (tmp_path / names[5]).unlink()
+    with pytest.raises(VideoError, match=f"{names[5]} is missing"):
+        probe(pattern)
+
+
+def test_a_film_takes_the_place_of_another_and_of_what_was_killed(tmp_path):
+    clip, pattern = World(9, 16, 16, channels=4).batch([3]).video[0], tmp_path / "%03d.png"
+    write_video(pattern, clip, 8)
+    left = tmp_path / ".partial-03d.png"  # where a process that was killed had got
+    left.mkdir()
+    (left / "040.png").write_bytes(b"half a picture")
+    write_video(pattern, clip[:, :3], 8)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["001.png", "002.png", "003.png"]
+
+
+@pytest.mark.parametrize("name", ["%02d-%02d.png", "%5d.png", "%05i.png", "%d%%.png"])
+def test_what_is_no_pattern_is_refused(tmp_path, name):
+    clip = World(2, 16, 16).batch([0]).video[0]
+    with pytest.raises(ValueError, match="is no pattern of numbered files"):
+        write_video(tmp_path / name, clip, 8)
+    assert not list(tmp_path.iterdir())
+
+
+def test_folders_may_hold_a_percent_sign(tmp_path):
+    folder = tmp_path / "100%d 5%"
+    folder.mkdir()
+    clip = World(3, 16, 16, channels=4).batch([0]).video[0]
+    write_video(folder / "%03d.png", clip, 8)
+    assert read_clip(folder / "%03d.png", 3, channels=4).shape == clip.shape
+
+
+def test_numbered_pictures_are_turned_as_each_is(tmp_path):
+    picture = Image.fromarray(drawn()[0][..., :3])
+    exif = picture.getexif()
+    exif[0x0112] = 6  # a quarter turn
+    for i in range(2):
+        picture.save(tmp_path / f"{i}.jpg", exif=exif)
+    for name in ("0.jpg", "%d.jpg"):
+        info = probe(tmp_path / name)
+        assert (info.width, info.height) == (48, 64)
+        assert next(read_frames(tmp_path / name)).image.shape == (64, 48, 3)
+
+
+def test_tags_of_alpha_in_any_case(tmp_path):
+    """As FFmpeg writes them where -metadata:s:v alpha_mode=1 is given."""
+    with av.open(str(tmp_path / "a.webm"), "w") as container:
+        stream = container.add_stream("libvpx-vp9", rate=8, options={"crf": "10"})
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuva420p"
+        stream.metadata["alpha_mode"] = "1"
+        for image in drawn():
+            container.mux(
+                stream.encode(
+                    av.VideoFrame.from_ndarray(image, format="rgba").reformat(format="yuva420p")
+                )
+            )
+        container.mux(stream.encode())
+    assert probe(tmp_path / "a.webm").has_alpha
+    frame = next(read_frames(tmp_path / "a.webm", channels=4))
+    assert np.median(np.abs(frame.image.astype(int) - premultiplied(drawn()[0]))) == 0
+
+
+def test_alpha_that_decoders_drop_is_told_of(tmp_path, caplog):
+    write_video(tmp_path / "a.webm", World(2, 16, 16, channels=4).batch([1]).video[0], 8)
+    picture = Image.fromarray(np.zeros((2, 2), np.uint8), "P")
+    picture.putpalette([255, 0, 0])
+    picture.save(tmp_path / "opaque.png")
+    picture.save(tmp_path / "a.png", transparency=bytes([51]))
+    for name, told in (("opaque.png", False), ("a.png", True), ("a.webm", True)):
+        alpha_told.clear()
+        caplog.clear()
+        next(read_frames(tmp_path / name))
+        assert bool(caplog.records) == told == probe(tmp_path / name).has_alpha
 
 
 def test_a_percent_sign_is_not_always_a_number(tmp_path):

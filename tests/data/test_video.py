@@ -7,15 +7,9 @@ import torch
 from PIL import Image, ImageOps
 
 from conftest import add_sound, frame_number, images, write
+from ssvae.data.opened import VideoError
 from ssvae.data.pixels import to_clip, to_images
-from ssvae.data.video import (
-    VideoError,
-    alpha_told,
-    probe,
-    read_clip,
-    read_frames,
-    read_sound,
-)
+from ssvae.data.video import alpha_told, probe, read_clip, read_frames, read_sound
 from ssvae.data.video_writer import VideoWriter, write_video
 
 pytestmark = pytest.mark.quick

@@ -79,7 +79,7 @@ def test_what_does_not_fit_is_refused(clips, tmp_path):
         Backbone(wide).encode(clips[:, :3])
     with pytest.raises(ValueError, match="in_channels must be at least 1"):
         AutoencoderKLSSVAE.from_preset("tiny", in_channels=0)
-    with pytest.raises(ValueError, match="clips of 3 and 4 channels cannot be compared"):
+    with pytest.raises(ValueError, match="has 3 and 4 channels, which cannot be compared"):
         common_channels([Backbone(vae).layout, Backbone(wide).layout])
     with pytest.raises(ValueError, match="in_channels 4, in the published code 3"):
         save_official(wide, LatentMasking(4), tmp_path / "a.ckpt")

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from chamber import MODEL, command
 
-from ssvae.data.video import VideoError, read_frames
+from ssvae.data.opened import VideoError
+from ssvae.data.video import read_frames
 from ssvae.models.channels import with_channels
 from ssvae.models.finding import load_vae
 

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from chamber import MODEL, command
 
-from ssvae.data.video import VideoError, probe, read_frames
+from ssvae.data.opened import VideoError
+from ssvae.data.video import probe, read_frames
 
 pytestmark = [pytest.mark.slow, pytest.mark.torture]
 CONTAINERS = {

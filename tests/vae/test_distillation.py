@@ -188,9 +188,9 @@ def test_a_cache_that_does_not_fit_is_refused(teacher, tmp_path):
     for changes, told in (
         (
             dict(clip=ClipConfig(9, 16, 16)),
-            r"is of clips \(13, 16, 16, None\), the recipe's are \(9,",
+            "is of frames 13, the recipe of 9",
         ),
-        (dict(data=str(tmp_path)), "is of data world, the recipe's are"),
+        (dict(data=str(tmp_path)), "is of data world, the recipe of"),
         (dict(), "keeps the posterior's mean alone"),
     ):
         settings = dict(clip=ClipConfig(13, 16, 16)) | changes

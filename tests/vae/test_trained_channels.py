@@ -84,7 +84,10 @@ def test_adapt_and_distil_take_the_channels_of_their_models(colours, tmp_path):
 
 def test_what_cannot_be_trained_is_told():
     recipe = small()
-    for taken, made, told in ((3, 4, "3 and 4 channels cannot be compared"), (2, 2, "got 2")):
+    for taken, made, told in (
+        (3, 4, "has 3 and 4 channels, which cannot be compared"),
+        (2, 2, "got 2"),
+    ):
         model = dataclasses.replace(recipe.model, in_channels=taken, out_channels=made)
         (problem,) = problems_of(dataclasses.replace(recipe, model=model))
         assert told in problem

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import torch
 
+from ssvae.data.opened import NamedBytes
 from ssvae.data.pixels import of_colours, to_clip
-from ssvae.data.video import Frame, NamedBytes, probe, read_frames
+from ssvae.data.video import Frame, probe, read_frames
 from ssvae.data.world import World
 from ssvae.models.backbones import Layout, common_channels, common_period
 

@@ -13,10 +13,10 @@ from rich.table import Table
 
 from ssvae.cli.common import Common, CommonOptions, check_outputs, gather_objects
 from ssvae.cli.console import console, progress
-from ssvae.data import count_files, open_fixed, open_shelf
+from ssvae.data import count_files, is_endless, open_fixed, open_shelf
 from ssvae.data.collection import Shelf
 from ssvae.data.fixed import file_of
-from ssvae.data.video import NamedBytes
+from ssvae.data.opened import NamedBytes
 from ssvae.evaluation.features import FeatureNetwork, checksum, load_network
 from ssvae.evaluation.intervals import DRAWS_OF_DISTANCES
 from ssvae.evaluation.judge import HIGHEST, PROMPT, SCALES, Film, Judge, evaluate_reward
@@ -176,7 +176,8 @@ def generation(
     for what, name in (("generated", generated), ("true", real)):
         files = count_files(name, frames)
         number = clips if files is None else min(clips, files)
-        source = open_fixed(name, number, frames, *size, fps, seed, device)
+        channels = 3 if is_endless(name) else 4  # alpha is seen where a film has some
+        source = open_fixed(name, number, frames, *size, fps, seed, device, channels)
         own = -(-number // share[1])
         with progress(f"{what} clips", own, shown=share[0] == 0) as advance:
             parts = gather_objects(

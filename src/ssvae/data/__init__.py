@@ -5,6 +5,7 @@ from ssvae.data.collection import Clip, Collection
 from ssvae.data.fixed import FixedClips
 from ssvae.data.listing import find_videos
 from ssvae.data.loader import Loader, batches
+from ssvae.data.opened import VideoError
 from ssvae.data.pixels import of_colours, over, to_clip, to_images, to_show
 from ssvae.data.shards import Shards
 from ssvae.data.sources import (
@@ -16,12 +17,7 @@ from ssvae.data.sources import (
     open_source,
     vocabulary_of,
 )
-from ssvae.data.video import (
-    VideoError,
-    probe,
-    read_clip,
-    read_frames,
-)
+from ssvae.data.video import probe, read_clip, read_frames
 from ssvae.data.video_writer import VideoWriter, write_video
 from ssvae.data.vocabulary import Vocabulary
 from ssvae.data.world import World

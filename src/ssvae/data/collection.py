@@ -18,7 +18,8 @@ import numpy as np
 import torch
 
 from ssvae.data.batch import Batch, in_turn
-from ssvae.data.video import IMAGES, VideoError, VideoFile, draw_bytes
+from ssvae.data.opened import VideoError, VideoFile
+from ssvae.data.video import IMAGES, draw_bytes
 from ssvae.storage.seeds import uniform
 
 logger = logging.getLogger(__name__)

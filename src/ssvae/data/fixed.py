@@ -12,8 +12,8 @@ import torch
 from ssvae.data.batch import Batch, Source, check_finite
 from ssvae.data.collection import Clip, Files, Shelf
 from ssvae.data.loader import ahead
+from ssvae.data.opened import NamedBytes, VideoError
 from ssvae.data.pixels import floats_of
-from ssvae.data.video import NamedBytes, VideoError
 
 logger = logging.getLogger(__name__)
 

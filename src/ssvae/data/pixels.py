@@ -39,7 +39,7 @@ def premultiplied(image: np.ndarray) -> np.ndarray:
 
 
 def straight(image: np.ndarray) -> np.ndarray:
-    """The inverse of :func:`premultiplied`: black where alpha is 0, and no colour above full."""
+    """The inverse of :func:`premultiplied`, as near as alpha allows: black where it is 0, no colour above full."""
     alpha = image[..., 3:].astype(np.uint32)
     if (alpha == 255).all():
         return image

@@ -15,8 +15,9 @@ from webdataset.writer import TarWriter
 
 from ssvae.data.batch import Source
 from ssvae.data.collection import FileItem
+from ssvae.data.opened import VideoError
 from ssvae.data.shards import meta_of
-from ssvae.data.video import VideoError, probe, read_frames
+from ssvae.data.video import probe, read_frames
 from ssvae.data.video_writer import VideoWriter, write_video
 from ssvae.storage.files import replacing, write_text
 from ssvae.storage.locks import LOCK, written_alone
@@ -110,14 +111,17 @@ def _write_shard(
 
 
 def copy_file(item: Item, scratch: Path) -> tuple[bytes, str, dict[str, Any]]:
-    """A file as it is where the layout takes its kind; else its frames in an ``.mp4``."""
+    """A file as it is where the layout takes its kind; else its frames in an ``.mp4``.
+
+    A film with alpha stays as it is, for that holds none; our reader takes it.
+    """
     assert isinstance(item, FileItem)
     info = probe(item.path)
     fields = dict(width=info.width, height=info.height, caption=item.caption)
     if not item.is_image:
         fields |= dict(fps=float(info.fps), duration=info.duration)
     ending = item.path.suffix.lower().replace(".jpeg", ".jpg")
-    if ending in KEPT:
+    if ending in KEPT or info.has_alpha:
         return item.path.read_bytes(), ending, fields
     path = scratch / "video.mp4"
     if not _repacked(item.path, path):

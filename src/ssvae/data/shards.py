@@ -28,7 +28,8 @@ from webdataset.tariterators import base_plus_ext
 
 from ssvae.data.collection import ShardError
 from ssvae.data.listing import CAPTION_FIELDS
-from ssvae.data.video import EXTENSIONS, IMAGES, NamedBytes, VideoError, VideoFile
+from ssvae.data.opened import NamedBytes, VideoError, VideoFile
+from ssvae.data.video import EXTENSIONS, IMAGES
 
 logger = logging.getLogger(__name__)
 

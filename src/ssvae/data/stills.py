@@ -15,8 +15,9 @@ import numpy as np
 from scipy.ndimage import affine_transform
 
 from ssvae.data.collection import FileItem
+from ssvae.data.opened import NamedBytes, VideoError, VideoFile
 from ssvae.data.pixels import of_rgb
-from ssvae.data.video import IMAGES, NamedBytes, VideoError, VideoFile, read_frames
+from ssvae.data.video import IMAGES, read_frames
 from ssvae.data.vocabulary import Vocabulary
 
 PANS = (  # what the camera does, and where it goes: x to the right, y down

@@ -8,7 +8,6 @@ seconds, which may be irregular. Clips are float tensors (C, T, H, W) in [-1, 1]
 import logging
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
 from io import BytesIO
@@ -18,48 +17,21 @@ from typing import Any
 import av
 import numpy as np
 import torch
-from av.video.reformatter import Interpolation
 
-from ssvae.data.orientation import Turn, exif_turn
-from ssvae.data.pixels import check_channels, of_rgb, premultiplied, stack_frames, to_clip
+from ssvae.data.opened import (
+    OpenVideo,
+    VideoError,
+    VideoFile,
+    container_of,
+    opened,
+)
+from ssvae.data.pixels import stack_frames, to_clip
 from ssvae.data.sound import sound_track
-from ssvae.storage.files import numbered_files
 
 logger = logging.getLogger(__name__)
-# Bicubic in FFmpeg widens its filter when it shrinks, so nothing aliases. The others are swscale's
-# SWS_FULL_CHR_H_INT, SWS_FULL_CHR_H_INP and SWS_ACCURATE_RND: without them 4:2:0 becomes darker by 1 of 255.
-EXACT = int(Interpolation.BICUBIC) | 0x2000 | 0x4000 | 0x40000
-ALPHA_DECODERS = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
-HDR = {16: "PQ, SMPTE 2084", 18: "HLG, ARIB STD-B67"}
-"""Transfer curves, by FFmpeg's numbers, that bytes of BT.709 cannot show."""
 alpha_told = threading.Event()
 IMAGES = (".jpg", ".jpeg", ".png")
 EXTENSIONS = (".mp4", ".mkv", ".webm", ".mov", ".avi", ".m4v", ".mpg", ".mpeg", ".ts", ".gif")
-
-
-class NamedBytes(BytesIO):
-    """A video file in memory, such as a member of a shard, and what to call it."""
-
-    def __init__(self, content: bytes, name: str):
-        super().__init__(content)
-        self.name = name
-
-
-VideoFile = str | Path | NamedBytes
-
-
-def name_of(file: VideoFile) -> str:
-    """What a video file is called."""
-    return file.name if isinstance(file, NamedBytes) else str(file)
-
-
-class VideoError(ValueError):
-    """A video file that cannot be used; ``reason`` says why in a word or two."""
-
-    def __init__(self, file: VideoFile, reason: str, remedy: str):
-        self.name = name_of(file)
-        super().__init__(f"{self.name}: {reason}: {remedy}")
-        self.reason = reason
 
 
 @dataclass(frozen=True)
@@ -81,6 +53,7 @@ class VideoInfo:
     """Width of a pixel of the upright frame over its height."""
     counted: bool = False
     """Whether the container tells the number of frames."""
+    has_alpha: bool = False
 
 
 @dataclass(frozen=True)
@@ -89,127 +62,6 @@ class Frame:
 
     image: np.ndarray
     time: float
-
-
-@dataclass(frozen=True)
-class _Video:
-    """An open file, its first video stream, what makes all its frames upright, where EXIF tells, and the
-    channels that are asked for."""
-
-    name: str
-    container: Any
-    stream: Any
-    turn: Turn | None
-    channels: int
-
-    def turn_of(self, frame: av.VideoFrame) -> Turn:
-        return Turn.of(frame) if self.turn is None else self.turn
-
-    @property
-    def pixel_aspect(self) -> Fraction:
-        """Width of a stored pixel over its height."""
-        return Fraction(self.stream.sample_aspect_ratio or 1)
-
-    def upright(
-        self, frame: av.VideoFrame, size: tuple[int, int] | None, square: bool = True
-    ) -> np.ndarray:
-        """Turned as the file asks; resized to cover ``size`` (height, width), cropped to it.
-
-        It then shows what the file shows; unless ``square``, pixels count as they are stored.
-        """
-        turn = self.turn_of(frame)
-        if size is None:
-            return turn(self._pixels(frame, frame.width, frame.height))
-        height, width = size[::-1] if turn.transposed else size
-        shown = frame.width * (self.pixel_aspect if square else 1)
-        scale = max(height / frame.height, float(width / shown))
-        h, w = max(height, round(frame.height * scale)), max(width, round(shown * scale))
-        image = self._pixels(frame, w, h)
-        top, left = (h - height) // 2, (w - width) // 2
-        return turn(image[top : top + height, left : left + width])
-
-    def _pixels(self, frame: av.VideoFrame, width: int, height: int) -> np.ndarray:
-        """A frame of that size with the channels that are asked for."""
-        paletted = frame.format.name == "pal8"  # of colours that may be transparent
-        if self.channels != 4 or not (_has_alpha(frame) or paletted):
-            rgb = frame.to_ndarray(format="rgb24", width=width, height=height, interpolation=EXACT)
-            return of_rgb(rgb, self.channels)
-        image = premultiplied(frame.to_ndarray(format="rgba", interpolation=EXACT))
-        if (frame.width, frame.height) == (width, height):
-            return image
-        whole = av.VideoFrame.from_ndarray(image, format="rgba")
-        image = whole.to_ndarray(format="rgba", width=width, height=height, interpolation=EXACT)
-        image[..., :3] = np.minimum(image[..., :3], image[..., 3:])  # bicubic overshoots
-        return image
-
-    def decoded(self) -> Iterator[av.VideoFrame]:
-        """All frames from where the file stands."""
-        decoder = ALPHA_DECODERS.get(self.stream.codec_context.name)
-        if self.channels != 4 or decoder is None or self.stream.metadata.get("alpha_mode") != "1":
-            yield from self.container.decode(self.stream)
-            return
-        # FFmpeg's own decoders of VP8 and VP9 leave out alpha, which is beside their packets.
-        alone: Any = av.CodecContext.create(decoder, "r")
-        for packet in self.container.demux(self.stream):
-            yield from alone.decode(packet)
-
-
-@contextmanager
-def _opened(file: VideoFile, threads: int = 0, channels: int = 3) -> Iterator[_Video]:
-    """A file with a video stream, with FFmpeg's errors turned into VideoErrors.
-
-    ``threads`` decode; 0 leaves it to FFmpeg.
-    """
-    check_channels(channels)
-    with _container(file) as container:
-        if not container.streams.video:
-            raise VideoError(file, "no video in it", "give a file with a video stream")
-        stream = container.streams.video[0]
-        if stream.codec_context is None:
-            raise VideoError(file, "its codec is not known", "convert it with FFmpeg, or mend it")
-        stream.thread_type = "AUTO"
-        stream.codec_context.thread_count = threads
-        if curve := HDR.get(int(stream.codec_context.color_trc or 0)):
-            raise VideoError(
-                file,
-                f"its range of brightness is high ({curve})",
-                "map its tones to BT.709 first, such as with FFmpeg's zscale and tonemap",
-            )
-        picture = container.format.name.endswith(("_pipe", "image2"))
-        turn = exif_turn(file) if picture else None
-        yield _Video(name_of(file), container, stream, turn, channels)
-
-
-def _has_alpha(frame: av.VideoFrame) -> bool:
-    return any(part.is_alpha for part in frame.format.components)
-
-
-@contextmanager
-def _container(file: VideoFile) -> Iterator[Any]:
-    if isinstance(file, NamedBytes):
-        file.seek(0)
-    elif Path(file).is_dir():
-        raise VideoError(file, "a folder", "give the path of a video file in it")
-    pictures = _numbered(file)
-    if not pictures and not isinstance(file, NamedBytes) and not Path(file).is_file():
-        raise VideoError(file, "no such file", "give the path of a video file")
-    try:
-        opened: Any = file if isinstance(file, NamedBytes) else str(file)
-        # Titles are in any encoding.
-        with av.open(opened, metadata_errors="replace", **pictures) as container:
-            yield container
-    except av.FFmpegError as error:
-        raise VideoError(
-            file, "unreadable", f"FFmpeg says {error.strerror!r}; re-encode or replace the file"
-        ) from error
-
-
-def _numbered(file: VideoFile) -> dict[str, Any]:
-    """How to open pictures with numbers in their names, such as frames/%05d.png; nothing for other files."""
-    if isinstance(file, NamedBytes) or Path(file).exists():
-        return {}
-    numbers = numbered_files(Path(file))
-    return dict(format="image2", options={"start_number": str(min(numbers))}) if numbers else {}
 
 
 def _rate(stream: Any) -> Fraction:
@@ -225,7 +77,7 @@ def _duration(container: Any, stream: Any) -> float:
 
 def probe(file: VideoFile) -> VideoInfo:
     """Size, rate and length of a video file."""
-    with _opened(file) as video:
+    with opened(file) as video:
         container, stream = video.container, video.stream
         first = next(container.decode(stream), None)
         if first is None:
@@ -237,7 +89,15 @@ def probe(file: VideoFile) -> VideoInfo:
         audio = sound_track(container) is not None
         aspect = 1 / video.pixel_aspect if turned else video.pixel_aspect
         return VideoInfo(
-            *sides, fps, duration, frames, stream.time_base, audio, aspect, bool(stream.frames)
+            *sides,
+            fps=fps,
+            duration=duration,
+            frames=frames,
+            time_base=stream.time_base,
+            has_audio=audio,
+            pixel_aspect=aspect,
+            counted=bool(stream.frames),
+            has_alpha=video.hides(first),
         )
 
 
@@ -256,12 +116,12 @@ def read_frames(
     Raises:
         VideoError: where the file is missing, holds no video, or breaks off.
     """
-    with _opened(path, channels=channels) as video:
+    with opened(path, channels=channels) as video:
         for frame in _decoded(video, start):
             yield Frame(video.upright(frame, size, square), frame.time)
 
 
-def _decoded(video: _Video, start: float) -> Iterator[av.VideoFrame]:
+def _decoded(video: OpenVideo, start: float) -> Iterator[av.VideoFrame]:
     """Frames from the one shown at ``start`` on; jumps to the key frame before it."""
     container, stream = video.container, video.stream
     begin = float((stream.start_time or 0) * stream.time_base)
@@ -269,7 +129,7 @@ def _decoded(video: _Video, start: float) -> Iterator[av.VideoFrame]:
         container.seek(int((begin + start) / stream.time_base), stream=stream)
     shown = None  # the last frame that is not after the start
     for index, frame in enumerate(video.decoded()):
-        if index == 0 and video.channels != 4 and _has_alpha(frame):
+        if index == 0 and video.channels != 4 and video.hides(frame):
             _tell_of_alpha(video.name)
         if frame.pts is None:  # raw streams carry no times
             frame.pts = round(index / ((stream.average_rate or 25) * stream.time_base))
@@ -312,7 +172,7 @@ def read_clip(
     Raises:
         VideoError: where the file cannot be read or ends before the clip does.
     """
-    with _opened(file, channels=channels) as video:
+    with opened(file, channels=channels) as video:
         images = _images(video, frames, start, fps, size)
     return to_clip(_whole(file, images, frames, start))
 
@@ -332,7 +192,7 @@ def draw_bytes(
     What the file says of its length is not trusted: where it breaks off, the clip is its beginning.
     One thread decodes, for a loader reads several files at once.
     """
-    with _opened(file, threads=1, channels=channels) as video:
+    with opened(file, threads=1, channels=channels) as video:
         rate = _rate(video.stream)
         # A frame to spare, for containers round their durations.
         span = (frames - 1) / (fps or float(rate)) + 2 / float(rate)
@@ -340,13 +200,13 @@ def draw_bytes(
         images = _images(video, frames, start, fps, size)
     if len(images) < frames and start > 0:
         start = 0.0
-        with _opened(file, threads=1, channels=channels) as video:
+        with opened(file, threads=1, channels=channels) as video:
             images = _images(video, frames, start, fps, size)
     return stack_frames(_whole(file, images, frames, start))
 
 
 def _images(
-    video: _Video,
+    video: OpenVideo,
     frames: int,
     start: float,
     fps: float | None,
@@ -388,7 +248,7 @@ def _whole(
 
 def read_sound(path: str | Path) -> bytes | None:
     """The first sound track of a file, as it is, as a file of its own; None without one."""
-    with _container(path) as source:
+    with container_of(path) as source:
         if sound_track(source) is None:
             return None
         # QuickTime and MP4 alone say how much of the first packet is to be left out, but each takes

@@ -11,10 +11,16 @@ import av
 import numpy as np
 import torch
 
+from ssvae.data.opened import EXACT
 from ssvae.data.pixels import check_channels, straight, to_images
 from ssvae.data.sound import sound_packets
-from ssvae.data.video import EXACT
-from ssvae.storage.files import NUMBER, NumberedReplacement, Replacement, check_file
+from ssvae.storage.files import (
+    NumberedReplacement,
+    Replacement,
+    check_file,
+    for_ffmpeg,
+    is_numbered,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -91,8 +97,10 @@ class VideoWriter:
         rate = Fraction(fps).limit_denominator(65535)
         self._file = (NumberedReplacement if codec == "png" else Replacement)(self.path)
         try:
-            partial, muxer = str(self._file.partial), MUXERS.get(codec)
-            self._container: Any = av.open(partial, "w", format=muxer)
+            name, muxer = str(self._file.partial), MUXERS.get(codec)
+            if codec == "png":
+                name = for_ffmpeg(self._file.partial)
+            self._container: Any = av.open(name, "w", format=muxer)
         except OSError as error:
             raise ValueError(f"cannot write {path}: {error.strerror}") from error
         try:
@@ -199,7 +207,7 @@ def codec_of(path: str | Path, channels: int) -> str:
     suffix = Path(path).suffix.lower()
     if suffix not in CODECS:
         raise ValueError(f"cannot write {path}: end the name in one of {', '.join(CODECS)}")
-    if suffix == ".png" and NUMBER.search(Path(path).name):
+    if suffix == ".png" and is_numbered(Path(path)):
         return "png"
     if channels != 4:
         return CODECS[suffix]

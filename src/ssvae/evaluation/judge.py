@@ -24,7 +24,9 @@ import torch
 import torch.nn.functional as F
 from matplotlib.image import imsave
 
-from ssvae.data.video import VideoError, VideoFile, probe, read_frames
+from ssvae.data.opened import VideoError, VideoFile
+from ssvae.data.pixels import to_clip, to_images, to_show
+from ssvae.data.video import probe, read_frames
 from ssvae.evaluation.intervals import mean_interval
 from ssvae.evaluation.result import Evaluation, EvaluationProtocol, checksum_of_all
 
@@ -221,12 +223,19 @@ def parse_marks(text: str) -> dict[str, float] | None:
 
 
 def frames_of(file: VideoFile, count: int, side: int) -> list[np.ndarray]:
-    """So many frames of a whole video at equal distances, (H, W, 3) of at most ``side`` pixels."""
-    every = max(1, probe(file).frames // (8 * count))  # of long videos not all need be kept
-    kept = [frame.image for i, frame in enumerate(read_frames(file)) if i % every == 0]
+    """So many frames of a whole video at equal distances, (H, W, 3) of at most ``side`` pixels.
+
+    What is transparent is over chequers.
+    """
+    info = probe(file)
+    every = max(1, info.frames // (8 * count))  # of long videos not all need be kept
+    frames = read_frames(file, channels=4 if info.has_alpha else 3)
+    kept = [frame.image for i, frame in enumerate(frames) if i % every == 0]
     if not kept:
         raise VideoError(file, "no frames in it", "re-encode or replace the file")
     chosen = [kept[round(i)] for i in np.linspace(0, len(kept) - 1, count)]
+    if info.has_alpha:
+        chosen = list(to_images(to_show(to_clip(chosen))))
     height, width = chosen[0].shape[:2]
     scale = side / max(height, width)
     if scale >= 1:

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from ssvae.data import FixedClips, VideoError, read_clip
+from ssvae.data import FixedClips, VideoError, probe, read_clip
 from ssvae.data.fixed import file_of
 from ssvae.data.listing import find_videos
 from ssvae.evaluation.features import FeatureNetwork
@@ -95,7 +95,11 @@ class FilePairs:
         """A process's share of the pairs, one by one: their sizes may differ."""
         for name, *paths in self.files[process::processes]:
             try:
-                true, made = (read_clip(p, self.frames, 0.0, self.fps, self.size) for p in paths)
+                channels = 4 if any(probe(path).has_alpha for path in paths) else 3
+                true, made = (
+                    read_clip(path, self.frames, 0.0, self.fps, self.size, channels)
+                    for path in paths
+                )
             except VideoError as error:
                 self.left_out[name] = str(error)
                 continue
@@ -201,9 +205,12 @@ def measure_clips(
     """The features of clips, under ``made``."""
     measured = Measured()
     for batch in clips.batches(batch_size, process, processes):
-        for name, clip, features in zip(
-            batch.names, batch.video, network(batch.video), strict=True
-        ):
+        video = batch.video
+        if video.shape[1] == 4 and (video[:, 3] == 1).all():
+            video = video[
+                :, :3
+            ].contiguous()  # films of colours, whose checksums are those of colours
+        for name, clip, features in zip(batch.names, video, network(video), strict=True):
             measured.made[name] = features
             measured.checksums[name] = checksum_of_clip(clip)
         on_clips(len(measured.made))

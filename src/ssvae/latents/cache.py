@@ -2,10 +2,12 @@
 
 The folder holds ``index.json`` and shards of safetensors. A shard has ``latents`` (n, C, t, h, w)
 as the VAE gave them, perhaps ``log_variances`` beside them, ``captions`` (UTF-8 bytes, one behind the other), ``ends`` (n,), where each
-caption ends, and ``clips`` (n,), the clips' indices in the source. The index names the shards and
+caption ends, ``clips`` (n,), the clips' indices in the source, and ``contents`` (n,), checksums of their pixels where these
+are bytes. The index names the shards and
 holds all that was set, and the channels' statistics, by which :meth:`LatentCache.fit` standardises.
 """
 
+import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -80,6 +82,11 @@ class CacheConfig:
         if self.fps is not None and self.fps <= 0:
             wrong.append(f"fps must be positive, got {self.fps}")
         return wrong
+
+
+def content_of(clip: torch.Tensor) -> int:
+    """What tells a clip's pixels from others, where they are bytes; -1 of floats, which round elsewhere."""
+    return zlib.crc32(clip.contiguous().numpy().data) if clip.dtype == torch.uint8 else -1
 
 
 def shard_name(number: int) -> str:
@@ -163,6 +170,10 @@ class LatentCache:
     def clips(self, indices: Sequence[int]) -> list[int]:
         """The clips' indices in the source."""
         return self._gathered("clips", indices).tolist()
+
+    def contents(self, indices: Sequence[int]) -> list[int]:
+        """Checksums of the clips' pixels: see :func:`content_of`."""
+        return self._gathered("contents", indices).tolist()
 
     def _gathered(self, name: str, indices: Sequence[int]) -> torch.Tensor:
         """Rows of a tensor that lies in all shards."""

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from ssvae.data.batch import Batch, Source, in_turn
-from ssvae.latents.cache import LatentCache
+from ssvae.latents.cache import LatentCache, content_of
 from ssvae.models.backbones import Backbone
 
 APART = 0.05
@@ -60,5 +60,14 @@ class CachedClips:
         return np.random.default_rng((self.seed, epoch)).permutation(len(self.cache))
 
     def _of(self, places: Sequence[int]) -> Batch:
-        batch = self.source.batch(self.cache.clips(places))
+        clips = self.cache.clips(places)
+        batch = self.source.batch(clips)
+        for clip, video, held in zip(clips, batch.video, self.cache.contents(places), strict=True):
+            if (
+                content_of(video) != held != -1
+            ):  # a source reads another file for one that is broken
+                raise ValueError(
+                    f"clip {clip} of {self.cache.config.data} is not the one whose latents the cache in "
+                    f"{self.cache.path} holds: mend the files that the log names, or write the cache again"
+                )
         return replace(batch, moments=self.cache.moments(places))

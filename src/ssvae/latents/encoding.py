@@ -22,6 +22,7 @@ from ssvae.latents.cache import (
     MOMENTS,
     CacheConfig,
     LatentCache,
+    content_of,
     does_not_open,
     shard_name,
     statistics_name,
@@ -141,7 +142,7 @@ def _write_shard(
     on_clips: Callable[[int], Any],
 ) -> None:
     clips, spectrum = config.clips_of(number), ChannelSpectrum()
-    latents, log_variances, captions, kept, failed = [], [], [], [], []
+    latents, log_variances, contents, captions, kept, failed = [], [], [], [], [], []
     for indices, batch, posterior in encode_clips(backbone, source, clips, config.size):
         z = _latents(posterior, config, indices)
         good = torch.isfinite(z.flatten(1)).all(1)
@@ -150,6 +151,7 @@ def _write_shard(
             if fine:
                 kept.append(i)
                 captions.append(caption.encode())
+                contents.append(content_of(batch.video[i - indices.start]))
             else:
                 failed.append(i)
                 reason = "left out clip %d of %s (%r): its pixels or latents are not finite"
@@ -166,6 +168,7 @@ def _write_shard(
         "captions": torch.frombuffer(bytearray(b"".join(captions) or b" "), dtype=torch.uint8),
         "ends": ends,
         "clips": torch.tensor(kept, dtype=torch.int64),
+        "contents": torch.tensor(contents, dtype=torch.int64),
     }
     if log_variances:
         tensors[LOG_VARIANCES] = torch.cat(log_variances).contiguous()

@@ -63,8 +63,8 @@ def common_channels(layouts: Iterable[Layout]) -> int:
     if others:
         told = " and ".join(map(str, sorted([first, *others])))
         raise ValueError(
-            f"clips of {told} channels cannot be compared: give models whose in_channels and out_channels are "
-            "all equal"
+            f"what goes in and comes out has {told} channels, which cannot be compared: in_channels and "
+            "out_channels must be equal, and those of all models"
         )
     return first
 

@@ -14,7 +14,8 @@ from safetensors import SafetensorError
 
 PARTIAL = ".partial-"
 """How the names of what is being written begin."""
-NUMBER = re.compile(r"%0?\d*d")
+NUMBER = re.compile(r"%(?:0\d+)?d")
+LIKE_NUMBERS = re.compile(r"%\d*[di]")
 """Where the number stands in the name of a picture of a film, such as %05d.png."""
 
 
@@ -42,31 +43,58 @@ class Replacement:
 
 
 class NumberedReplacement(Replacement):
-    """Files in the making that are numbered, ``path`` being their pattern, such as frames/%05d.png."""
+    """Files in the making that are numbered, ``path`` being their pattern, such as frames/%05d.png.
+
+    They lie in a folder of their own until all are there, and then take the place of all that have such
+    names. What a process that was killed left of them is removed.
+    """
+
+    def __init__(self, path: Path):
+        super().__init__(path)
+        self._folder = path.with_name(PARTIAL + path.name.replace("%", ""))
+        self.partial = self._folder / path.name
+        self.discard()
+        self._folder.mkdir()
 
     def keep(self) -> None:
         """Give them their names."""
-        for partial in self._there():
-            os.replace(partial, partial.with_name(partial.name.removeprefix(PARTIAL)))
+        for before in numbered_files(self.path).values():
+            before.unlink()
+        for made in self._folder.iterdir():
+            os.replace(made, self.path.with_name(made.name))
+        self._folder.rmdir()
 
     def discard(self) -> None:
-        """Remove what there is of them."""
-        for partial in self._there():
-            partial.unlink()
+        """Remove what there is of them; what was there before stays."""
+        shutil.rmtree(self._folder, ignore_errors=True)
 
-    def _there(self) -> list[Path]:
-        return list(numbered_files(self.partial).values())
+
+def is_numbered(path: Path) -> bool:
+    """Whether a name is a pattern for numbered files: it has one %d, or %05d and the like, and no other %.
+
+    A ValueError for what looks like one and is none.
+    """
+    rest = NUMBER.split(path.name)
+    if len(rest) == 2 and "%" not in "".join(rest):
+        return True
+    if len(rest) > 1 or LIKE_NUMBERS.search(path.name):
+        raise ValueError(
+            f"{path} is no pattern of numbered files: these have one %d, or %05d and the like, in their name"
+        )
+    return False
 
 
 def numbered_files(pattern: Path) -> dict[int, Path]:
-    """The files that a pattern such as frames/%05d.png stands for, by their numbers; none for other names."""
-    parts = NUMBER.split(pattern.name)
-    if len(parts) != 2:
-        return {}
-    number = "".join(NUMBER.findall(pattern.name))
+    """The files that a pattern stands for, by their numbers, in order."""
+    number, parts = NUMBER.findall(pattern.name)[0], NUMBER.split(pattern.name)
     named = re.compile(r"(\d+)".join(map(re.escape, parts)))
     found = [(m[1], path) for path in pattern.parent.glob("*") if (m := named.fullmatch(path.name))]
     return dict(sorted((int(n), path) for n, path in found if number % int(n) == n))
+
+
+def for_ffmpeg(pattern: Path) -> str:
+    """A pattern as FFmpeg reads it: what is a % in the name of a folder is doubled."""
+    return f"{pattern.parent}/".replace("%", "%%") + pattern.name
 
 
 @contextmanager

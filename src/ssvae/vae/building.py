@@ -9,6 +9,7 @@ import torch
 from ssvae.data.pixels import check_channels
 from ssvae.data.sources import open_source
 from ssvae.latents import CachedClips, LatentCache
+from ssvae.latents.cache import MOMENTS
 from ssvae.models import AutoencoderConfig, AutoencoderKLSSVAE
 from ssvae.models.backbones import Backbone, load_backbone
 from ssvae.models.blocks import channels_last
@@ -64,16 +65,8 @@ def objective_of(
 def cached_clips(recipe: DistilRecipe, teacher: Backbone, device: torch.device) -> CachedClips:
     """The clips of the recipe's cache, with the teacher's posteriors; a ValueError where they are not."""
     assert recipe.latents is not None
-    cache, clip = LatentCache(recipe.latents), recipe.clip
+    cache = LatentCache(recipe.latents)
     held = cache.config
-    for name, there, here in (
-        ("data", held.data, recipe.data),
-        ("clips", (*held.size, held.fps), (clip.frames, clip.height, clip.width, clip.fps)),
-    ):
-        if there != here:
-            raise ValueError(
-                f"the cache in {recipe.latents} is of {name} {there}, the recipe's are {here}: give the same"
-            )
     source = open_source(
         recipe.data,
         *held.size,
@@ -86,6 +79,33 @@ def cached_clips(recipe: DistilRecipe, teacher: Backbone, device: torch.device) 
     clips = CachedClips(cache, source, recipe.seed)
     clips.check(teacher)
     return clips
+
+
+def _problems_of_cache(recipe: DistilRecipe) -> list[str]:
+    """Why the recipe's cache is none of its clips; empty where it is, or none is given."""
+    if recipe.latents is None:
+        return []
+    try:
+        held = LatentCache(recipe.latents).config
+    except ValueError as error:
+        return [str(error)]
+    clip, wrong = recipe.clip, []
+    if held.posterior != MOMENTS:
+        wrong.append(
+            f"the cache in {recipe.latents} keeps the posterior's {held.posterior} alone: write one with ssvae "
+            f"cache-latents --posterior {MOMENTS}"
+        )
+    for name, there, here in (
+        ("data", held.data, recipe.data),
+        ("frames", held.frames, clip.frames),
+        ("size", f"{held.height}x{held.width}", f"{clip.height}x{clip.width}"),
+        ("fps", held.fps, clip.fps),
+    ):
+        if there != here:
+            wrong.append(
+                f"the cache in {recipe.latents} is of {name} {there}, the recipe of {here}: give the same"
+            )
+    return wrong
 
 
 def _student(recipe: DistilRecipe) -> dict[str, Any]:
@@ -104,8 +124,10 @@ def problems_of(recipe: TrainingRecipe) -> list[str]:
     wrong, lmr, clip = recipe.problems(), recipe.lmr, recipe.clip
     if isinstance(recipe, AdaptRecipe) and not recipe.model:
         return wrong
-    if isinstance(recipe, DistilRecipe) and not recipe.teacher:
-        return wrong
+    if isinstance(recipe, DistilRecipe):
+        if not recipe.teacher:
+            return wrong
+        wrong += _problems_of_cache(recipe)
     try:
         LatentMasking(2, lmr.ratios, lmr.probabilities, lmr.block)
     except ValueError as error:
