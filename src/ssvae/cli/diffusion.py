@@ -50,7 +50,7 @@ def cache_latents(
     shard_clips: int = 256,
     common: CommonOptions = Common(),
 ) -> None:
-    """Encode clips and captions once into shards that train-diffusion reads, and train distil.
+    """Encode clips and captions once into shards that train-diffusion reads.
 
     The same command again goes on where it stopped. Under accelerate launch or torchrun each
     process encodes its share of the shards.
