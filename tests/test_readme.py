@@ -248,6 +248,39 @@ def test_what_is_said_of_alpha_is_what_was_measured():
     assert f"| {mixed['of clips without, dB']['film']:.2f} |" in page
 
 
+def test_what_is_said_of_the_rivals_is_what_was_measured():
+    """Gains of the chosen settings over the baseline, seed by seed, and what corrects LCR's."""
+    page = " ".join((ROOT / "docs" / "diffusability.md").read_text().split())
+    results = ROOT / "results" / "map-mini"
+
+    def gain(variant: str, seed: int) -> str:
+        ends = [
+            json.loads((results / "curves" / f"channels-48.{each}.{seed}.json").read_text())
+            for each in (variant, "baseline")
+        ]
+        value = ends[0]["rows"][-1]["reward"] - ends[1]["rows"][-1]["reward"]
+        return f"{value:+.3f}".replace("0.", ".", 1)
+
+    for rival, variant, seeds in (
+        ("Input masking to half of its paper's ratio", "input-masking-weak", (1, 2, 3)),
+        ("Spectrum matching at ten times its weight", "spectrum-strong", (1, 2, 3)),
+        ("Channel prefixes of eighths", "prefix", (1, 2, 3)),
+        ("SE", "se", (1, 2)),
+        ("EQ-VAE", "eq", (1, 2)),
+        ("Dropped future in a quarter of the steps", "future-weak", (1, 2)),
+    ):
+        first, *later = (gain(variant, seed) for seed in seeds)
+        assert f"{rival}: {first}, then {' and '.join(later)}." in page
+    assert ", ".join(gain("lcr", seed) for seed in (0, 3)) + f" and {gain('lcr', 4)}" in page
+    effects = json.loads((results / "summary.json").read_text())["effects"]["regularisers"]
+    lcr = {e["label"]: e["claims"][1] for e in effects if e["label"].startswith("LCR")}
+    single = [lcr[f"LCR: {cell}"]["p"] for cell in ("48 channels", "patches of 2x2")]
+    told = " and ".join(f"{p:.2f}".removeprefix("0") for p in single)
+    claims = sum(len(e["claims"]) for e in effects)
+    assert f"By themselves their p are {told}; Holm over the table's {claims} gives 1" in page
+    assert {lcr["LCR: 48 channels"]["corrected"], lcr["LCR: patches of 2x2"]["corrected"]} == {1.0}
+
+
 def test_what_a_cache_spares_a_student_is_what_was_measured():
     rows = json.loads((ROOT / "results" / "distil" / "steps.json").read_text())["rows"]
     film, published = ((row["cached_seconds"], row["encoding_seconds"]) for row in rows)

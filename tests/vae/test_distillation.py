@@ -185,18 +185,16 @@ def test_a_cache_of_the_teachers_latents_changes_nothing(teacher, tmp_path):
 
 def test_a_cache_that_does_not_fit_is_refused(teacher, tmp_path):
     latents = cache_of(teacher, tmp_path / "latents", frames=13)
-    for changes, told in (
-        (
-            dict(clip=ClipConfig(9, 16, 16)),
-            "is of frames 13, the recipe of 9",
-        ),
-        (dict(data=str(tmp_path)), "is of data world, the recipe of"),
-        (dict(), "keeps the posterior's mean alone"),
+    kept = cache_of(teacher, tmp_path / "moments", frames=13, posterior="moments")
+    for cache, changes, told in (
+        (kept, dict(clip=ClipConfig(9, 16, 16)), "is of frames 13, the recipe of 9"),
+        (kept, dict(data=str(tmp_path)), "is of data world, the recipe of"),
+        (latents, dict(), "keeps the posterior's mean alone"),
     ):
         settings = dict(clip=ClipConfig(13, 16, 16)) | changes
         with pytest.raises(ValueError, match=told):
             train_autoencoder(
-                recipe(teacher, latents=str(latents), **settings), tmp_path / "r", cpu()
+                recipe(teacher, latents=str(cache), **settings), tmp_path / "r", cpu()
             )
     shared = recipe(teacher, latents=str(latents), images=ImagesConfig(share=0.5))
     assert any("a cache holds clips of one length" in problem for problem in problems_of(shared))

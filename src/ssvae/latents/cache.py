@@ -157,15 +157,19 @@ class LatentCache:
 
         A ValueError where the cache keeps no moments.
         """
+        self.check_moments()
+        mean = self.latents(indices)
+        if LOG_VARIANCES not in self._shard(0).keys():  # noqa: SIM118  no mapping
+            return mean
+        return torch.cat([mean, self._gathered(LOG_VARIANCES, indices).float()], 1)
+
+    def check_moments(self) -> None:
+        """A ValueError where the cache keeps no moments."""
         if self.config.posterior != MOMENTS:
             raise ValueError(
                 f"the cache in {self.path} keeps the posterior's {self.config.posterior} alone: write one with "
                 f"ssvae cache-latents --posterior {MOMENTS}"
             )
-        mean = self.latents(indices)
-        if LOG_VARIANCES not in self._shard(0).keys():  # noqa: SIM118  no mapping
-            return mean
-        return torch.cat([mean, self._gathered(LOG_VARIANCES, indices).float()], 1)
 
     def clips(self, indices: Sequence[int]) -> list[int]:
         """The clips' indices in the source."""

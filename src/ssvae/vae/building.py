@@ -9,7 +9,6 @@ import torch
 from ssvae.data.pixels import check_channels
 from ssvae.data.sources import open_source
 from ssvae.latents import CachedClips, LatentCache
-from ssvae.latents.cache import MOMENTS
 from ssvae.models import AutoencoderConfig, AutoencoderKLSSVAE
 from ssvae.models.backbones import Backbone, load_backbone
 from ssvae.models.blocks import channels_last
@@ -86,15 +85,11 @@ def _problems_of_cache(recipe: DistilRecipe) -> list[str]:
     if recipe.latents is None:
         return []
     try:
-        held = LatentCache(recipe.latents).config
+        cache = LatentCache(recipe.latents)
+        cache.check_moments()
     except ValueError as error:
         return [str(error)]
-    clip, wrong = recipe.clip, []
-    if held.posterior != MOMENTS:
-        wrong.append(
-            f"the cache in {recipe.latents} keeps the posterior's {held.posterior} alone: write one with ssvae "
-            f"cache-latents --posterior {MOMENTS}"
-        )
+    held, clip, wrong = cache.config, recipe.clip, []
     for name, there, here in (
         ("data", held.data, recipe.data),
         ("frames", held.frames, clip.frames),
