@@ -4,6 +4,7 @@ Processes are forked from one that has imported the package and done nothing els
 the function that the installed script calls.
 """
 
+import gc
 import multiprocessing
 import os
 import runpy
@@ -40,6 +41,7 @@ def _run(words: list[str], output: str, folder: str) -> None:
     with open(output, "w") as file:
         for descriptor in (1, 2):
             os.dup2(file.fileno(), descriptor)
+    gc.freeze()  # what was imported before it was forked
     os.chdir(folder)
     sys.argv = ["ssvae", *words]
     from ssvae.cli import main
@@ -87,6 +89,7 @@ def _run_script(script: str, words: list[str], output: str, environment: dict[st
     with open(output, "w") as file:
         for descriptor in (1, 2):
             os.dup2(file.fileno(), descriptor)
+    gc.freeze()
     os.environ |= environment
     sys.argv = [script, *words]
     runpy.run_path(script, run_name="__main__")

@@ -1,3 +1,4 @@
+import gc
 from pathlib import Path
 
 import av
@@ -8,6 +9,13 @@ from ssvae.data.video_writer import VideoWriter
 from ssvae.models import AutoencoderKLSSVAE
 
 pytest_plugins = ["conftest_diffusion", "conftest_torture"]
+
+
+def pytest_collection_finish() -> None:
+    """What is imported by now stays: collections need not look through it again and again."""
+    gc.collect()
+    gc.freeze()
+
 
 SMALL = dict(z_dim=4, base_channels=8)
 

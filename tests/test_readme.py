@@ -99,7 +99,8 @@ def test_an_exported_pipeline(run, tmp_path):
 def test_the_page_about_inference(run, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     # What inductor makes of it tests/models/test_streaming.py tests; its compiler takes half a minute.
-    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="eager"))
+    compiled = partial(torch.compile, backend="eager", fullgraph=True)
+    monkeypatch.setattr(torch, "compile", lambda model, **asked: compiled(model))
     load_official(ROOT / "tests" / "parity" / "official_small.ckpt")[0].save_pretrained("model")
     write(tmp_path / "clip.mp4", 11, 48, 64)
     checkpoint = checkpoints(run)[-1][1]

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from huggingface_hub import hf_hub_download, list_repo_files
+from huggingface_hub import hf_hub_download, model_info
 
 from ssvae.models.autoencoder import AutoencoderKLSSVAE
 from ssvae.models.blocks import CausalConv3d
@@ -80,7 +80,8 @@ def fetch_official(name: str) -> Path:
         raise ValueError(f"no checkpoint at {name}: give a file or a hub id such as zai-org/SSVAE")
     repository, file = "/".join(name.split("/")[:2]), "/".join(name.split("/")[2:])
     if not file:
-        listed = _from_hub(name, partial(list_repo_files, repository))
+        found = _from_hub(name, partial(model_info, repository, timeout=30))
+        listed = [file.rfilename for file in found.siblings or ()]
         files = [f for f in listed if f.endswith(_CHECKPOINT_ENDINGS)]
         if len(files) != 1:
             raise ValueError(
