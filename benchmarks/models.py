@@ -161,8 +161,12 @@ RECIPES = {
     "film": Recipe(
         "a VAE for films, of the compression of Wan 2.1's",
         FILMS,
-        (f"ssvae train film --data films:1,stills:1 --out runs/film {AS_TRAINED}",),
-        "runs/film",
+        (
+            f"ssvae train film --data films:1,stills:1 --out runs/film {AS_TRAINED}",
+            "ssvae train film --init runs/film --data films:1,stills:1 --steps 5000 --clip.height 128 --clip.width 128 "
+            f"--batch-size 1 --learning-rate 5e-4 --muon-learning-rate 0.01 --out runs/film-128 {AS_TRAINED}",
+        ),
+        "runs/film-128",
         write_encoder,
         measure_film,
     ),

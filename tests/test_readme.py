@@ -216,20 +216,31 @@ def test_what_is_said_of_a_student_is_what_was_measured():
         assert told.removeprefix("0") in page
 
 
-def test_what_a_regulariser_costs_is_what_was_measured():
-    costs = json.loads((ROOT / "results" / "map-mini" / "costs.json").read_text())
+def test_what_a_regulariser_costs_and_gave_is_what_was_measured():
+    results = ROOT / "results" / "map-mini"
+    costs = json.loads((results / "costs.json").read_text())
+    effects = json.loads((results / "summary.json").read_text())["effects"]["regularisers"]
+    gains = {e["label"]: (e["gain"]["reward"], len(e["seeds"])) for e in effects}
     names = dict(
-        LocalCorrelation="lcr", LatentMasking="lmr", ScaleEquivariance="se", Equivariance="eq",
-        LatentNoise="noise", InputMasking="input-masking", FutureDropping="future",
-        ChannelPrefix="prefix", SpectrumMatching="spectrum",
+        LocalCorrelation=("lcr", "LCR"), LatentMasking=("lmr", "LMR"),
+        ScaleEquivariance=("se", "SE"), Equivariance=("eq", "EQ-VAE"),
+        LatentNoise=("noise", "latent noise, gamma .3"),
+        InputMasking=("input-masking", "input masking to .35"),
+        FutureDropping=("future", "dropped future, in a quarter"),
+        ChannelPrefix=("prefix", "channel prefixes"),
+        SpectrumMatching=("spectrum", "spectrum matching, weight .1"),
     )  # fmt: skip
     rows = {
         row.split("`")[1]: row
         for row in (ROOT / "docs" / "regularizers.md").read_text().splitlines()
         if row.startswith("| `")
     }
-    for module, name in names.items():
+    for module, (name, label) in names.items():
         assert f"| {costs[name]:.2f} |".replace("| 0.", "| .") in rows[module], module
+        cell = "a token a latent, Muon (default)" if name == "lmr" else "48 channels"
+        gain, seeds = gains[f"{label}: {cell}"]
+        value, low, high = (f"{gain[k]:.3f}".replace("0.", ".") for k in ("value", "low", "high"))
+        assert f"| {value} ({low} to {high}; {seeds}) |" in rows[module], module
 
 
 def test_what_is_said_of_alpha_is_what_was_measured():
