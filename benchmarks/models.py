@@ -98,7 +98,10 @@ def measure_film(folder: Path, unseen: Path | None) -> tuple[dict[str, float], d
     places = {path.stem: str(path) for path in real_videos()}
     if unseen is not None:
         places["other films of the training films' source, not seen"] = str(unseen)
-    found = {name: _on_films(backbone, where) for name, where in places.items()}
+    found = {}
+    for name, where in places.items():
+        print(f"measuring on {name}: some minutes", flush=True)
+        found[name] = _on_films(backbone, where)
     scores: dict[str, float] = {}
     for name, analysis in found.items():
         scores[f"PSNR of {name}, 17x256x256, dB"] = analysis["reconstruction"]["psnr"]
