@@ -198,6 +198,9 @@ def test_a_model_of_colours_is_given_alpha(ssvae, run, tmp_path):
     assert "finished at step 1" in told
     told = ssvae("convert", run, tmp_path / "x.ckpt", "--to-official", "--channels", 4, status=2)
     assert "leave out --channels" in told
+    assert "written to" in ssvae("convert", OFFICIAL, tmp_path / "grey", "--channels", 1)
+    assert AutoencoderKLSSVAE.from_pretrained(tmp_path / "grey").config["in_channels"] == 1
+    assert "no model at none" in ssvae("convert", "none", tmp_path / "x", "--channels", 1, status=2)
 
 
 def test_from_latents_to_clips(ssvae, run, tmp_path):

@@ -14,8 +14,9 @@ from ssvae.latents import encode_clips
 from ssvae.models import AutoencoderKLSSVAE
 from ssvae.models.backbones import Backbone
 from ssvae.models.channels import with_channels
-from ssvae.models.finding import find_masking, find_vae, load_vae
+from ssvae.models.finding import find_masking, find_vae, load_vae, resolve_vae
 from ssvae.models.official import fetch_official, load_official, save_official
+from ssvae.models.shipped import OWNER
 from ssvae.regularizers import LatentMasking
 from ssvae.report.tables import Row
 from ssvae.spectra import ChannelSpectrum
@@ -40,8 +41,8 @@ def convert(
             checkpoint or a model's folder.
         target: The folder to write, for from_pretrained; with --to-official the file, NAME.ckpt.
         to_official: Write a checkpoint that the published code loads.
-        channels: Channels of the clips, 4 or 1; SOURCE is then any model of three: a run, a checkpoint, a
-            model's folder, or one that comes with ssvae.
+        channels: Channels of the clips, 4 or 1; SOURCE is then any model of three: a published checkpoint,
+            a run, a checkpoint, a model's folder, or one that comes with ssvae.
     """
     dtype = common.torch_dtype
     if to_official and channels is not None:
@@ -55,11 +56,13 @@ def convert(
     if target.exists() and not target.is_dir():
         raise ValueError(f"cannot write {target}: it is a file, and a model is a folder")
     check_folder(target)
-    if channels is None:
+    if channels is None or _is_official(source):
         vae, masking = load_official(fetch_official(source))
         torch.nn.Module.to(vae, dtype)
     else:
-        vae, masking = with_channels(load_vae(source, dtype=dtype), channels), _masking_of(source)
+        vae, masking = load_vae(source, dtype=dtype), _masking_of(source)
+    if channels is not None:
+        vae = with_channels(vae, channels)
     vae.save_pretrained(target)
     if masking is not None:
         masking.save(target / "masking.safetensors")
@@ -69,6 +72,14 @@ def convert(
             f"its latent statistics are not known: ssvae stats {target} --videos SRC --write",
             soft_wrap=True,
         )
+
+
+def _is_official(source: str) -> bool:
+    """Whether that is a file or a hub id, and no model of ours."""
+    if Path(source).is_file():
+        return True
+    where = resolve_vae(source)
+    return not (where.startswith(OWNER) or Path(where).is_dir())
 
 
 def _masking_of(model: str) -> LatentMasking | None:
