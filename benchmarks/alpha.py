@@ -59,7 +59,8 @@ def train(videos: str | None, work: Path, steps: int) -> Path:
     data = f"{work / 'cut'}:2,{videos}" if videos else str(work / "cut")
     command = (
         f"train film --init film --model.in-channels 4 --model.out-channels 4 --data {data} "
-        f"--steps {steps} --learning-rate 5e-4 --muon-learning-rate 0.01 --out {run} --dtype bfloat16 --device cpu"
+        f"--clip.height {SIDE} --clip.width {SIDE} --batch-size 1 --steps {steps} --learning-rate 5e-4 "
+        f"--muon-learning-rate 0.01 --out {run} --dtype bfloat16 --device cpu"
     )
     subprocess.run([sys.executable, "-m", "ssvae", *command.split()], check=True)
     return run
