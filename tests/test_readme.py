@@ -191,7 +191,8 @@ def test_what_is_said_of_the_map_is_what_it_gave():
 def test_what_is_said_of_films_of_pictures_is_what_they_gave():
     results = ROOT / "results" / "map-mini-stills"
     page = (ROOT / "docs" / "diffusability.md").read_text()
-    assert (results / "recipe.md").read_text().strip() in page
+    for table in ("recipe", "regularisers-channels-48"):
+        assert (results / f"{table}.md").read_text().strip() in page
     (recipe, *_) = json.loads((results / "summary.json").read_text())["effects"]["recipe"]
     fast = recipe["speedup"]["reward"]
     told = f"{fast['value']:.2f} ({fast['low']:.2f} to {fast['high']:.2f}) times fewer steps"
@@ -267,9 +268,9 @@ def test_what_is_said_of_the_rivals_is_what_was_measured():
     page = " ".join((ROOT / "docs" / "diffusability.md").read_text().split())
     results = ROOT / "results" / "map-mini"
 
-    def gain(variant: str, seed: int) -> str:
+    def gain(variant: str, seed: int, of: Path = results) -> str:
         ends = [
-            json.loads((results / "curves" / f"channels-48.{each}.{seed}.json").read_text())
+            json.loads((of / "curves" / f"channels-48.{each}.{seed}.json").read_text())
             for each in (variant, "baseline")
         ]
         value = ends[0]["rows"][-1]["reward"] - ends[1]["rows"][-1]["reward"]
@@ -285,6 +286,15 @@ def test_what_is_said_of_the_rivals_is_what_was_measured():
     ):
         first, *later = (gain(variant, seed) for seed in seeds)
         assert f"{rival}: {first}, then {' and '.join(later)}." in page
+    stills = ROOT / "results" / "map-mini-stills"
+    behind = [gain("lcr", seed, stills) for seed in (1, 2)]
+    assert all(value.startswith("-") for value in behind)
+    assert "on the procedural world it is ahead in five of five" in page
+    assert all(gain("lcr", seed).startswith("+") for seed in range(5))
+    rivals = ("se", "input-masking-weak", "prefix", "spectrum-strong")
+    found = sorted(float(gain(rival, 1, stills)) for rival in rivals)
+    told = [f"{value:.3f}".replace("0.", ".") for value in (found[0], found[-1])]
+    assert f"The others are at {told[0]} to {told[1]} in one seed each" in page
     assert ", ".join(gain("lcr", seed) for seed in (0, 3)) + f" and {gain('lcr', 4)}" in page
     effects = json.loads((results / "summary.json").read_text())["effects"]["regularisers"]
     lcr = {e["label"]: e["claims"][1] for e in effects if e["label"].startswith("LCR")}

@@ -230,6 +230,7 @@ def test_an_interrupted_command_ends_at_once(endpoint, films, tmp_path):
     out = tmp_path / "reward.json"
     options = ["--endpoint", endpoint.url, "--judge", "j", "--out", str(out), "--jobs", "2"]
     command = [SCRIPT, "evaluate", "reward", "--videos", str(listed), *options]
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # not ignored, as in the background
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
         cache, deadline = tmp_path / "reward.answers.jsonl", time.monotonic() + 120
         while not (len(endpoint.asked) == 3 and cache.exists()):
