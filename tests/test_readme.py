@@ -1,7 +1,6 @@
 """What the README and the pages of docs/ show, run as it stands there."""
 
 import json
-import math
 import re
 from functools import partial
 from pathlib import Path
@@ -9,7 +8,6 @@ from pathlib import Path
 import pytest
 import torch
 from diffusers import AutoencoderKLCogVideoX, AutoencoderKLWan
-from scipy.stats import spearmanr
 
 from conftest import write
 from ssvae.diffusion.pipeline import assemble, load_config, save_pipeline
@@ -305,38 +303,6 @@ def test_what_is_said_of_the_rivals_is_what_was_measured():
     assert {lcr["LCR: 48 channels"]["corrected"], lcr["LCR: patches of 2x2"]["corrected"]} == {1.0}
 
 
-def test_what_is_said_of_what_predicts_is_what_was_measured():
-    page = " ".join((ROOT / "docs" / "diffusability.md").read_text().split())
-    found = json.loads((ROOT / "results" / "predict-mini" / "summary.json").read_text())
-
-    def told(target: str, figure: str) -> tuple[str, str]:
-        one = found["correlations"][target][figure]
-        weakest = min(one["without"].values(), key=abs)
-        return tuple(f"{v:.2f}".replace("0.", ".", 1) for v in (one["rho"]["value"], weakest))
-
-    assert "steps to 90 % ({}, and {} without any".format(*told("steps", "values")) in page
-    assert "the reward ({}, and {})".format(*told("reward", "values")) in page
-    steps = [told("steps", figure)[0] for figure in ("joint_viv_sum", "effective_rank")]
-    assert "order the steps ({} and {})".format(*steps) in page
-    points = found["points"]
-    never = [p for p in points if p["measured"]["steps"] in (None, math.inf)]
-    assert f"- {len(never)} of the {len(points)} never get there, all of 48 channels" in page
-    many = max(p["figures"]["values"] for p in points)
-    assert {p["figures"]["values"] for p in never} == {many}
-    large = [p for p in points if p["figures"]["values"] == many]
-    families = len({p["family"] for p in large})
-    best = max(
-        (abs(spearmanr([p["figures"][k] for p in large], [p["measured"][t] for p in large])[0]), k, t)
-        for k in large[0]["figures"]
-        if k != "values"
-        for t in ("reward", "frechet")
-    )  # fmt: skip
-    assert best[1:] == ("psnr", "reward")
-    limit = f"{best[0]:.2f}".removeprefix("0")
-    assert f"among the {len(large)} VAEs of 48 channels, of {families} families, " in page
-    assert f"by more than {limit} (PSNR, the reward" in page
-
-
 def test_what_a_cache_spares_a_student_is_what_was_measured():
     rows = json.loads((ROOT / "results" / "distil" / "steps.json").read_text())["rows"]
     film, published = ((row["cached_seconds"], row["encoding_seconds"]) for row in rows)
@@ -362,9 +328,22 @@ def test_what_is_said_of_prediction_is_what_was_measured():
     page = (docs / "diffusability.md").read_text()
     assert (results / "table.md").read_text().strip() in page
     assert (docs / "images" / "predict.svg").read_text() == (results / "figure.svg").read_text()
-    points = json.loads((results / "summary.json").read_text())["points"]
+    found = json.loads((results / "summary.json").read_text())
+
+    def told(target: str, figure: str) -> list[str]:
+        """Its rho, and without the family whose loss weakens it most."""
+        one = found["correlations"][target][figure]
+        values = one["rho"]["value"], min(one["without"].values(), key=abs)
+        return [f"{value:.2f}".replace("0.", ".", 1) for value in values]
+
+    assert "steps to 90 % ({}, and {} without any".format(*told("steps", "values")) in page
+    assert "the reward ({}, and {})".format(*told("reward", "values")) in page
+    steps = [told("steps", figure)[0] for figure in ("joint_viv_sum", "effective_rank")]
+    assert "order the steps ({} and {})".format(*steps) in page
+    points = found["points"]
     wide = [p for p in points if p["figures"]["values"] == 48 * 3 * 64]
-    assert (len(wide), len({p["family"] for p in wide})) == (30, 22)
+    families = len({p["family"] for p in wide})
+    assert f"among the {len(wide)} VAEs of 48\nchannels, of {families} families" in page
     unreached = [p["measured"]["steps"] is None for p in points]
     assert f"{sum(unreached)} of the {len(points)} never get there" in page
     assert sum(p["measured"]["steps"] is None for p in wide) == sum(unreached)
@@ -377,5 +356,5 @@ def test_what_is_said_of_prediction_is_what_was_measured():
         for target in ("reward", "frechet")
     }
     strongest = max(rho, key=lambda pair: abs(rho[pair]))
-    assert strongest == ("low_share", "reward")
+    assert strongest == ("psnr", "reward")
     assert f"by more than {abs(rho[strongest]):.2f} ".replace("0.", ".") in page
