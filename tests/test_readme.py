@@ -2,7 +2,6 @@
 
 import json
 import re
-from functools import partial
 from pathlib import Path
 
 import pytest
@@ -98,9 +97,6 @@ def test_an_exported_pipeline(run, tmp_path):
 
 def test_the_page_about_inference(run, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    # What inductor makes of it tests/models/test_streaming.py tests; its compiler takes half a minute.
-    compiled = partial(torch.compile, backend="eager", fullgraph=True)
-    monkeypatch.setattr(torch, "compile", lambda model, **asked: compiled(model))
     load_official(ROOT / "tests" / "parity" / "official_small.ckpt")[0].save_pretrained("model")
     write(tmp_path / "clip.mp4", 11, 48, 64)
     checkpoint = checkpoints(run)[-1][1]
