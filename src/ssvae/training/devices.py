@@ -7,12 +7,16 @@ chosen by measuring (cuDNN's benchmark), which may change results in the last bi
 ``repeat_bit_for_bit`` takes those that repeat, at a price.
 """
 
+import logging
 import os
 from datetime import timedelta
+from functools import lru_cache
 from typing import Any
 
 import torch
 from accelerate import Accelerator, InitProcessGroupKwargs
+
+log = logging.getLogger(__name__)
 
 # One process may encode or embed for hours while others wait, but no step takes this long.
 PATIENT, IN_STEPS = timedelta(days=1), timedelta(minutes=30)
@@ -50,7 +54,20 @@ def make_accelerator(device: str = "auto", dtype: str = "float32") -> Accelerato
     patience = InitProcessGroupKwargs(timeout=PATIENT)
     # Left to itself where there is no GPU, accelerate takes each of torchrun's processes for the only one.
     cpu = device == "cpu" or not torch.accelerator.is_available()
-    return Accelerator(cpu=cpu, mixed_precision=precision, kwargs_handlers=[patience])
+    accelerator = Accelerator(cpu=cpu, mixed_precision=precision, kwargs_handlers=[patience])
+    if precision == "bf16" and accelerator.device.type == "cpu" and accelerator.is_main_process:
+        _warn_where_emulated()
+    return accelerator
+
+
+@lru_cache(1)
+def _warn_where_emulated() -> None:
+    """Say once that this processor's float32 is far faster, where torch has no fast bfloat16 for it."""
+    if torch.backends.mkldnn.is_available() and not torch.ops.mkldnn._is_mkldnn_bf16_supported():
+        log.warning(
+            "this processor has no arithmetic for bfloat16, which takes ten times as long as float32 or "
+            "more: leave out --dtype bfloat16"
+        )
 
 
 def repeat_bit_for_bit() -> None:
