@@ -187,7 +187,13 @@ def test_what_is_said_of_films_of_pictures_is_what_they_gave():
     page = (ROOT / "docs" / "diffusability.md").read_text()
     for table in ("recipe", "regularisers-channels-48"):
         assert (results / f"{table}.md").read_text().strip() in page
-    (recipe, *_) = json.loads((results / "summary.json").read_text())["effects"]["recipe"]
+    effects = json.loads((results / "summary.json").read_text())["effects"]
+    (lcr,) = (e for e in effects["regularisers"] if e["other"] == "default/lcr")
+    low, value, high = (
+        f"{lcr['gain']['reward'][k]:.3f}".replace("0.", ".") for k in ("low", "value", "high")
+    )
+    assert f"a latent is at {value} ({low} to {high}; two seeds)" in page
+    (recipe, *_) = effects["recipe"]
     fast = recipe["speedup"]["reward"]
     told = f"{fast['value']:.2f} ({fast['low']:.2f} to {fast['high']:.2f}) times fewer steps"
     assert told in page
@@ -288,6 +294,16 @@ def test_what_is_said_of_the_rivals_is_what_was_measured():
     assert all(gain("lcr", seed).startswith("+") for seed in range(5))
     level = [gain("spectrum-strong", seed, stills) for seed in (1, 3)]
     assert f"spectrum matching is level ({level[0]} and {level[1]})" in page
+
+    def last(variant: str, seed: int, score: str) -> float:
+        path = stills / "curves" / f"channels-48.{variant}.{seed}.json"
+        return json.loads(path.read_text())["rows"][-1][score]
+
+    its, others = (
+        [f"{last(variant, seed, 'frechet'):.0f}" for seed in (1, 3)]
+        for variant in ("spectrum-strong", "baseline")
+    )
+    assert f"({' and '.join(its)} for the baseline's {' and '.join(others)})" in page
     found = json.loads((stills / "summary.json").read_text())["effects"]["regularisers"]
     gains = {e["other"].split("/")[1]: e["gain"]["reward"]["value"] for e in found}
     for rivals, told in (

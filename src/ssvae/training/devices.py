@@ -65,8 +65,8 @@ def _warn_where_emulated() -> None:
     """Say once that this processor's float32 is far faster, where torch has no fast bfloat16 for it."""
     if torch.backends.mkldnn.is_available() and not torch.ops.mkldnn._is_mkldnn_bf16_supported():
         log.warning(
-            "this processor has no arithmetic for bfloat16, which takes ten times as long as float32 or "
-            "more: leave out --dtype bfloat16"
+            "this processor has no arithmetic for bfloat16, which takes many times as long as float32: "
+            "leave out --dtype bfloat16"
         )
 
 
