@@ -12,6 +12,9 @@ import socket
 import subprocess
 import sys
 import tempfile
+import time
+from collections.abc import Callable
+from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 
 from ssvae.cli import COMMANDS
@@ -49,11 +52,39 @@ def _run(words: list[str], output: str, folder: str) -> None:
     main()
 
 
-def status_and_output(*words, folder: Path) -> tuple[int, str]:
-    """A command in a folder: its status, and what it says."""
+def started(*words, folder: Path) -> tuple[ForkServerProcess, Path]:
+    """A command that runs in a folder now, and the file of what it says."""
     count = len(list(folder.parent.glob(f"{folder.name}-said-*")))
     said = folder.with_name(f"{folder.name}-said-{count}")
+    said.touch()
     process = CONTEXT.Process(target=_run, args=(list(map(str, words)), str(said), str(folder)))
+    process.start()
+    return process, said
+
+
+def status_and_output(*words, folder: Path) -> tuple[int, str]:
+    """A command in a folder: its status, and what it says."""
+    process, said = started(*words, folder=folder)
+    process.join()
+    assert process.exitcode is not None
+    return process.exitcode, said.read_text()
+
+
+def wait_until(true: Callable[[], bool], process: ForkServerProcess) -> None:
+    """Until something holds that a process that goes on is to bring about."""
+    deadline = time.monotonic() + 240
+    while not true():
+        assert process.exitcode is None, "it has ended"
+        assert time.monotonic() < deadline, "it takes too long"
+        time.sleep(0.05)
+
+
+def status_of_code(code: str, folder: Path) -> tuple[int, str]:
+    """The same of lines of Python, with the folder tests/ to import from."""
+    script = folder / "code.py"
+    script.write_text(code)
+    said = folder / "code-said"
+    process = CONTEXT.Process(target=_run_script, args=(str(script), [], str(said), {}))
     process.start()
     process.join()
     assert process.exitcode is not None

@@ -4,14 +4,21 @@ import inspect
 import json
 import logging
 import signal
-import subprocess
-import time
 from pathlib import Path
 
 import pytest
 import torch
 
-from commands import SCRIPT, TINY, by_two_processes, installed, status_and_output
+from commands import (
+    SCRIPT,
+    TINY,
+    by_two_processes,
+    installed,
+    launch,
+    started,
+    status_and_output,
+    wait_until,
+)
 from conftest import write
 from ssvae.cli import COMMANDS
 from ssvae.cli.console import configure_logging
@@ -241,7 +248,7 @@ def test_from_latents_to_clips(ssvae, run, tmp_path):
 
     shared = tmp_path / "shared"
     asked = ("generate", PROMPT, "anything", "--model", diffusion, "--out", shared, *options)
-    assert "6 clips in" in by_two_processes(*asked)
+    assert "6 clips in" in launch(Path(SCRIPT), *asked)
     for name in ("00-01.mp4", "01-02.mp4"):  # the first process's, and the second's
         one, two = (read_clip(folder / name, 9, 0.0) for folder in (out, shared))
         torch.testing.assert_close(two, one, rtol=0, atol=0.05)
@@ -276,34 +283,27 @@ def test_shards_and_training_on_them(ssvae, tmp_path):
 
 
 def test_a_run_that_is_asked_to_stop_saves(tmp_path):
-    command = [SCRIPT, "train", "tiny", "--out", tmp_path / "run", "--steps", "100000", *TINY]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
-    for _ in range(600):
-        metrics = tmp_path / "run" / "metrics.jsonl"
-        if metrics.exists() and metrics.stat().st_size:
-            break
-        time.sleep(0.1)
-    process.send_signal(signal.SIGTERM)
-    _, said = process.communicate()
-    assert process.returncode == 128 + signal.SIGTERM
-    assert b"stopped by SIGTERM after step" in said
+    command = ["train", "tiny", "--out", tmp_path / "run", "--steps", "100000", *TINY]
+    process, said = started(*command, folder=tmp_path)
+    metrics = tmp_path / "run" / "metrics.jsonl"
+    wait_until(lambda: metrics.exists() and metrics.stat().st_size > 0, process)
+    process.terminate()
+    process.join()
+    assert process.exitcode == 128 + signal.SIGTERM
+    assert "stopped by SIGTERM after step" in said.read_text()
     (saved,) = (tmp_path / "run" / "checkpoints").glob("step-*")
     assert len(metrics.read_text().splitlines()) == int(saved.name[5:])
 
 
 def test_a_killed_run_goes_on(ssvae, tmp_path):
-    command = [SCRIPT, "train", "tiny", "--out", tmp_path / "run", "--steps", "100000"]
-    command += [*TINY, "--checkpoint-every", "5"]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
-    for _ in range(600):
-        if list((tmp_path / "run" / "checkpoints").glob("step-*")):
-            break
-        time.sleep(0.1)
-    process.send_signal(signal.SIGKILL)
-    process.communicate()
+    command = ["train", "tiny", "--out", tmp_path / "run", *TINY, "--checkpoint-every", "5"]
+    process, _ = started(*command, "--steps", "100000", folder=tmp_path)
+    saved = tmp_path / "run" / "checkpoints"
+    wait_until(lambda: any(saved.glob("step-*")), process)
+    process.kill()
+    process.join()
     reached = max(int(p.name[5:]) for p in (tmp_path / "run" / "checkpoints").glob("step-*"))
-    changed = [*command[:5], "--steps", str(reached + 2), *TINY, "--checkpoint-every", "5"]
-    assert "resumed from" in ssvae(*changed[1:])
+    assert "resumed from" in ssvae(*command, "--steps", reached + 2)
     steps = [json.loads(line)["step"] for line in (tmp_path / "run/metrics.jsonl").open()]
     assert steps == list(range(1, reached + 3))
 

@@ -3,8 +3,8 @@
 import base64
 import io
 import json
+import os
 import signal
-import subprocess
 import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -12,7 +12,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import av
 import pytest
 
-from commands import SCRIPT
+from commands import started, wait_until
 from conftest import write
 from ssvae.evaluation.judge import SCALES, Film, Judge, evaluate_reward, frames_of, parse_marks
 
@@ -229,18 +229,16 @@ def test_an_interrupted_command_ends_at_once(endpoint, films, tmp_path):
     listed.write_text("path,caption\n" + "".join(f"{f.file},{f.prompt}\n" for f in films))
     out = tmp_path / "reward.json"
     options = ["--endpoint", endpoint.url, "--judge", "j", "--out", str(out), "--jobs", "2"]
-    command = [SCRIPT, "evaluate", "reward", "--videos", str(listed), *options]
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # not ignored, as in the background
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
-        cache, deadline = tmp_path / "reward.answers.jsonl", time.monotonic() + 120
-        while not (len(endpoint.asked) == 3 and cache.exists()):
-            assert process.poll() is None
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
-        process.send_signal(signal.SIGINT)
-        _, said = process.communicate(timeout=20)
-    assert process.returncode == 130
-    assert said.startswith("interrupted")
+    command = ["evaluate", "reward", "--videos", listed, *options]
+    process, output = started(*command, folder=tmp_path)
+    cache = tmp_path / "reward.answers.jsonl"
+    wait_until(lambda: len(endpoint.asked) == 3 and cache.exists(), process)
+    assert process.pid is not None
+    os.kill(process.pid, signal.SIGINT)
+    process.join(20)
+    said = output.read_text()
+    assert process.exitcode == 130
+    assert "\ninterrupted" in f"\n{said}"
     assert "Traceback" not in said
     assert len(cache.read_text().splitlines()) == 1
     assert not out.exists()

@@ -1,4 +1,3 @@
-import subprocess
 import sys
 
 import pytest
@@ -6,6 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from commands import status_of_code
 from small_models import SHAPES, make
 from ssvae.models.plain import plain_decode, plain_encode
 from ssvae.models.streaming import recut
@@ -200,11 +200,10 @@ for frames in (17, 513):
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
-def test_memory_does_not_grow_with_length():
-    done = subprocess.run(
-        [sys.executable, "-c", GROWTH], capture_output=True, text=True, check=True
-    )
-    short, long = map(float, done.stdout.split())
+def test_memory_does_not_grow_with_length(tmp_path):
+    status, said = status_of_code(GROWTH, tmp_path)
+    assert status == 0, said
+    short, long = map(float, said.split())
     assert long < 1.05 * short
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from commands import status_of_code
 from small_runs import cpu, rows, small
 from ssvae.models.finding import find_vae, load_vae
 from ssvae.storage.runs import checkpoints
@@ -45,8 +46,7 @@ def test_a_signal_saves_and_leaves(tmp_path, number):
 def test_a_kill_during_a_save_leaves_the_older_checkpoint(tmp_path):
     """The process dies while the second checkpoint is half written."""
     script = f"""
-import os, sys
-sys.path.insert(0, {str(Path(__file__).parents[1])!r})
+import os
 from small_runs import cpu, small
 from ssvae.vae import train_autoencoder
 from ssvae.vae.trainer import VAETrainer
@@ -60,8 +60,8 @@ def half(self, folder, state):
 VAETrainer.save = half
 train_autoencoder(small(), {str(tmp_path / "run")!r}, cpu())
 """
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
-    assert done.returncode == 9, done.stderr
+    status, said = status_of_code(script, tmp_path)
+    assert status == 9, said
     assert [s for s, _ in checkpoints(tmp_path / "run")] == [2]
     load_vae(tmp_path / "run")
     train_autoencoder(small(), tmp_path / "run", cpu())
@@ -81,9 +81,9 @@ sys.argv += ["--checkpoint-every", "2", "--warmup-steps", "2", "--decay-steps", 
 from ssvae.cli import main
 main()
 """
-    done = subprocess.run([sys.executable, "-c", limited], capture_output=True, text=True)
-    assert done.returncode == 2, done.stdout + done.stderr
-    said = " ".join(done.stderr.split())
+    status, told = status_of_code(limited, tmp_path)
+    assert status == 2, told
+    said = " ".join(told.split())
     assert "the checkpoint of step 4 could not be written" in said
     assert "goes on from step 2, which is whole" in said
     assert [s for s, _ in checkpoints(tmp_path / "run")] == [2]
