@@ -48,19 +48,13 @@ def rank_correlation(
         )
     if np.isnan(x).any() or np.isnan(y).any() or len(set(x)) == 1 or len(set(y)) == 1:
         raise ValueError("a rank correlation needs numbers that vary, got NaN or a constant")
-    rows = {name: np.flatnonzero(of == name) for name in names}
-    generator, drawn = np.random.default_rng(seed), []
-    for _ in range(DRAWS):
-        chosen = generator.choice(len(names), len(names))
-        drawn.append(_rho(x, y, np.concatenate([rows[names[i]] for i in chosen])))
-    low, high = np.quantile(drawn, [0.025, 0.975])
-    without = {name: _rho(x, y, np.flatnonzero(of != name)) for name in names}
-    value = _rho(x, y, np.arange(len(x)))
-    return RankCorrelation(
-        Interval(value, float(low), float(high)),
-        without,
-        len(x),
-    )
+    generator, members = np.random.default_rng(seed), of == np.array(names)[:, None]  # (F, N)
+    drawn = generator.choice(len(names), (DRAWS, len(names)))
+    counts = np.stack([np.bincount(each, minlength=len(names)) for each in drawn])  # (DRAWS, F)
+    low, high = np.quantile(_rho(x, y, counts @ members), [0.025, 0.975])
+    without = dict(zip(names, _rho(x, y, 1 - members).tolist(), strict=True))
+    (value,) = _rho(x, y, np.ones((1, len(x)))).tolist()
+    return RankCorrelation(Interval(value, float(low), float(high)), without, len(x))
 
 
 def best_by_chance(
@@ -80,21 +74,30 @@ def best_by_chance(
     of, names = np.asarray(families), list(dict.fromkeys(families))
     member = np.array([names.index(name) for name in of])
     means = np.array([finite[member == i].mean() for i in range(len(names))])
-    ranks = np.stack([_centred(stats.rankdata(column)) for column in columns])
-    generator, best = np.random.default_rng(seed), []
-    for _ in range(WORLDS):
-        dealt = stats.rankdata(finite + (generator.permutation(means) - means)[member])
-        best.append(np.abs(ranks @ _centred(dealt)).max())
+    generator = np.random.default_rng(seed)
+    dealt = np.stack([generator.permutation(means) for _ in range(WORLDS)])
+    worlds = stats.rankdata(finite + (dealt - means)[:, member], axis=1)  # (WORLDS, N)
+    ranks = stats.rankdata(np.asarray(columns, float), axis=1)  # (figures, N)
+    best = np.abs(_centred(worlds) @ _centred(ranks).T).max(1)
     return float(np.quantile(best, 0.95))
 
 
-def _rho(x: np.ndarray, y: np.ndarray, rows: np.ndarray) -> float:
-    return float(_centred(stats.rankdata(x[rows])) @ _centred(stats.rankdata(y[rows])))
+def _rho(x: np.ndarray, y: np.ndarray, times: np.ndarray) -> np.ndarray:
+    """Spearman's rho (K) of samples that hold pair n ``times[k, n]`` times (K, N)."""
+    a, b = (_centred(_ranks(values, times), times) for values in (x, y))
+    return (times * a * b).sum(1)
 
 
-def _centred(ranks: np.ndarray) -> np.ndarray:
-    """Of mean 0 and length 1, so that products are Pearson's correlations; 0 where they are constant, for
-    what is constant orders nothing."""
-    centred = ranks - ranks.mean()
-    length = np.linalg.norm(centred)
-    return centred / length if length else centred
+def _ranks(values: np.ndarray, times: np.ndarray) -> np.ndarray:
+    """The rank of each value (K, N) in samples that hold it so many times: those below, and half of its equals."""
+    below = (values < values[:, None]) + 0.5 * (values == values[:, None])
+    return times @ below.T
+
+
+def _centred(ranks: np.ndarray, times: np.ndarray | float = 1.0) -> np.ndarray:
+    """Of mean 0 and length 1 in each row, so that products are Pearson's correlations; 0 where they are
+    constant, for what is constant orders nothing."""
+    times = np.broadcast_to(times, ranks.shape)
+    centred = ranks - np.average(ranks, 1, times)[:, None]
+    length = np.sqrt((times * centred**2).sum(1, keepdims=True))
+    return np.divide(centred, length, out=np.zeros_like(centred), where=length > 1e-9)
