@@ -8,6 +8,7 @@ import gc
 import multiprocessing
 import os
 import runpy
+import signal
 import socket
 import subprocess
 import sys
@@ -45,6 +46,7 @@ def _run(words: list[str], output: str, folder: str) -> None:
         for descriptor in (1, 2):
             os.dup2(file.fileno(), descriptor)
     gc.freeze()  # what was imported before it was forked
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # not ignored, as in the background
     os.chdir(folder)
     sys.argv = ["ssvae", *words]
     from ssvae.cli import main
@@ -81,9 +83,9 @@ def wait_until(true: Callable[[], bool], process: ForkServerProcess) -> None:
 
 def status_of_code(code: str, folder: Path) -> tuple[int, str]:
     """The same of lines of Python, with the folder tests/ to import from."""
-    script = folder / "code.py"
+    script = folder / "lines.py"
     script.write_text(code)
-    said = folder / "code-said"
+    said = folder / "lines-said"
     process = CONTEXT.Process(target=_run_script, args=(str(script), [], str(said), {}))
     process.start()
     process.join()
