@@ -302,7 +302,7 @@ def test_a_killed_run_goes_on(ssvae, tmp_path):
     wait_until(lambda: any(saved.glob("step-*")), process)
     process.kill()
     process.join()
-    reached = max(int(p.name[5:]) for p in (tmp_path / "run" / "checkpoints").glob("step-*"))
+    reached = max(int(p.name[5:]) for p in saved.glob("step-*"))
     assert "resumed from" in ssvae(*command, "--steps", reached + 2)
     steps = [json.loads(line)["step"] for line in (tmp_path / "run/metrics.jsonl").open()]
     assert steps == list(range(1, reached + 3))
