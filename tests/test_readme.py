@@ -299,17 +299,25 @@ def test_what_is_said_of_the_rivals_is_what_was_measured():
     turning = [gain("se", seed, stills) for seed in (1, 2, 3)]
     assert f"SE is ahead in one seed of three: {', '.join(turning)}" in page
 
-    def last(variant: str, seed: int, score: str) -> float:
-        path = stills / "curves" / f"channels-48.{variant}.{seed}.json"
-        return json.loads(path.read_text())["rows"][-1][score]
+    def frechet(variant: str, seed: int, of: Path) -> float:
+        path = of / "curves" / f"channels-48.{variant}.{seed}.json"
+        return json.loads(path.read_text())["rows"][-1]["frechet"]
 
     its, others = (
-        [f"{last(variant, seed, 'frechet'):.0f}" for seed in (1, 2, 3)]
+        [f"{frechet(variant, seed, stills):.0f}" for seed in (1, 2, 3)]
         for variant in ("spectrum-strong", "baseline")
     )
     told = ", ".join(its[:-1]) + f" and {its[-1]} for the baseline's "
-    assert f"({told}{', '.join(others[:-1])} and {others[-1]})" in page
+    assert (
+        f"({told}{', '.join(others[:-1])} and {others[-1]}), on the procedural world in one of"
+        in page
+    )
     assert all(int(a) < int(b) for a, b in zip(its, others, strict=True))
+    lower = [
+        frechet("spectrum-strong", seed, results) < frechet("baseline", seed, results)
+        for seed in (1, 2, 3)
+    ]
+    assert sum(lower) == 1
     found = json.loads((stills / "summary.json").read_text())["effects"]["regularisers"]
     gains = {e["other"].split("/")[1]: e["gain"]["reward"]["value"] for e in found}
     for rivals, told in (
