@@ -189,6 +189,8 @@ def test_what_is_said_of_films_of_pictures_is_what_they_gave():
     page = (ROOT / "docs" / "diffusability.md").read_text()
     for table in ("recipe", "regularisers-channels-48"):
         assert (results / f"{table}.md").read_text().strip() in page
+    figure = (ROOT / "docs" / "images" / "map-stills.svg").read_text()
+    assert figure == (results / "figure.svg").read_text()
     effects = json.loads((results / "summary.json").read_text())["effects"]
     (lcr,) = (e for e in effects["regularisers"] if e["other"] == "default/lcr")
     low, value, high = (
@@ -289,13 +291,21 @@ def test_what_is_said_of_the_rivals_is_what_was_measured():
         first, *later = (gain(variant, seed) for seed in seeds)
         assert f"{rival}: {first}, then {' and '.join(later)}." in page
     stills = ROOT / "results" / "map-mini-stills"
-    behind = [gain("lcr", seed, stills) for seed in (1, 2, 3)]
-    assert all(value.startswith("-") for value in behind)
-    assert f"three seeds of three ({behind[0]}, {behind[1]} and {behind[2]})" in page
+    summary = json.loads((stills / "summary.json").read_text())["effects"]["regularisers"]
+    (own,) = (e for e in summary if e["other"] == "channels-48/lcr")
+    each = [gain("lcr", seed, stills) for seed in own["seeds"]]
+    value, low, high = (
+        f"{own['gain']['reward'][k]:.3f}".replace("0.", ".") for k in ("value", "low", "high")
+    )
+    told = f"{value} ({low} to {high}; {len(each)} seeds: {', '.join(each[:-1])} and {each[-1]})"
+    assert f"**None leads, LCR neither**: it is at {told}" in page
+    assert f"it was not ({value}, {low} to {high}; {len(each)} seeds)" in page
     assert "on the procedural world it is ahead in five of five" in page
     assert all(gain("lcr", seed).startswith("+") for seed in range(5))
     level = [gain("spectrum-strong", seed, stills) for seed in (1, 2, 3)]
     assert f"is level in reward ({level[0]}, {level[1]} and {level[2]})" in page
+    level = [gain("prefix", seed, stills) for seed in (1, 2, 3)]
+    assert f"Channel prefixes are level too ({level[0]}, {level[1]} and {level[2]})" in page
     turning = [gain("se", seed, stills) for seed in (1, 2, 3)]
     assert f"SE is ahead in one seed of three: {', '.join(turning)}" in page
 
@@ -318,12 +328,14 @@ def test_what_is_said_of_the_rivals_is_what_was_measured():
         for seed in (1, 2, 3)
     ]
     assert sum(lower) == 1
-    found = json.loads((stills / "summary.json").read_text())["effects"]["regularisers"]
-    gains = {e["other"].split("/")[1]: e["gain"]["reward"]["value"] for e in found}
+    gains = {e["other"].split("/")[1]: e["gain"]["reward"]["value"] for e in summary}
     for rivals, told in (
-        (("input-masking-weak", "prefix", "se"), "prefixes, input masking and SE are at {} to {}"),
-        (("future-weak", "noise-weak"), "dropped future and latent noise at {} to {}"),
-        (("eq",), "**EQ-VAE far behind**: {}"),
+        (
+            ("se", "input-masking-weak", "future-weak"),
+            "SE, input masking and dropped future are at {} to {}",
+        ),
+        (("noise-weak",), "latent noise is at {}"),
+        (("eq",), "**EQ-VAE far behind**: {} "),
     ):
         low, high = (f"{f(gains[r] for r in rivals):.3f}".replace("0.", ".") for f in (min, max))
         assert told.format(low, high) in page
