@@ -228,6 +228,8 @@ def test_what_a_regulariser_costs_and_gave_is_what_was_measured():
     costs = json.loads((results / "costs.json").read_text())
     effects = json.loads((results / "summary.json").read_text())["effects"]["regularisers"]
     gains = {e["label"]: (e["gain"]["reward"], len(e["seeds"])) for e in effects}
+    summary = json.loads((ROOT / "results/diffusability-mini/summary.json").read_text())
+    lmr = summary["variants"]["lmr"]["gain"], len(summary["seeds"])
     names = dict(
         LocalCorrelation=("lcr", "LCR"), LatentMasking=("lmr", "LMR"),
         ScaleEquivariance=("se", "SE"), Equivariance=("eq", "EQ-VAE"),
@@ -244,8 +246,7 @@ def test_what_a_regulariser_costs_and_gave_is_what_was_measured():
     }
     for module, (name, label) in names.items():
         assert f"| {costs[name]:.2f} |".replace("| 0.", "| .") in rows[module], module
-        cell = "a token a latent, Muon (default)" if name == "lmr" else "48 channels"
-        gain, seeds = gains[f"{label}: {cell}"]
+        gain, seeds = lmr if name == "lmr" else gains[f"{label}: 48 channels"]
         value, low, high = (f"{gain[k]:.3f}".replace("0.", ".") for k in ("value", "low", "high"))
         assert f"| {value} ({low} to {high}; {seeds}) |" in rows[module], module
 
@@ -345,7 +346,7 @@ def test_what_is_said_of_the_rivals_is_what_was_measured():
     single = [lcr[f"LCR: {cell}"]["p"] for cell in ("48 channels", "patches of 2x2")]
     told = " and ".join(f"{p:.2f}".removeprefix("0") for p in single)
     claims = sum(len(e["claims"]) for e in effects)
-    assert f"By themselves their p are {told}; Holm over the table's {claims} gives 1" in page
+    assert f"Over all five their p are {told}; Holm over the table's {claims} gives 1" in page
     assert {lcr["LCR: 48 channels"]["corrected"], lcr["LCR: patches of 2x2"]["corrected"]} == {1.0}
 
 
@@ -405,11 +406,14 @@ def test_what_is_said_of_prediction_is_what_was_measured():
     assert "order the steps ({} and {})".format(*steps) in page
     points = found["points"]
     wide = [p for p in points if p["figures"]["values"] == 48 * 3 * 64]
-    families = len({p["family"] for p in wide})
-    assert f"among the {len(wide)} VAEs of 48\nchannels, of {families} families" in page
-    unreached = [p["measured"]["steps"] is None for p in points]
+    assert {p["figures"]["values"] for p in points} == {48 * 3 * 64, 16 * 3 * 64}
+    unreached = [p["measured"]["steps"] is None for p in wide]
+    assert sum(unreached) == sum(p["measured"]["steps"] is None for p in points)
     assert f"{sum(unreached)} of the {len(points)} never get there" in page
-    assert sum(p["measured"]["steps"] is None for p in wide) == sum(unreached)
+    wide = [p for p in wide if not p["family"].startswith("pixels-64")]
+    families = len({p["family"] for p in wide})
+    told_of = f"among the {len(wide)} VAEs of 48\nchannels and 32x32 pixels, of {families} families"
+    assert told_of in page
     rho = {
         (name, target): float(
             spearmanr([p["figures"][name] for p in wide], [p["measured"][target] for p in wide])[0]
@@ -421,3 +425,18 @@ def test_what_is_said_of_prediction_is_what_was_measured():
     strongest = max(rho, key=lambda pair: abs(rho[pair]))
     assert strongest == ("psnr", "reward")
     assert f"by more than {abs(rho[strongest]):.2f} ".replace("0.", ".") in page
+    curves = ROOT / "results" / "map-mini" / "curves"
+    decoder_steps = [
+        json.loads((curves / f"{p['family'].replace('/', '.')}.{p['seed']}.json").read_text())[
+            "measure"
+        ]["decoder_steps"]
+        for p in wide
+    ]
+    orders = [
+        f"{spearmanr(decoder_steps, values)[0]:.2f}".replace("0.", ".")
+        for values in (
+            [p["figures"]["psnr"] for p in wide],
+            [p["measured"]["reward"] for p in wide],
+        )
+    ]
+    assert "which orders PSNR by {} and the reward by {}".format(*orders) in page

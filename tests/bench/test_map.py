@@ -285,6 +285,7 @@ def test_the_table_of_regularisers():
     assert named["LCR"]["gain in reward"].startswith("0.400 ")
     assert named["latent noise"]["gain in reward"].startswith("-0.200 ")
     assert named["none"]["verdict"] == ""
+    assert named["latent noise, gamma .3"]["variant"] == "`noise-weak`"
     assert "a step" not in regularizer_table.tables(summary, {})["channels-48"]
     few = summary | {"arms": summary["arms"][:2]}
     assert regularizer_table.tables(few, {}) == {}

@@ -71,7 +71,7 @@ def write_map(scale: Scale, options: Options, vaes: Mapping[str, str]) -> dict[s
     write_text(out / "arms.md", portable(arms_table(summary), options.work))
     write_text(out / "effects.md", effects_table(summary))
     for name, its in summary["effects"].items():
-        write_text(out / f"{name}.md", family_table(its))
+        write_text(out / f"{name}.md", family_table(name, its))
     costs = json.loads((out / COSTS).read_text()) if (out / COSTS).exists() else {}
     for cell, table in regularizer_table.tables(summary, costs).items():
         write_text(out / f"regularisers-{cell}.md", table)
@@ -126,7 +126,8 @@ def figure_of(summary: Mapping[str, Any]):
 def effects_table(summary: Mapping[str, Any]) -> str:
     """All effects as tables in Markdown, and what it takes to read them."""
     parts = [
-        f"**{TITLES[name]}**\n\n{family_table(its)}\n" for name, its in summary["effects"].items()
+        f"**{TITLES[name]}**\n\n{family_table(name, its)}\n"
+        for name, its in summary["effects"].items()
     ]
     seen = [
         f"of pairs {kind}, {number(gain, 3)} by {seeds} seeds"
@@ -138,9 +139,15 @@ def effects_table(summary: Mapping[str, Any]) -> str:
     return "".join(parts) + NOTES + (smallest if seen else "") + "\n"
 
 
-def family_table(its: Sequence[Mapping[str, Any]]) -> str:
-    """Effects whose claims are corrected together, as a table in Markdown."""
-    columns = ["", "seeds", f"speed-up to {CLAIMED:.0%}", "coarse", "fine", "time of a step"]
+def family_table(family: str, its: Sequence[Mapping[str, Any]]) -> str:
+    """Effects whose claims are corrected together, as a table in Markdown.
+
+    Times of a step are left out where both sides train the same diffusion model: they would differ by
+    what else the machine did.
+    """
+    timed = family != "regularisers"
+    columns = ["", "seeds", f"speed-up to {CLAIMED:.0%}", "coarse", "fine"]
+    columns += ["time of a step"] if timed else []
     columns += ["gain in reward", "reward at the last step of the other, of its own", "verdict"]
     rows = [
         [
@@ -150,7 +157,7 @@ def family_table(its: Sequence[Mapping[str, Any]]) -> str:
                 interval(effect["speedup"][q], 2) if q in effect["speedup"] else "–"
                 for q in ("reward", "coarse", "fine")
             ),
-            number(effect["time_of_a_step"], 2),
+            *([number(effect["time_of_a_step"], 2)] if timed else []),
             interval(effect["gain"]["reward"], 3) + f" at {effect['shared_step']}",
             ", ".join(f"{number(end['reward'], 3)} at {end['step']}" for end in effect["ends"]),
             effect["verdict"],

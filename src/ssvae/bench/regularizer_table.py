@@ -31,7 +31,7 @@ def _table(
     effects: Mapping[str, Mapping[str, Any]],
     costs: Mapping[str, float],
 ) -> str:
-    columns = ["regulariser", "seeds", *(["a step"] if costs else [])]
+    columns = ["regulariser", "variant", "seeds", *(["a step"] if costs else [])]
     columns += ["low frequencies", "effective rank", "local correlation", "PSNR", "ceiling"]
     columns += ["decoder steps", "speed-up", "gain in reward", "reward", "Fréchet", "verdict"]
     rows = []
@@ -50,6 +50,7 @@ def _table(
         rows.append(
             [
                 "none" if variant == BASELINE else NAMES.get(variant, variant),
+                f"`{variant}`",
                 str(len(arm["seeds"])),
                 *([number(cost, 2)] if costs else []),
                 percent(spectra["low_share"]),

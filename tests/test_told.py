@@ -1,0 +1,137 @@
+"""What the page on diffusability says beside its tables, computed anew from `results/`."""
+
+import json
+from pathlib import Path
+from statistics import mean
+
+import pytest
+from scipy.stats import ttest_1samp
+
+from ssvae.bench.comparisons import CUSTOM_ARM, WHOLE, Pair, learned
+from ssvae.bench.map_summary import PairedCurves
+from ssvae.bench.records import read_records
+from ssvae.bench.scales import RIVALS_AND_TUNED, mini
+from ssvae.bench.summary import starts_of
+from ssvae.data import vocabulary_of
+from ssvae.vae.regularization import LCRConfig
+
+ROOT = Path(__file__).parent.parent
+RESULTS = ROOT / "results" / "map-mini"
+PAGE = " ".join((ROOT / "docs" / "diffusability.md").read_text().split())
+CHOSEN = [
+    "se",
+    "eq",
+    "noise-weak",
+    "input-masking-weak",
+    "future-weak",
+    "prefix",
+    "spectrum-strong",
+]
+
+
+@pytest.fixture(scope="module")
+def arms():
+    return learned(read_records(RESULTS))
+
+
+@pytest.fixture(scope="module")
+def effects():
+    return json.loads((RESULTS / "summary.json").read_text())["effects"]
+
+
+def short(value: float, digits: int = 3, sign: str = "") -> str:
+    return f"{value:{sign}.{digits}f}".replace("0.", ".", 1)
+
+
+def gains(arms, cell: str, seeds, quantity: str = "reward", variant: str = "lcr") -> list[float]:
+    """Of a variant over the baseline, at the last step."""
+    ends = (
+        [arms[cell, name][s].rows[-1][quantity] for s in seeds] for name in (variant, "baseline")
+    )
+    return [one - two for one, two in zip(*ends, strict=True)]
+
+
+def test_the_recipe_by_the_measure_of_the_other_tables(arms):
+    paired = PairedCurves.of(Pair("", CUSTOM_ARM, WHOLE), arms)
+    found = paired.faster("reward", starts_of(vocabulary_of(mini().data))["reward"])
+    assert found is not None
+    assert f"by that measure the recipe takes {found.interval.value:.1f} times fewer" in PAGE
+
+
+def test_seeds_that_led_to_more_and_those_that_came_later(arms, effects):
+    cells = ("channels-48", "patch-2")
+    first, later = ([gains(arms, cell, s) for cell in cells] for s in ((1, 2), (0, 3, 4)))
+    told = [" and ".join(short(mean(g)) for g in both) for both in (first, later)]
+    p = " and ".join(short(ttest_1samp(g, 0).pvalue, 2) for g in later)
+    assert f"gave {told[0]}, the three later ones {told[1]} (p of {p})" in PAGE
+    claims = [c["p"] for e in effects["regularisers"] for c in e["claims"] if len(e["seeds"]) == 5]
+    assert len(claims) == 4
+    assert f"the four claims that have five seeds {short(4 * min(claims), 2)}" in PAGE
+
+
+def test_what_is_coarse_and_the_frechet_distance(arms):
+    wide, patches = (gains(arms, cell, range(5), "coarse") for cell in ("channels-48", "patch-2"))
+    told = [(short(mean(g)), ttest_1samp(g, 0).pvalue) for g in (wide, patches)]
+    assert f"by {told[0][0]} with 48 channels, p {short(told[0][1], 3)}, and by" in PAGE
+    assert f"by {told[1][0]} with patches, p {short(told[1][1], 2)}, half of it from one" in PAGE
+    assert 0.45 < max(patches) / sum(patches) < 0.55
+    farther = [
+        value
+        for cell in ("time-plus-half", "recommended", "recommended-48")
+        for value in gains(arms, cell, (1, 2, 3), "frechet")
+    ]
+    told = f"each of these nine pairs (by {min(farther):.0f} to {max(farther):.0f})"
+    assert f"higher in {told}" in PAGE
+
+
+def test_the_baseline_of_the_seed_that_chose_the_rivals(arms):
+    own = {s: r.rows[-1]["reward"] for s, r in arms["channels-48", "baseline"].items()}
+    assert min(own, key=own.get) == 1
+    first, chosen, every = own[1], mean(own[s] for s in (1, 2, 3)), mean(own.values())
+    told = f"{short(first)} in seed 1, at {short(chosen)} over seeds 1 to 3, at {short(every)} over"
+    assert f"the baseline is at {told} all five" in PAGE
+    rivals = [
+        short(mean(arms["channels-48", v][s].rows[-1]["reward"] for v in CHOSEN)) for s in (1, 2, 3)
+    ]
+    assert f"are themselves at {rivals[0]}, {rivals[1]} and {rivals[2]} in the three seeds" in PAGE
+    (gain,), (other,) = (gains(arms, "channels-48", [1], variant=v) for v in ("eq", "eq-weak"))
+    told = f"({short(gain, sign='+')} on that seed), though it was ahead in a quarter of the steps"
+    assert f"{told} ({short(other, sign='+')})" in PAGE
+
+
+def test_ceilings_and_timings(arms, effects):
+    gap = max(abs(e["ceiling_gap"]) for e in effects["regularisers"])
+    assert f"the two ceilings of a row differ by {short(gap)} at most" in PAGE
+    lowest = min(
+        (r.measure["ceiling"]["reward"], arm) for arm, its in arms.items() for r in its.values()
+    )
+    assert lowest[1] == ("channels-48", "noise")
+    assert f"stopped at {short(lowest[0])})" in PAGE
+    speeds = [
+        record.steps_per_second
+        for (cell, _), its in arms.items()
+        for record in its.values()
+        if cell == "channels-48" and record.steps_per_second
+    ]
+    assert 4 < max(speeds) / min(speeds) < 5
+    assert "those of the same model differ by more than four times" in PAGE
+
+
+def test_the_weight_of_lcr_is_told():
+    weights = mini().vae.lcr.weight, LCRConfig().weight
+    told = f"weight of LCR: {short(weights[0], 1)} where the paper has {short(weights[1])}"
+    assert told in PAGE
+
+
+def test_every_variant_of_the_benchmark_has_its_setting():
+    page = (ROOT / "docs" / "regularizers.md").read_text()
+    rows = [row for row in page.splitlines() if row.startswith("| `")]
+    for name, settings in RIVALS_AND_TUNED.items():
+        (row,) = (row for row in rows if f"`{name}`" in row.split("|")[1])
+        for setting, value in settings.items():
+            option = setting.replace("_", "-")
+            if isinstance(value, bool):
+                option = option.replace(".turns", ".no-turns")
+            assert f"--{option}" in row, setting
+            if isinstance(value, float):
+                assert f"{value:g}" in row, setting
