@@ -300,8 +300,12 @@ def test_what_is_said_of_the_rivals_is_what_was_measured():
     )
     told = f"{value} ({low} to {high}; {len(each)} seeds: {', '.join(each[:-1])} and {each[-1]})"
     assert f"**None leads, LCR neither**: it is at {told}" in page
-    assert f"it was not ({value}, {low} to {high}; {len(each)} seeds)" in page
-    assert "on the procedural world it is ahead in five of five" in page
+    (claim,) = (c for c in own["claims"] if c["quantity"] == "reward")
+    assert (claim["corrected"] > 0.05, claim["positive"]) == (True, False)
+    assert f"Behind, by itself (p {claim['p']:.2f})".replace("0.", ".") in page
+    assert f"it is behind ({value}, {low} to {high}; five seeds)" in " ".join(README.split())
+    assert f"it was behind ({value}, {low} to {high}; {len(each)} seeds)" in page
+    assert "on the procedural world it is ahead in five of five. Behind, by itself" in page
     assert all(gain("lcr", seed).startswith("+") for seed in range(5))
     level = [gain("spectrum-strong", seed, stills) for seed in (1, 2, 3)]
     assert f"is level in reward ({level[0]}, {level[1]} and {level[2]})" in page
