@@ -202,7 +202,7 @@ def test_what_is_said_of_films_of_pictures_is_what_they_gave():
     told = f"{fast['value']:.2f} ({fast['low']:.2f} to {fast['high']:.2f}) times fewer steps"
     assert told in page
     assert f"seeds give {fast['value']:.1f} times" in README.replace("\n", " ")
-    assert len(recipe["seeds"]) == 2
+    assert len(recipe["seeds"]) == 3
 
 
 def test_what_is_said_of_a_student_is_what_was_measured():
