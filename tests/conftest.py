@@ -1,4 +1,5 @@
 import gc
+from collections.abc import Iterator
 from pathlib import Path
 
 import av
@@ -18,6 +19,16 @@ def pytest_collection_finish() -> None:
 
 
 SMALL = dict(z_dim=4, base_channels=8)
+
+
+@pytest.fixture
+def fresh_process() -> Iterator[None]:
+    """accelerate settles device and number format once a process."""
+    from accelerate.state import AcceleratorState
+
+    AcceleratorState._reset_state(reset_partial_state=True)
+    yield
+    AcceleratorState._reset_state(reset_partial_state=True)
 
 
 @pytest.fixture

@@ -152,7 +152,7 @@ def test_a_pair_is_compared_once_and_only_over_common_seeds():
 
 @pytest.fixture(scope="module")
 def done(tmp_path_factory):
-    where = dataclasses.replace(options(tmp_path_factory.mktemp("map")), dtype="bfloat16")
+    where = options(tmp_path_factory.mktemp("map"))
     cells = (DEFAULT, "whitened", "threshold-60")
     return where, run_map(micro(), where, cells, ("baseline", "lcr"), {})
 
@@ -168,10 +168,7 @@ def test_the_map_whole(done):
     vaes = {path.name for path in (where.work / "vae").iterdir() if "decoder" not in path.name}
     assert vaes == {f"{v}-{s}" for v in ("baseline", "lcr", "threshold-60-lcr") for s in (0, 1)}
     run = json.loads((where.work / "diffusion" / "whitened.lcr.0" / "config.json").read_text())
-    assert (run["channels"], run["dtype"]) == ("whitened", "bfloat16")
-    assert (
-        json.loads((where.work / "vae" / "lcr-0" / "config.json").read_text())["dtype"] == "float32"
-    )
+    assert run["channels"] == "whitened"
     # Diffusion models under another map of one VAE's latents: the same ceiling to the last bit.
     assert arms["whitened", "lcr"]["ceiling"] == arms[DEFAULT, "lcr"]["ceiling"]
     assert set(summary["effects"]) == {"regularisers", "settings"}
@@ -236,6 +233,15 @@ def test_other_cells_and_seeds_join(done):
     assert probe(where.out / "samples.mp4").frames == 9
     told = (where.out / "samples.md").read_text()
     assert "custom/baseline after 16 steps, default/baseline after 4 steps" in told
+
+
+def test_the_format_is_that_of_diffusion_models_alone(tmp_path, fresh_process):
+    scale = dataclasses.replace(micro(), evaluations=(2,))
+    here = dataclasses.replace(options(tmp_path, dtype="bfloat16"), seeds=(0,))
+    run_map(scale, here, (DEFAULT,), ("baseline",), {})
+    runs = {"vae/baseline-0": "float32", "diffusion/default.baseline.0": "bfloat16"}
+    for run, dtype in runs.items():
+        assert json.loads((here.work / run / "config.json").read_text())["dtype"] == dtype
 
 
 def test_recipes_on_a_vae_that_is_given(done, tmp_path):

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from accelerate.state import AcceleratorState
 
 from conftest_diffusion import small_recipe
 from small_runs import rows, small, with_all_rivals
@@ -30,11 +29,8 @@ pytestmark = [
 
 
 @pytest.fixture(autouse=True)
-def fresh_process():
-    """accelerate settles device and number format once a process."""
-    AcceleratorState._reset_state(reset_partial_state=True)
+def as_if_alone(fresh_process):
     yield
-    AcceleratorState._reset_state(reset_partial_state=True)
     torch.use_deterministic_algorithms(False)
 
 

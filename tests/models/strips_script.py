@@ -62,7 +62,7 @@ def main() -> None:
                 torch.testing.assert_close(b, a, atol=1e-6, rtol=1e-6)
 
     vae = make(dict(attention=True))
-    x = torch.randn(1, 3, 9, 48 * vae.space_factor, 20 * vae.space_factor)
+    x = torch.randn(1, 3, 9, 48 * vae.space_factor, 8 * vae.space_factor)
     dist.broadcast(x, 0)
     vae.enable_tiling()  # each tile is shared
     alone = vae(x).sample

@@ -27,9 +27,8 @@ def page(vae, folder, names=NAMES, **changes):
     torch.manual_seed(0)
     clips = torch.rand(3, 3, 9, 33, 32) * 2 - 1
     clips = clips[..., :32, :]
-    analyses = {
-        name: analyze(vae, clips, fps=8, cost=True, artefacts=True, drift=True) for name in names
-    }
+    analysis = analyze(vae, clips, fps=8, cost=True, artefacts=True, drift=True)
+    analyses = dict.fromkeys(names, analysis)
     shown = [Shown(f"film {i}.mp4", clips[i], dict.fromkeys(names, clips[i])) for i in range(2)]
     given = dict(source="from films, at 8 frames a second", unread={}, failed={}) | changes
     return write_page(folder / "page.html", analyses, shown, **given), analyses

@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import save_file
 
 from ssvae.cli.console import exit_without_teardown
-from ssvae.losses.perceptual import VGG16
+from ssvae.losses import perceptual
 from ssvae.recipes import tiny
 from ssvae.training import make_accelerator
 from ssvae.training.metrics import read_out
@@ -29,21 +29,25 @@ from ssvae.vae.regularization import (
 )
 from ssvae.vae.trainer import VAETrainer
 
+NARROW = tuple(tuple(width // 8 for width in stage) for stage in perceptual.STAGES)
+"""Of VGG16, which would take nearly all of the time."""
+
 
 def write_lpips(folder: Path) -> None:
     """Random weights of LPIPS."""
     torch.manual_seed(5)
-    state = VGG16().state_dict()
+    state = perceptual.VGG16().state_dict()
     torch.save(state, folder / "vgg.pt")
     linear = {
         f"lin{i}.model.1.weight": torch.rand(1, n, 1, 1)
-        for i, n in enumerate((64, 128, 256, 512, 512))
+        for i, (*_, n) in enumerate(perceptual.STAGES)
     }
     torch.save(linear, folder / "linear.pt")
 
 
 def main(out: Path, steps: int) -> None:
     torch.set_default_dtype(torch.float64)
+    perceptual.STAGES = NARROW
     accelerator = make_accelerator("cpu")
     if accelerator.is_main_process:
         out.mkdir(parents=True, exist_ok=True)

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import math
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ from conftest import write
 from small_runs import cpu, rows, small, step
 from ssvae.data import World
 from ssvae.data.video import probe, read_frames
-from ssvae.losses.perceptual import STAGES, VGG16
+from ssvae.losses import perceptual as lpips
 from ssvae.models.finding import load_vae
 from ssvae.recipes import RECIPES, ssvae_256p
 from ssvae.storage.runs import checkpoints
@@ -34,13 +35,19 @@ from ssvae.vae.trainer import VAETrainer
 
 
 @pytest.fixture(scope="module")
-def perceptual(tmp_path_factory) -> PerceptualConfig:
+def perceptual(tmp_path_factory) -> Iterator[PerceptualConfig]:
+    """LPIPS of random weights, VGG16 an eighth as wide: it would take nearly all of the time."""
     folder = tmp_path_factory.mktemp("lpips")
-    torch.manual_seed(0)
-    torch.save(VGG16().state_dict(), folder / "vgg.pt")
-    linear = {f"lin{i}.model.1.weight": torch.rand(1, s[-1], 1, 1) for i, s in enumerate(STAGES)}
-    torch.save(linear, folder / "linear.pt")
-    return PerceptualConfig(1.0, str(folder / "vgg.pt"), str(folder / "linear.pt"))
+    narrow = tuple(tuple(width // 8 for width in stage) for stage in lpips.STAGES)
+    with pytest.MonkeyPatch.context() as here:
+        here.setattr(lpips, "STAGES", narrow)
+        torch.manual_seed(0)
+        torch.save(lpips.VGG16().state_dict(), folder / "vgg.pt")
+        linear = {
+            f"lin{i}.model.1.weight": torch.rand(1, s[-1], 1, 1) for i, s in enumerate(narrow)
+        }
+        torch.save(linear, folder / "linear.pt")
+        yield PerceptualConfig(1.0, str(folder / "vgg.pt"), str(folder / "linear.pt"))
 
 
 def full(perceptual: PerceptualConfig, **changes):
@@ -292,23 +299,16 @@ def test_images_alone(tmp_path):
     assert (tmp_path / "run" / "samples" / "step-00000002.mp4").exists()
 
 
-def test_bfloat16(perceptual):
-    from accelerate.state import AcceleratorState
-
+def test_bfloat16(perceptual, fresh_process):
     from ssvae.training import make_accelerator
 
-    AcceleratorState._reset_state(reset_partial_state=True)  # its precision is for a process
-    try:
-        accelerator = make_accelerator("cpu", "bfloat16")
-        gan = GANConfig(start=1, channels=4, halvings=3, lecam_weight=0.1, r1_weight=0.1)
-        trainer = VAETrainer(full(perceptual, gan=gan), accelerator)
-        found = [step(trainer, s, b) for s, b in enumerate(trainer.batches(1, 2), 1)]
-        assert all(abs(v) < 1e6 for row in found for v in row.values())
-        assert all(row["lcr_weight"] > 0 for row in found)
-        assert found[1]["generator_weight"] > 0
-        assert {p.dtype for p in trainer.objective.parameters()} == {torch.float32}
-    finally:
-        AcceleratorState._reset_state(reset_partial_state=True)
+    gan = GANConfig(start=1, channels=4, halvings=3, lecam_weight=0.1, r1_weight=0.1)
+    trainer = VAETrainer(full(perceptual, gan=gan), make_accelerator("cpu", "bfloat16"))
+    found = [step(trainer, s, b) for s, b in enumerate(trainer.batches(1, 2), 1)]
+    assert all(abs(v) < 1e6 for row in found for v in row.values())
+    assert all(row["lcr_weight"] > 0 for row in found)
+    assert found[1]["generator_weight"] > 0
+    assert {p.dtype for p in trainer.objective.parameters()} == {torch.float32}
 
 
 def test_training_on_shards_of_clips_and_images(tmp_path):
