@@ -196,13 +196,30 @@ def test_what_is_said_of_films_of_pictures_is_what_they_gave():
     low, value, high = (
         f"{lcr['gain']['reward'][k]:.3f}".replace("0.", ".") for k in ("low", "value", "high")
     )
-    assert f"a latent is at {value} ({low} to {high}; two seeds)" in page
+    assert f"a latent is at {value} ({low} to {high}; {len(lcr['seeds'])} seeds)" in page
     (recipe, *_) = effects["recipe"]
     fast = recipe["speedup"]["reward"]
     told = f"{fast['value']:.2f} ({fast['low']:.2f} to {fast['high']:.2f}) times fewer steps"
     assert told in page
-    assert f"seeds give {fast['value']:.1f} times" in README.replace("\n", " ")
-    assert len(recipe["seeds"]) == 3
+    told = f"{fast['value']:.1f} times fewer ({fast['low']:.1f} to {fast['high']:.1f}; five seeds)"
+    assert told in README
+    assert len(recipe["seeds"]) == 5
+    assert f"five seeds, *{recipe['verdict']}*" in page
+    ends = {
+        cell: [
+            json.loads((results / "curves" / f"{cell}.baseline.{s}.json").read_text())["rows"][-1]
+            for s in recipe["seeds"]
+        ]
+        for cell in ("custom", "recommended")
+    }
+    moves = [row["rewards"]["move"] for rows in ends.values() for row in rows]
+    assert f"(rewards of {min(moves):.2f} to {max(moves):.2f},".replace("0.", ".") in page
+    custom, own = (
+        sum(row["frechet"] for row in ends[cell]) / 5 for cell in ("custom", "recommended")
+    )
+    assert (
+        f"after 1200 steps ({own:.0f}) is level with the custom after 4800 ({custom:.0f})" in page
+    )
 
 
 def test_what_is_said_of_a_student_is_what_was_measured():
