@@ -117,6 +117,32 @@ def test_ceilings_and_timings(arms, effects):
     assert "those of the same model differ by more than four times" in PAGE
 
 
+def test_lmr(effects):
+    found = {e["other"]: e for e in effects["regularisers"]}
+    for arm, after in (
+        ("default/lmr", " alone"),
+        ("default/both", " with"),
+        ("channels-48/lmr", " at"),
+    ):
+        gain, seeds = found[arm]["gain"]["reward"], len(found[arm]["seeds"])
+        value, low, high = (short(gain[k]) for k in ("value", "low", "high"))
+        assert f"{value} ({low} to {high}; {seeds} seed{'s' * (seeds > 1)}){after}" in PAGE
+    arms = {
+        (arm["cell"], arm["variant"]): arm
+        for arm in json.loads((RESULTS / "summary.json").read_text())["arms"]
+    }
+    ranks = [
+        arms[arm]["spectra"]["effective_rank"]
+        for arm in (("default", "lmr"), ("channels-48", "lmr"), ("channels-48", "baseline"))
+    ]
+    told = (
+        "effective rank {:.1f} at the default, {:.1f} at 48 channels, where the baseline has {:.1f}"
+    )
+    assert told.format(*ranks) in PAGE
+    steps = [arms["default", name]["decoder_steps"] for name in ("lmr", "baseline")]
+    assert "steps of the decoder ({:.0f}, the baseline's {:.0f})".format(*steps) in PAGE
+
+
 def test_the_weight_of_lcr_is_told():
     weights = mini().vae.lcr.weight, LCRConfig().weight
     told = f"weight of LCR: {short(weights[0], 1)} where the paper has {short(weights[1])}"
