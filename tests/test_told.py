@@ -139,6 +139,11 @@ def test_lmr(effects):
         "effective rank {:.1f} at the default, {:.1f} at 48 channels, where the baseline has {:.1f}"
     )
     assert told.format(*ranks) in PAGE
+    pictures = json.loads((ROOT / "results/map-mini-stills/summary.json").read_text())["effects"]
+    (there,) = (e for e in pictures["regularisers"] if e["other"] == "channels-48/lmr")
+    gain, seeds = there["gain"]["reward"], len(there["seeds"])
+    value, low, high = (short(gain[k]) for k in ("value", "low", "high"))
+    assert f"LMR is at {value} ({low} to {high}; {seeds} seed{'s' * (seeds > 1)})" in PAGE
     steps = [arms["default", name]["decoder_steps"] for name in ("lmr", "baseline")]
     assert "steps of the decoder ({:.0f}, the baseline's {:.0f})".format(*steps) in PAGE
 
