@@ -148,6 +148,15 @@ def test_lmr(effects):
     assert "steps of the decoder ({:.0f}, the baseline's {:.0f})".format(*steps) in PAGE
 
 
+def test_how_wide_intervals_are(effects):
+    gains = {e["other"]: e["gain"]["reward"] for e in effects["regularisers"]}
+    three, one = (
+        short((gains[arm]["high"] - gains[arm]["low"]) / 2)
+        for arm in ("channels-48/se", "channels-48/se-weak")
+    )
+    assert f"interval of three seeds is {three} to either side, of one {one}" in PAGE
+
+
 def test_the_weight_of_lcr_is_told():
     weights = mini().vae.lcr.weight, LCRConfig().weight
     told = f"weight of LCR: {short(weights[0], 1)} where the paper has {short(weights[1])}"
