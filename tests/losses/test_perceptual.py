@@ -5,8 +5,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from small_models import write_lpips
 from ssvae.losses import LPIPS, load_lpips, of_frames
-from ssvae.losses.perceptual import STAGES, VGG16, VGG_URL
+from ssvae.losses.perceptual import VGG_URL
 
 
 @pytest.fixture(scope="module")
@@ -106,12 +107,9 @@ def test_frames_of_clips(lpips):
 
 
 def saved(folder: Path) -> tuple[str, str]:
-    torch.manual_seed(1)
-    vgg = VGG16().state_dict() | {"classifier.0.weight": torch.zeros(2, 2)}
-    torch.save(vgg, folder / "vgg.pth")
-    linear = {f"lin{i}.model.1.weight": torch.rand(1, s[-1], 1, 1) for i, s in enumerate(STAGES)}
-    torch.save(linear, folder / "linear.pth")
-    return str(folder / "vgg.pth"), str(folder / "linear.pth")
+    vgg, linear = write_lpips(folder)
+    torch.save(torch.load(vgg) | {"classifier.0.weight": torch.zeros(2, 2)}, vgg)
+    return vgg, linear
 
 
 def test_weights_from_files(tmp_path):
@@ -131,9 +129,9 @@ def test_weights_from_files(tmp_path):
 def test_the_public_weights_are_checked_by_their_hash(tmp_path, monkeypatch):
     """Fetched from a server of our own that has other bytes: refused, with the way out."""
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "cache"))
-    _, linear = saved(tmp_path)
+    vgg, linear = saved(tmp_path)
     name = VGG_URL.rsplit("/", 1)[1]
-    (tmp_path / name).write_bytes((tmp_path / "vgg.pth").read_bytes())
+    (tmp_path / name).write_bytes(Path(vgg).read_bytes())
     monkeypatch.setattr("ssvae.losses.perceptual.VGG_URL", (tmp_path / name).as_uri())
     with pytest.raises(ValueError, match=r"invalid hash.*--perceptual.vgg FILE.*weight 0"):
         load_lpips(None, linear)

@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 
+from small_models import NARROW, write_lpips
 from ssvae.cli.console import exit_without_teardown
 from ssvae.losses import perceptual
 from ssvae.recipes import tiny
@@ -28,21 +29,6 @@ from ssvae.vae.regularization import (
     SpectrumMatchingConfig,
 )
 from ssvae.vae.trainer import VAETrainer
-
-NARROW = tuple(tuple(width // 8 for width in stage) for stage in perceptual.STAGES)
-"""Of VGG16, which would take nearly all of the time."""
-
-
-def write_lpips(folder: Path) -> None:
-    """Random weights of LPIPS."""
-    torch.manual_seed(5)
-    state = perceptual.VGG16().state_dict()
-    torch.save(state, folder / "vgg.pt")
-    linear = {
-        f"lin{i}.model.1.weight": torch.rand(1, n, 1, 1)
-        for i, (*_, n) in enumerate(perceptual.STAGES)
-    }
-    torch.save(linear, folder / "linear.pt")
 
 
 def main(out: Path, steps: int) -> None:

@@ -12,6 +12,7 @@ import tyro
 from safetensors.torch import load_file
 
 from conftest import write
+from small_models import NARROW, write_lpips
 from small_runs import cpu, rows, small, step
 from ssvae.data import World
 from ssvae.data.video import probe, read_frames
@@ -19,6 +20,7 @@ from ssvae.losses import perceptual as lpips
 from ssvae.models.finding import load_vae
 from ssvae.recipes import RECIPES, ssvae_256p
 from ssvae.storage.runs import checkpoints
+from ssvae.training import make_accelerator
 from ssvae.vae import (
     GANConfig,
     ImagesConfig,
@@ -36,18 +38,10 @@ from ssvae.vae.trainer import VAETrainer
 
 @pytest.fixture(scope="module")
 def perceptual(tmp_path_factory) -> Iterator[PerceptualConfig]:
-    """LPIPS of random weights, VGG16 an eighth as wide: it would take nearly all of the time."""
     folder = tmp_path_factory.mktemp("lpips")
-    narrow = tuple(tuple(width // 8 for width in stage) for stage in lpips.STAGES)
     with pytest.MonkeyPatch.context() as here:
-        here.setattr(lpips, "STAGES", narrow)
-        torch.manual_seed(0)
-        torch.save(lpips.VGG16().state_dict(), folder / "vgg.pt")
-        linear = {
-            f"lin{i}.model.1.weight": torch.rand(1, s[-1], 1, 1) for i, s in enumerate(narrow)
-        }
-        torch.save(linear, folder / "linear.pt")
-        yield PerceptualConfig(1.0, str(folder / "vgg.pt"), str(folder / "linear.pt"))
+        here.setattr(lpips, "STAGES", NARROW)
+        yield PerceptualConfig(1.0, *write_lpips(folder))
 
 
 def full(perceptual: PerceptualConfig, **changes):
@@ -300,8 +294,6 @@ def test_images_alone(tmp_path):
 
 
 def test_bfloat16(perceptual, fresh_process):
-    from ssvae.training import make_accelerator
-
     gan = GANConfig(start=1, channels=4, halvings=3, lecam_weight=0.1, r1_weight=0.1)
     trainer = VAETrainer(full(perceptual, gan=gan), make_accelerator("cpu", "bfloat16"))
     found = [step(trainer, s, b) for s, b in enumerate(trainer.batches(1, 2), 1)]
