@@ -14,6 +14,7 @@ BIN := $(VENV)/bin
 INSTALL := $(BIN)/uv pip install --quiet --python $(BIN)/python --constraint constraints.txt
 READY := $(VENV)/.ready
 READY_DOCS := $(VENV)/.ready-docs
+VERSIONS := lowest-direct highest
 
 
 .PHONY: demo test test-slow torture package gpu check docs format clean
@@ -40,7 +41,7 @@ docs: $(READY_DOCS)
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
 
 package: $(READY)
-	.ci/package
+	.ci/package $(VERSIONS)
 
 gpu: $(READY)
 	$(BIN)/python benchmarks/gpu.py --out results/gpu
@@ -52,7 +53,7 @@ format: $(READY)
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("Python 3.11 or newer is needed: make PYTHON=python3.11 ...")'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch uv
+	$(BIN)/python -m pip install --quiet --no-compile --constraint constraints.txt torch uv
 	$(INSTALL) --editable '.[dev]'
 	touch $(READY)
 

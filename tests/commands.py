@@ -133,10 +133,10 @@ def installed(*words) -> str:
     return _said([SCRIPT, *words])
 
 
-def by_two_processes(*words) -> str:
-    """What a command says that torchrun starts twice, on the CPU."""
+def torchrun(*words) -> str:
+    """What a command says that torchrun starts twice."""
     launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-    return _said([sys.executable, *launcher, "-m", "ssvae", *words, "--device", "cpu"])
+    return _said([sys.executable, *launcher, "-m", "ssvae", *words])
 
 
 def _said(command) -> str:

@@ -12,11 +12,11 @@ import torch
 from commands import (
     SCRIPT,
     TINY,
-    by_two_processes,
     installed,
     launch,
     started,
     status_and_output,
+    torchrun,
     wait_until,
 )
 from conftest import write
@@ -118,14 +118,19 @@ def test_train_reconstruct_analyze(ssvae, run, tmp_path):
     assert (tmp_path / "a-figures" / "frequency.svg").exists()
 
 
-def test_analyze_by_two_processes(ssvae, run, tmp_path):
+@pytest.mark.parametrize(
+    "start",
+    [lambda *words: launch(Path(SCRIPT), *words), pytest.param(torchrun, marks=pytest.mark.slow)],
+    ids=["as torchrun", "torchrun"],
+)
+def test_analyze_by_two_processes(ssvae, run, start, tmp_path):
     for i in range(3):
         write(tmp_path / f"{i}.mp4", 10 + i, 32, 32)
     (tmp_path / "3.mp4").write_bytes(b"junk")
     words = ["analyze", run, "--videos", tmp_path, "--clips", 8, "--size", 16, 16, "--frames", 9]
     output = ssvae(*words, "--json", tmp_path / "one.json")
     assert "3.mp4 (unreadable)" in output
-    by_two_processes(*words, "--batch-size", 3, "--json", tmp_path / "two.json")
+    start(*words, "--batch-size", 3, "--json", tmp_path / "two.json", "--device", "cpu")
     one, two = (json.loads((tmp_path / f"{n}.json").read_text())["run"] for n in ("one", "two"))
     assert one["protocol"]["clips"] == two["protocol"]["clips"] == 6
     for key in ("low_share", "effective_rank", "local_correlation", "robustness", "curve"):
@@ -310,7 +315,7 @@ def test_a_killed_run_goes_on(ssvae, tmp_path):
 
 def test_demo(ssvae, tmp_path):
     clip = write(tmp_path / "clip.mp4", 12, 48, 64)
-    words = ("demo", "--out", tmp_path / "demo", "--steps", 2, "--diffusion-steps", 4)
+    words = ("demo", "--out", tmp_path / "demo", "--steps", 1, "--diffusion-steps", 4)
     words += ("--videos", clip, "--device", "cpu")
     output = ssvae(*words)
     assert "low-frequency share" in output

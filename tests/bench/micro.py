@@ -21,7 +21,7 @@ def micro() -> Scale:
         decoder=stage(scale.decoder),
         decoder_round=1,
         decoder_rounds=1,
-        clips=16,
+        clips=8,
         diffusion=replace(
             scale.diffusion,
             batch_size=4,
