@@ -53,7 +53,7 @@ format: $(READY)
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("Python 3.11 or newer is needed: make PYTHON=python3.11 ...")'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --no-compile --constraint constraints.txt torch uv
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch uv
 	$(INSTALL) --editable '.[dev]'
 	touch $(READY)
 

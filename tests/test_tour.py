@@ -13,7 +13,11 @@ from commands import status_and_output
 PAGE = (Path(__file__).parents[1] / "docs" / "tour.md").read_text()
 BLOCKS = re.findall(r"```(sh|python|text)\n(.*?)```", PAGE, re.DOTALL)
 BEFORE_YOUR_FILMS = next(i for i, (_, text) in enumerate(BLOCKS) if "holiday" in text)
-SHORT = {"--steps 300": "--steps 4 --warmup-steps 2", "--clips 64": "--clips 8"}
+SHORT = {
+    "--steps 300": "--steps 4 --warmup-steps 2",
+    "--clips 64": "--clips 8",
+    'over fine waves"\n': 'over fine waves" --steps 4\n',
+}
 
 
 def masked(text: str) -> list[str]:

@@ -27,8 +27,6 @@ from ssvae.models.backbones import Backbone
 from ssvae.spectra.fidelity import psnr
 from ssvae.spectra.frequency import dct3
 
-pytestmark = pytest.mark.quick
-
 
 @pytest.fixture
 def backbone(vae) -> Backbone:
@@ -63,6 +61,7 @@ def test_films_that_are_none(backbone, tmp_path):
         Limits(seconds=math.nan)
 
 
+@pytest.mark.quick
 def test_a_reconstruction_is_measured(backbone):
     clip = World(9, 32, 32).batch([0]).video[0]
     made = reconstructed(backbone, clip, None)
@@ -152,6 +151,7 @@ def test_runs_are_found_and_read_as_far_as_they_go(tmp_path):
     assert metrics_of(tmp_path, ["two", "../elsewhere"]) == ["psnr"]
 
 
+@pytest.mark.quick
 def test_the_page_is_put_together(vae_folder, run, tmp_path):
     models = Models({"one": str(vae_folder), "two": str(vae_folder)}, "cpu", torch.float32)
     page = build(models, Limits(), partial(generate_panel, run, "cpu", torch.float32), run.parent)

@@ -15,8 +15,6 @@ from ssvae.data.pixels import (
     to_show,
 )
 
-pytestmark = pytest.mark.quick
-
 
 def test_premultiplied_by_hand():
     image = np.array([[[200, 100, 0, 255], [200, 100, 7, 51], [200, 100, 7, 0]]], np.uint8)

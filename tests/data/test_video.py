@@ -12,9 +12,8 @@ from ssvae.data.pixels import to_clip, to_images
 from ssvae.data.video import alpha_told, probe, read_clip, read_frames, read_sound
 from ssvae.data.video_writer import VideoWriter, write_video
 
-pytestmark = pytest.mark.quick
 
-
+@pytest.mark.quick
 @pytest.mark.parametrize("suffix", ["mp4", "mkv", "mov", "webm"])
 @pytest.mark.parametrize("size", [(48, 64), (35, 49)])
 def test_round_trip(tmp_path, suffix, size):
@@ -187,6 +186,7 @@ def test_a_picture_stands_as_its_camera_was_held(tmp_path, orientation):
     assert np.abs(found - upright).mean() < 4
 
 
+@pytest.mark.quick
 def test_sound_is_taken_over(tmp_path):
     silent = write(tmp_path / "a.mp4", 20)
     source = add_sound(silent, tmp_path / "s.mp4", 2.0)

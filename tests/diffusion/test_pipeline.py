@@ -27,8 +27,6 @@ from ssvae.training import make_accelerator
 CAPTIONS = ["a red disc moving left over coarse waves", "a blue cross moving up over fine waves"]
 SIZE = (9, 32, 32)
 
-pytestmark = pytest.mark.quick
-
 
 def last(run):
     return checkpoints(run)[-1][1]
@@ -44,6 +42,7 @@ def test_a_clip_depends_on_its_place_and_seed_alone(run):
     assert not torch.allclose(both, generate(pipeline, CAPTIONS, SIZE, steps=2, seed=1), atol=1e-3)
 
 
+@pytest.mark.quick
 @pytest.mark.parametrize("mapped", [False, True])
 def test_an_export_loads_in_plain_diffusers(mapped, run, cache, tmp_path):
     if mapped:
@@ -126,6 +125,7 @@ def test_a_mapped_vae_undoes_its_map(vae_folder, cache, tmp_path):
     assert again.backbone().latent_shape(*SIZE) == latents.shape
 
 
+@pytest.mark.quick
 def test_a_mapped_export_in_bfloat16(run, cache, tmp_path):
     pipeline = assemble(last(run))
     tilted = LatentCache(cache).fit(MapConfig(power=1.5))

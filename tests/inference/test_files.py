@@ -28,8 +28,6 @@ from ssvae.models import AutoencoderKLSSVAE
 from ssvae.models.channels import with_channels
 from ssvae.models.fingerprint import encoder_fingerprint
 
-pytestmark = pytest.mark.quick
-
 
 @pytest.fixture(autouse=True)
 def _colourful(vae):
@@ -54,6 +52,7 @@ def sound(path) -> tuple[float, np.ndarray]:
     return frames[0].time, np.concatenate([f.to_ndarray()[0] for f in frames])
 
 
+@pytest.mark.quick
 def test_frames_in_are_frames_out(vae, tmp_path):
     source = add_sound(write(tmp_path / "a.mp4", 23, 35, 50), tmp_path / "s.mp4", 2.3)
     heard = []
@@ -111,6 +110,7 @@ def test_one_latent_wide(vae, tmp_path, size):
     assert apart.mean() < 2  # rounding, which the codec enlarges
 
 
+@pytest.mark.quick
 @pytest.mark.parametrize("kind", ["mov", "mkv", "png"])
 def test_films_with_alpha(vae, tmp_path, kind):
     """Through a file, and by way of latents, as the same clip through the model."""
