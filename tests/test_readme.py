@@ -302,6 +302,7 @@ def test_what_is_said_of_the_rivals_is_what_was_measured():
         ("Channel prefixes of eighths", "prefix", (1, 2, 3)),
         ("SE", "se", (1, 2, 3)),
         ("EQ-VAE", "eq", (1, 2, 3)),
+        ("EQ-VAE in a quarter of the steps", "eq-weak", (1, 2, 3)),
         ("Dropped future in a quarter of the steps", "future-weak", (1, 2, 3)),
     ):
         first, *later = (gain(variant, seed) for seed in seeds)
