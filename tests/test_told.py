@@ -181,6 +181,19 @@ def test_how_wide_intervals_are(effects):
     assert f"interval of three seeds is {three} to either side, of one {one}" in PAGE
 
 
+def test_which_rivals_are_behind(effects):
+    ends = {
+        e["other"].removeprefix("channels-48/"): e["gain"]["reward"]["high"]
+        for e in effects["regularisers"]
+    }
+    assert {v for v in RIVALS_AND_TUNED if ends[v] < 0} == {"noise", "noise-weak"}
+    assert short(abs(ends["future"])) == ".000"
+    told = (
+        "The intervals of gamma .3 and 3 exclude 0, before any correction; that of dropped future"
+    )
+    assert f"{told} ends at it." in PAGE
+
+
 def test_effective_ranks():
     arms = json.loads((RESULTS / "summary.json").read_text())["arms"]
     rank = {(a["cell"], a["variant"]): a["spectra"]["effective_rank"] for a in arms}
