@@ -22,6 +22,7 @@ from commands import (
 from conftest import write
 from ssvae.cli import COMMANDS
 from ssvae.cli.console import configure_logging
+from ssvae.cli.demo import real_videos
 from ssvae.data.video import probe, read_clip
 from ssvae.data.video_writer import write_video
 from ssvae.data.world import World
@@ -311,6 +312,11 @@ def test_a_killed_run_goes_on(ssvae, tmp_path):
     assert "resumed from" in ssvae(*command, "--steps", reached + 2)
     steps = [json.loads(line)["step"] for line in (tmp_path / "run/metrics.jsonl").open()]
     assert steps == list(range(1, reached + 3))
+
+
+@pytest.mark.quick
+def test_the_demo_has_real_clips():
+    assert all(probe(video).frames > 33 for video in real_videos())
 
 
 def test_demo(ssvae, tmp_path):

@@ -121,6 +121,10 @@ def test_ceilings_and_timings(arms, effects):
         for (cell, variant), its in arms.items()
         if cell == "channels-48" and variant in RIVALS_AND_TUNED
     }
+    lowest = min(
+        (r.measure["ceiling"]["reward"], arm) for arm, its in arms.items() for r in its.values()
+    )
+    assert lowest == (rivals["noise"], ("channels-48", "noise"))
     noise, masking = rivals.pop("noise"), rivals.pop("input-masking-strong")
     told = f"stopped at {short(noise)}, input masking to .9 at {short(masking)})"
     assert told in PAGE

@@ -168,6 +168,7 @@ def test_what_holds_no_picture(tmp_path):
         open_source(f"stills:{tmp_path}", 9, 32, 32).batch([0])
 
 
+@pytest.mark.quick
 def test_the_pictures_of_scikit_image():
     pictures = carried_pictures()
     names = [picture.caption for picture in pictures]
