@@ -1,24 +1,23 @@
+"""What tests share. Torch and the package are imported where they are used: pytest-xdist's first process
+runs no test, and would import them all the same."""
+
 import gc
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import av
-import numpy as np
 import pytest
 
-from ssvae.data.video_writer import VideoWriter
-from ssvae.models import AutoencoderKLSSVAE
+if TYPE_CHECKING:
+    from ssvae.models import AutoencoderKLSSVAE
 
-pytest_plugins = ["conftest_diffusion", "conftest_torture"]
+pytest_plugins = ["conftest_torture"]
 
 
 def pytest_collection_finish() -> None:
     """What is imported by now stays: collections need not look through it again and again."""
     gc.collect()
     gc.freeze()
-
-
-SMALL = dict(z_dim=4, base_channels=8)
 
 
 @pytest.fixture
@@ -32,53 +31,32 @@ def fresh_process() -> Iterator[None]:
 
 
 @pytest.fixture
-def vae() -> AutoencoderKLSSVAE:
+def vae() -> "AutoencoderKLSSVAE":
     """The tiny preset, smaller still."""
-    import torch
+    from small_runs import small_vae
 
-    torch.manual_seed(0)
-    return AutoencoderKLSSVAE.from_preset("tiny", **SMALL)
-
-
-def images(count: int, height: int, width: int) -> list[np.ndarray]:
-    """Frames that tell their number: a moving ramp, and a grey of 5 * index in the corner."""
-    y, x = np.mgrid[:height, :width]
-    made = []
-    for i in range(count):
-        image = np.stack([(x * 4 + i * 8) % 256, (y * 4) % 256, (x + y) % 256], -1).astype(np.uint8)
-        image[: height // 2, : width // 2] = 5 * i % 256
-        made.append(image)
-    return made
+    return small_vae()
 
 
-def write(path: Path, count=20, height=48, width=64, fps=10, times=None, time_base=None) -> Path:
-    with VideoWriter(path, width, height, fps, time_base) as writer:
-        for i, image in enumerate(images(count, height, width)):
-            writer.write(image, None if times is None else times[i])
-    return path
+@pytest.fixture(scope="session")
+def vae_folder(tmp_path_factory) -> Path:
+    """A small VAE with random weights that are not zero anywhere, saved."""
+    from small_diffusion import save_vae
+
+    return save_vae(tmp_path_factory.mktemp("vae"))
 
 
-def frame_number(image: np.ndarray) -> int:
-    """Which frame of :func:`images` this is."""
-    height, width = image.shape[:2]
-    return round(float(image[4 : height // 2 - 4, 4 : width // 2 - 4].mean()) / 5)
+@pytest.fixture(scope="session")
+def cache(vae_folder, tmp_path_factory) -> Path:
+    """A cache of 20 clips in shards of 8."""
+    from small_diffusion import save_latents
+
+    return save_latents(vae_folder, tmp_path_factory.mktemp("cache"))
 
 
-def add_sound(path: Path, target: Path, seconds: float) -> Path:
-    """Copy a video and lay a tone beside it."""
-    from fractions import Fraction
+@pytest.fixture(scope="session")
+def run(cache, tmp_path_factory) -> Path:
+    """A diffusion run of four steps."""
+    from small_diffusion import save_run
 
-    with av.open(str(path)) as source, av.open(str(target), "w") as out:
-        video = source.streams.video[0]
-        copy = out.add_stream_from_template(video)
-        sound = out.add_stream("aac", rate=16000)
-        for packet in source.demux(video):
-            if packet.dts is not None:
-                packet.stream = copy
-                out.mux(packet)
-        wave = np.sin(np.arange(int(16000 * seconds)) * 0.2).astype(np.float32)[None]
-        frame = av.AudioFrame.from_ndarray(wave, format="fltp", layout="mono")
-        frame.sample_rate, frame.pts, frame.time_base = 16000, 0, Fraction(1, 16000)
-        out.mux(sound.encode(frame))
-        out.mux(sound.encode())
-    return target
+    return save_run(cache, tmp_path_factory.mktemp("diffusion") / "run")

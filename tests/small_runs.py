@@ -1,17 +1,27 @@
-"""Training runs of a VAE that take seconds."""
+"""A small VAE, and training runs that take seconds."""
 
 import dataclasses
 import json
 from pathlib import Path
 from typing import Any
 
-from conftest import SMALL
+import torch
+
 from ssvae.bench.scales import RIVALS
+from ssvae.models import AutoencoderKLSSVAE
 from ssvae.recipes import tiny
 from ssvae.storage.settings import replaced
 from ssvae.training import make_accelerator
 from ssvae.training.metrics import read_out
 from ssvae.vae import ClipConfig, VAERecipe
+
+SMALL = dict(z_dim=4, base_channels=8)
+
+
+def small_vae() -> AutoencoderKLSSVAE:
+    """The tiny preset, smaller still."""
+    torch.manual_seed(0)
+    return AutoencoderKLSSVAE.from_preset("tiny", **SMALL)
 
 
 def small(**changes) -> VAERecipe:

@@ -19,7 +19,7 @@ from commands import (
     torchrun,
     wait_until,
 )
-from conftest import write
+from made_videos import write
 from ssvae.cli import COMMANDS
 from ssvae.cli.console import configure_logging
 from ssvae.cli.demo import real_videos

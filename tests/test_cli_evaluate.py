@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from commands import status_and_output
-from conftest import write
 from evaluation.test_judge import Endpoint
+from made_videos import write
 from test_cli import OFFICIAL
 
 

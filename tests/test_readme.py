@@ -8,7 +8,7 @@ import pytest
 import torch
 from diffusers import AutoencoderKLCogVideoX, AutoencoderKLWan
 
-from conftest import write
+from made_videos import write
 from ssvae.diffusion.pipeline import assemble, load_config, save_pipeline
 from ssvae.models.official import load_official
 from ssvae.recipes import RECIPES

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 import pytest
 
 from commands import SCRIPT
-from conftest import write
+from made_videos import write
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="needs pip install 'ssvae[browser]'")
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")

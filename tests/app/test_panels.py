@@ -7,7 +7,7 @@ from functools import partial
 import pytest
 import torch
 
-from conftest import write
+from made_videos import write
 from ssvae.app.films import EXAMPLE, Limits, example_film, read_film
 from ssvae.app.generate import generate_panel
 from ssvae.app.measuring import (

@@ -86,14 +86,15 @@ def test_controls_share_the_baselines_ceiling(done):
     assert whitened["spectra"]["low_share"] < baseline["spectra"]["low_share"]
 
 
-def test_goes_on_where_it_stopped_with_the_same_figures_in_processes_too(done):
+@pytest.mark.parametrize("jobs", [1, pytest.param(2, marks=pytest.mark.slow)])
+def test_goes_on_where_it_stopped_with_the_same_figures(done, jobs):
     folder, summary = done
     work = folder / "work"
     shutil.rmtree(work / "diffusion" / "both-1")  # as if killed before its last run,
     (work / "latents" / "lcr-1.json").unlink()  # and while a VAE was measured
     for curve in ("both-1", "lcr-1"):
         (folder / "out" / "curves" / f"{curve}.json").unlink()
-    again = run_diffusability(micro(), options(folder, jobs=2), {})
+    again = run_diffusability(micro(), options(folder, jobs=jobs), {})
     assert again["variants"] == summary["variants"]
     assert (work / "diffusion" / "both-1").exists()
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
-from conftest import add_sound
+from made_videos import add_sound
 from ssvae.data import open_source
 from ssvae.data.fixed import of_source
 from ssvae.data.opened import VideoError

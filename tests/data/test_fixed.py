@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from conftest import write
+from made_videos import write
 from ssvae.data import World, count_files, open_fixed
 from ssvae.data.collection import FileItem
 from ssvae.data.fixed import file_of

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from conftest import write
+from made_videos import write
 from ssvae.data import Clip, Collection, Shards, World, open_source
 from ssvae.data.collection import FileItem
 from ssvae.data.listing import find_media

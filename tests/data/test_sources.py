@@ -3,7 +3,7 @@ import json
 import pytest
 import torch
 
-from conftest import frame_number, write
+from made_videos import frame_number, write
 from ssvae.data import Batch, Clip, Collection, Loader, batches, find_videos, open_source
 from ssvae.data.batch import in_turn
 from ssvae.data.collection import FileItem, Files

@@ -6,7 +6,7 @@ import pytest
 import torch
 from PIL import Image, ImageOps
 
-from conftest import add_sound, frame_number, images, write
+from made_videos import add_sound, frame_number, images, write
 from ssvae.data.opened import VideoError
 from ssvae.data.pixels import to_clip, to_images
 from ssvae.data.video import alpha_told, probe, read_clip, read_frames, read_sound

@@ -7,7 +7,7 @@ import pytest
 import torch
 from transformers import ByT5Tokenizer, T5Config, T5EncoderModel
 
-from conftest_diffusion import small_recipe
+from small_diffusion import small_recipe
 from ssvae.diffusion import train_diffusion
 from ssvae.diffusion.building import parameters_of, problems_of
 from ssvae.diffusion.objective import FlowObjective

@@ -7,7 +7,7 @@ import torch
 from diffusers import WanPipeline, WanTransformer3DModel
 from transformers import ByT5Tokenizer, UMT5Config, UMT5EncoderModel
 
-from conftest_diffusion import small_recipe
+from small_diffusion import small_recipe
 from ssvae.diffusion import train_diffusion
 from ssvae.diffusion.pipeline import (
     assemble,

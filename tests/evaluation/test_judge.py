@@ -13,7 +13,7 @@ import av
 import pytest
 
 from commands import started, wait_until
-from conftest import write
+from made_videos import write
 from ssvae.evaluation.judge import SCALES, Film, Judge, evaluate_reward, frames_of, parse_marks
 
 ANSWER = """visual quality: 3

@@ -3,7 +3,7 @@ import dataclasses
 import pytest
 import torch
 
-from conftest import write
+from made_videos import write
 from ssvae.data import open_fixed
 from ssvae.data.video_writer import write_video
 from ssvae.evaluation.features import load_network

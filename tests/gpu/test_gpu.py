@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from conftest_diffusion import small_recipe
+from small_diffusion import small_recipe
 from small_runs import rows, small, with_all_rivals
 from ssvae.data import World
 from ssvae.diffusion import train_diffusion

@@ -11,7 +11,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from commands import launch
-from conftest import SMALL, add_sound, images, write
+from made_videos import add_sound, images, write
+from small_runs import SMALL
 from ssvae import models
 from ssvae.data.pixels import to_clip, to_images
 from ssvae.data.video import probe, read_clip, read_frames, read_sound

@@ -9,7 +9,7 @@ import pytest
 from chamber import MODEL, command, mutated
 
 from commands import TINY
-from conftest import write
+from made_videos import write
 from ssvae.models.shipped import FOLDER
 
 pytestmark = [pytest.mark.slow, pytest.mark.torture]

@@ -13,7 +13,7 @@ import pytest
 from chamber import MODEL, command
 
 from commands import CONTEXT, TINY, _run
-from conftest import write
+from made_videos import write
 from ssvae.data.video import read_frames
 
 pytestmark = [pytest.mark.slow, pytest.mark.torture]

@@ -5,7 +5,7 @@ import itertools
 import pytest
 from chamber import MODEL, command
 
-from conftest import write
+from made_videos import write
 
 pytestmark = [pytest.mark.slow, pytest.mark.torture]
 EDGES = ("-1", "0", "nan", "inf", "1e400", "99999999999999999999", "x")

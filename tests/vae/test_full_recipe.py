@@ -11,7 +11,7 @@ import torch
 import tyro
 from safetensors.torch import load_file
 
-from conftest import write
+from made_videos import write
 from small_models import NARROW, write_lpips
 from small_runs import cpu, rows, small, step
 from ssvae.data import World

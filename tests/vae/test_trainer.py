@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from conftest import write
+from made_videos import write
 from small_runs import cpu, rows, small, step
 from ssvae.data import Batch, World
 from ssvae.models import AutoencoderKLSSVAE
