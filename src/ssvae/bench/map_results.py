@@ -71,10 +71,15 @@ def write_map(scale: Scale, options: Options, vaes: Mapping[str, str]) -> dict[s
     write_text(out / "arms.md", portable(arms_table(summary), options.work))
     write_text(out / "effects.md", effects_table(summary))
     for name, its in summary["effects"].items():
-        write_text(out / f"{name}.md", family_table(name, its))
+        # Rivals have tables of their own, with more columns, and stand in that of all effects.
+        own = [e for e in its if not regularizer_table.is_rival(e["other"].partition("/")[2])]
+        if own:
+            write_text(out / f"{name}.md", family_table(name, own))
     costs = json.loads((out / COSTS).read_text()) if (out / COSTS).exists() else {}
-    for cell, table in regularizer_table.tables(summary, costs).items():
-        write_text(out / f"regularisers-{cell}.md", table)
+    for older in out.glob("regularisers-*.md"):  # what was tried may be a row of the other by now
+        older.unlink()
+    for name, table in regularizer_table.tables(summary, costs).items():
+        write_text(out / f"regularisers-{name}.md", table)
     if summary["effects"]:
         figure = figure_of(summary)
         (out / "figure.svg").write_text(to_svg(figure))

@@ -4,26 +4,42 @@ from collections.abc import Mapping
 from typing import Any
 
 from ssvae.bench.comparisons import NAMES
-from ssvae.bench.scales import BASELINE, RIVALS
+from ssvae.bench.scales import BASELINE, RIVALS, RIVALS_AND_TUNED
 from ssvae.report.tables import interval, markdown, number, percent
 
 FEWEST = 3
 """Variants of a cell, the baseline among them, that make a table."""
+SEEDS = 3
+"""Seeds below which a rival's setting is one that was tried, and stands in a table of such."""
 
 
 def tables(summary: Mapping[str, Any], costs: Mapping[str, float]) -> dict[str, str]:
-    """A table in Markdown for each cell that has several regularisers, by the cell's name.
+    """Tables in Markdown for each cell that has several regularisers, by names that begin with the cell's.
 
-    ``costs`` are times of a VAE's training step, in units of the baseline's, by variant, as
-    ``benchmarks/regularizers.py`` measures them; there is no column where there are none.
+    A cell's own has the baseline, LCR and LMR, and what rivals have enough seeds; settings of
+    theirs that were tried with fewer have a table beside it. ``costs`` are times of a VAE's training
+    step, in units of the baseline's, by variant, as ``benchmarks/regularizers.py`` measures them;
+    there is no column where there are none.
     """
     cells: dict[str, list[Mapping[str, Any]]] = {}
     for arm in summary["arms"]:
         cells.setdefault(arm["cell"], []).append(arm)
     effects = {e["other"]: e for e in summary["effects"].get("regularisers", ())}
-    return {
-        cell: _table(arms, effects, costs) for cell, arms in cells.items() if len(arms) >= FEWEST
-    }
+    made = {}
+    for cell, arms in cells.items():
+        if len(arms) < FEWEST:
+            continue
+        tried = [a for a in arms if is_rival(a["variant"]) and len(a["seeds"]) < SEEDS]
+        shown = [a for a in arms if a not in tried]
+        made[cell] = _table(shown, effects, costs)
+        if tried:
+            made[f"{cell}-tried"] = _table(tried, effects, costs)
+    return made
+
+
+def is_rival(variant: str) -> bool:
+    """Whether a variant is a setting of another paper's regulariser."""
+    return variant in RIVALS_AND_TUNED
 
 
 def _table(
