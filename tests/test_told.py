@@ -141,8 +141,8 @@ def test_ceilings_and_timings(arms, effects):
         for record in its.values()
         if cell == "channels-48" and record.steps_per_second
     ]
-    assert f"{max(speeds) / min(speeds):.1f}" == "5.0"
-    assert "those of the same model differ by up to five times" in PAGE
+    told = f"those of the same model differ by up to {max(speeds) / min(speeds):.1f} times"
+    assert told in PAGE
 
 
 def test_lmr(effects):
