@@ -5,6 +5,7 @@ import json
 import shutil
 
 import pytest
+import torch
 from micro import micro, options
 
 from ssvae.bench.diffusability import run_diffusability
@@ -94,7 +95,10 @@ def test_goes_on_where_it_stopped_with_the_same_figures(done, jobs):
     (work / "latents" / "lcr-1.json").unlink()  # and while a VAE was measured
     for curve in ("both-1", "lcr-1"):
         (folder / "out" / "curves" / f"{curve}.json").unlink()
+    threads = torch.get_num_threads()
+    torch.set_num_threads(jobs * threads)  # processes divide them, and fewer would sum otherwise
     again = run_diffusability(micro(), options(folder, jobs=jobs), {})
+    torch.set_num_threads(threads)
     assert again["variants"] == summary["variants"]
     assert (work / "diffusion" / "both-1").exists()
 
