@@ -36,7 +36,7 @@ def test_the_shipped_probe_names_every_attribute(probe):
 
 
 def test_the_shipped_probe_of_stills_names_picture_and_move():
-    accuracy = probe_accuracy(load_probe(data="stills"), clips=256, seed=99, data="stills")
+    accuracy = probe_accuracy(load_probe(data="stills"), clips=512, seed=99, data="stills")
     assert set(accuracy) == {"move", "picture"}
     assert min(accuracy.values()) > 0.93, accuracy
 
