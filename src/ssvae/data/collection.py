@@ -20,6 +20,7 @@ import torch
 from ssvae.data.batch import Batch, in_turn
 from ssvae.data.opened import VideoError, VideoFile
 from ssvae.data.video import IMAGES, draw_bytes
+from ssvae.storage.digests import checksum
 from ssvae.storage.seeds import uniform
 
 logger = logging.getLogger(__name__)
@@ -79,6 +80,10 @@ class Shelf(Protocol):
 
     def item(self, shard: int, index: int) -> tuple[VideoFile, str]:
         """A file and its caption. Errors of the machine may be raised; the caller counts them."""
+        ...
+
+    def checksum(self) -> str:
+        """Of the names and sizes of all files and their captions, in order."""
         ...
 
 
@@ -226,3 +231,11 @@ class Files:
     def item(self, shard: int, index: int) -> tuple[VideoFile, str]:
         """A file and its caption."""
         return self.items[shard].path, self.items[shard].caption
+
+    def checksum(self) -> str:
+        """Of the names and sizes of all files and their captions, in order."""
+        return checksum([[str(i.path), _size(i.path), i.caption] for i in self.items])
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.is_file() else -1

@@ -30,6 +30,7 @@ from ssvae.data.collection import ShardError
 from ssvae.data.listing import CAPTION_FIELDS
 from ssvae.data.opened import NamedBytes, VideoError, VideoFile
 from ssvae.data.video import EXTENSIONS, IMAGES
+from ssvae.storage.digests import checksum
 
 logger = logging.getLogger(__name__)
 
@@ -143,6 +144,20 @@ class Shards:
         if not opened.samples:
             raise VideoError(opened.url, "empty shard", "write it again")
         return opened.item(index % len(opened.samples))
+
+    def checksum(self) -> str:
+        """Of all shards' names and lengths, and of the names, sizes and captions of local samples."""
+        shards = []
+        for url, length in zip(self.urls, self.lengths, strict=True):
+            samples: list[Any] = [_captions(url)]
+            if _is_local(url):
+                opened = Opened(url, self.videos_only)
+                samples = [
+                    [sample.name, sample.media[1], opened.item(index)[1]]
+                    for index, sample in enumerate(opened.samples)
+                ]
+            shards.append([url, length, samples])
+        return checksum(shards)
 
     def _count(self, url: str) -> int:
         """Samples of a shard; of a distant one what is said beside it, which is checked later."""

@@ -16,7 +16,10 @@ from ssvae.data.shards import Shards, expand, is_shards
 from ssvae.data.stills import CameraMoves, carried_pictures, name_of, stills_vocabulary
 from ssvae.data.video import EXTENSIONS, IMAGES
 from ssvae.data.vocabulary import Vocabulary
-from ssvae.data.world import VOCABULARY, World
+from ssvae.data.world import DETAIL, VOCABULARY, World
+
+WORLDS = {"world": 0.0, "detailed-world": DETAIL}
+"""Procedural worlds, and the deviation of the detail in each."""
 
 
 def open_source(
@@ -32,7 +35,8 @@ def open_source(
 ) -> Source:
     """The source called ``name``.
 
-    "world" (procedural clips, rendered on ``device``), "stills:FOLDER" (a camera that moves over
+    "world" (procedural clips, rendered on ``device``), "detailed-world" (the same with detail that grows
+    with the clips' size), "stills:FOLDER" (a camera that moves over
     pictures), "stills" (over those that scikit-image carries), a video, a folder of videos or of
     tar files, a ``.csv`` or ``.jsonl`` list, or a pattern of tar files (``data/{000..099}.tar``,
     wildcards, URLs). ``A:3,B:1`` draws three clips from A for each from B. With one frame a clip,
@@ -69,8 +73,8 @@ def open_endless(
 ) -> Source | None:
     """The source called ``name`` if it makes any number of clips that differ, else None."""
     check_channels(channels)
-    if name == "world":
-        return World(frames, height, width, seed, device, channels)
+    if name in WORLDS:
+        return World(frames, height, width, seed, device, channels, WORLDS[name])
     if not is_endless(name):
         return None
     pictures = Files(name, _pictures(name.partition(":")[2]))
@@ -79,12 +83,12 @@ def open_endless(
 
 def is_endless(name: str) -> bool:
     """Whether a source makes any number of clips that differ."""
-    return name in ("world", "stills") or name.startswith("stills:")
+    return name in (*WORLDS, "stills") or name.startswith("stills:")
 
 
 def vocabulary_of(name: str) -> Vocabulary:
     """What the captions of a source can say; a ValueError for one whose captions may say anything."""
-    if name == "world":
+    if name in WORLDS:
         return VOCABULARY
     if is_endless(name):
         return stills_vocabulary(_pictures(name.partition(":")[2]))
@@ -156,6 +160,17 @@ def count_files(name: str, frames: int) -> int | None:
             return None
         total += sum(open_shelf(part, frames).lengths)
     return total
+
+
+def items_of(source: Source) -> str:
+    """How many files a source draws from, and a checksum of them and their captions, such as "12 files,
+    3f2a..."; empty where it makes its clips.
+    """
+    if isinstance(source, Mixture):
+        return "; ".join(items_of(part) for part in source.sources)
+    if not isinstance(source, Collection):
+        return ""
+    return f"{len(source)} files, {source.shelf.checksum()[:16]}"
 
 
 def open_shelf(name: str, frames: int) -> Files | Shards:

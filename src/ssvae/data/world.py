@@ -44,6 +44,13 @@ TEXTURES = {  # cycles over the shorter side
     "fine": (5.0, 7.0),
 }
 WAVES = 6
+DETAIL_WAVES = 16  # in each octave
+DETAIL_LOWEST = 8.0  # cycles over the shorter side, above all textures
+DETAIL_OCTAVES = 5
+DETAIL_HIGHEST = 0.8  # of a clip's Nyquist frequency
+DETAIL = 0.045  # deviation of the lowest octave in "detailed-world"
+DETAIL_FALL = 0.7  # of the deviation, from an octave to the next: as steep as film
+DETAIL_DRIFT = 0.05  # of the shorter side over the clip, at most, down and across
 VOCABULARY = Vocabulary(
     source="the procedural world",
     kinds=dict(shape=SHAPES, colour=tuple(COLOURS), direction=DIRECTIONS, texture=tuple(TEXTURES)),
@@ -77,6 +84,9 @@ class World:
         seed: another seed, another world.
         device: where clips are rendered and returned.
         channels: 3, 1 for grey, or 4 for the shape alone, with alpha: see :mod:`ssvae.data.pixels`.
+        detail: deviation, in [0, 1] as pixels, of fine waves behind the shape between 8 and 16 cycles a
+            side. Each octave above has .7 of it, as far as the clip's pixels can show, so that a larger
+            clip holds more. Captions do not name it. 0 has none.
     """
 
     read_ahead = False  # rendering takes some 3 % of a training step
@@ -89,8 +99,11 @@ class World:
         seed: int = 0,
         device: torch.device | str = "cpu",
         channels: int = 3,
+        detail: float = 0.0,
     ):
         check_channels(channels)
+        if not 0 <= detail <= 1:
+            raise ValueError(f"detail must be in [0, 1], got {detail}")
         if frames < 1 or min(height, width) < 8:
             raise ValueError(
                 "a clip of the world needs at least 1 frame and sides of at least 8 pixels, "
@@ -98,6 +111,7 @@ class World:
             )
         self.frames, self.height, self.width = frames, height, width
         self.seed, self.device, self.channels = seed, torch.device(device), channels
+        self.detail = detail
 
     def attributes(self, indices: Sequence[int]) -> Attributes:
         """What the captions of these clips name."""
@@ -123,6 +137,8 @@ class World:
             video = torch.cat([cover * painted, cover], 1)
         else:
             background = self._background(on_device, subject[:, :6], waves)
+            if self.detail:
+                background = (background + self._fine_detail(indices)[:, None]).clamp(0, 1)
             video = of_colours(background + cover * (painted - background), self.channels)
         names = [f"clip {i} of world {self.seed}" for i in indices]
         return Batch(video * 2 - 1, attributes.captions(), names)
@@ -146,16 +162,30 @@ class World:
         frequency = 2 * math.pi * (low + (high - low) * waves[:, 0])
         angle, phase = 2 * math.pi * waves[:, 1], 2 * math.pi * waves[:, 2]
         moved = 2 * math.pi * (waves[:, 3] * 2 - 1)  # up to a cycle over the clip, either way
-        # sin(a + b) = sin a cos b + cos a sin b parts rows from columns: one small matrix product.
-        a = (frequency * angle.cos())[..., None] * x + phase[..., None]  # (B, waves, W)
-        a = a[:, :, None] + moved[..., None, None] * t[:, None]  # (B, waves, T, W)
-        b = (frequency * angle.sin())[..., None] * y  # (B, waves, H)
-        columns = torch.cat([a.sin(), a.cos()], 1).transpose(1, 2)  # (B, T, 2 waves, W)
-        rows = torch.cat([b.cos(), b.sin()], 1).transpose(1, 2)[:, None]  # (B, 1, H, 2 waves)
-        height = rows @ columns / math.sqrt(WAVES)  # (B, T, H, W)
+        height = _sum_of_waves(frequency, angle, phase, moved, (t, y, x)) / math.sqrt(WAVES)
         base, depth = 0.3 + 0.4 * colour[:, :3], 0.05 + 0.08 * colour[:, 3:]
         video = base[..., None, None, None] + depth[..., None, None, None] * height[:, None]
         return video.clamp(0, 1)
+
+    def _fine_detail(self, indices: Sequence[int]) -> torch.Tensor:
+        """Waves above the textures that drift together: (B, T, H, W), of mean 0.
+
+        A scene is the same at every size: a clip leaves out what its pixels cannot show.
+        """
+        per_octave = 3 * DETAIL_WAVES
+        first = 4 + 12 + 4 * WAVES  # draws that the rest of the scene takes
+        u = uniform(self.seed, indices, first + 2 + DETAIL_OCTAVES * per_octave)[:, first:]
+        draws = torch.from_numpy(u).to(self.device, torch.float32)
+        drift = DETAIL_DRIFT * (draws[:, :2, None] * 2 - 1)  # (B, 2, 1)
+        octave = torch.arange(DETAIL_OCTAVES, device=self.device).repeat_interleave(DETAIL_WAVES)
+        position, angle, phase = draws[:, 2:].unflatten(1, (3, -1)).unbind(1)  # (B, waves) each
+        cycles = DETAIL_LOWEST * 2 ** (octave + position)
+        frequency, angle = 2 * math.pi * cycles, 2 * math.pi * angle
+        moved = frequency * (angle.sin() * drift[:, 0] + angle.cos() * drift[:, 1])
+        shown = cycles <= DETAIL_HIGHEST * min(self.height, self.width) / 2
+        amplitude = self.detail * math.sqrt(2 / DETAIL_WAVES) * DETAIL_FALL**octave * shown
+        waves = frequency, angle, 2 * math.pi * phase, moved
+        return _sum_of_waves(*waves, self._axes(), amplitude)
 
     def _subject(
         self, attributes: Attributes, u: torch.Tensor
@@ -195,3 +225,24 @@ class World:
         colours = torch.tensor(list(COLOURS.values()), device=self.device)[attributes.colour]
         painted = colours[:, :, None, None, None] * stripe[:, None]
         return painted, cover
+
+
+def _sum_of_waves(
+    frequency: torch.Tensor,
+    angle: torch.Tensor,
+    phase: torch.Tensor,
+    moved: torch.Tensor,
+    axes: tuple[torch.Tensor, torch.Tensor, torch.Tensor],
+    amplitude: torch.Tensor | None = None,
+) -> torch.Tensor:
+    """The sum of sines (B, T, H, W), each (B, waves) in radians over the side and over the clip."""
+    t, y, x = axes
+    # sin(a + b) = sin a cos b + cos a sin b parts rows from columns: one small matrix product.
+    a = (frequency * angle.cos())[..., None] * x + phase[..., None]  # (B, waves, W)
+    a = a[:, :, None] + moved[..., None, None] * t[:, None]  # (B, waves, T, W)
+    b = (frequency * angle.sin())[..., None] * y  # (B, waves, H)
+    columns = torch.cat([a.sin(), a.cos()], 1).transpose(1, 2)  # (B, T, 2 waves, W)
+    rows = torch.cat([b.cos(), b.sin()], 1).transpose(1, 2)[:, None]  # (B, 1, H, 2 waves)
+    if amplitude is not None:
+        rows = rows * torch.cat([amplitude, amplitude], 1)[:, None, None]
+    return rows @ columns

@@ -6,7 +6,7 @@ Fréchet distance. It takes no part in training a VAE or a diffusion model.
 """
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from importlib.resources import as_file, files
 from pathlib import Path
@@ -69,6 +69,14 @@ class Probe(nn.Module):
         return self.logits(self.features(clips_BCTHW))
 
 
+def averaged_down(clips_BCTHW: torch.Tensor) -> torch.Tensor:
+    """Clips at the size that probes see, where they are two times as large, or three, or more."""
+    factor, left = divmod(clips_BCTHW.shape[-1], SIZE[-1])
+    if factor < 2 or left or clips_BCTHW.shape[-2] != factor * SIZE[-2]:
+        return clips_BCTHW
+    return F.avg_pool3d(clips_BCTHW.float(), (1, factor, factor))
+
+
 def train_probe(
     steps: int = 900,
     batch_size: int = 48,
@@ -76,20 +84,24 @@ def train_probe(
     device: torch.device | str = "cpu",
     on_step: Callable[[int, float], Any] | None = None,
     data: str = "world",
+    sizes: Sequence[tuple[int, int, int]] = (SIZE,),
 ) -> Probe:
     """Train a probe on true clips of a source (see :func:`ssvae.data.vocabulary_of`), 9 frames of
     32 x 32; a minute or two on two cores.
+
+    Of several ``sizes`` batches take turns, each averaged down as scored clips are.
     """
     vocabulary = vocabulary_of(data)
     torch.manual_seed(seed)
     probe = Probe(vocabulary).to(device)
     optimizer = torch.optim.AdamW(probe.parameters(), 3e-3)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 3e-3, total_steps=steps)
-    source = open_source(data, *SIZE, seed=TRAINING_SEED, device=device)
+    sources = [open_source(data, *size, seed=TRAINING_SEED, device=device) for size in sizes]
     for step in range(seed * steps, (seed + 1) * steps):  # another seed, other clips
         indices = range(step * batch_size, (step + 1) * batch_size)
-        batch = source.batch(indices)
-        said, logits = vocabulary.read(batch.captions), probe(batch.on(device))
+        batch = sources[step % len(sources)].batch(indices)
+        clips = averaged_down(batch.on(device))
+        said, logits = vocabulary.read(batch.captions), probe(clips)
         losses = [F.cross_entropy(logits[kind], said[kind].to(device)) for kind in said]
         loss = torch.stack(losses).sum()
         optimizer.zero_grad()
@@ -103,15 +115,20 @@ def train_probe(
 
 @torch.no_grad()
 def probe_accuracy(
-    probe: Probe, clips: int = 2048, seed: int = HELD_OUT_SEED, data: str = "world"
+    probe: Probe,
+    clips: int = 2048,
+    seed: int = HELD_OUT_SEED,
+    data: str = "world",
+    size: tuple[int, int, int] = SIZE,
 ) -> dict[str, float]:
     """Share of true held-out clips whose attribute the probe names, for each attribute."""
     device = next(probe.parameters()).device
-    source = open_source(data, *SIZE, seed=seed, device=device)
+    source = open_source(data, *size, seed=seed, device=device)
     hits = dict.fromkeys(probe.vocabulary.kinds, 0)
     for start in range(0, clips, 128):
         batch = source.batch(range(start, min(start + 128, clips)))
-        said, logits = probe.vocabulary.read(batch.captions), probe(batch.on(device))
+        logits = probe(averaged_down(batch.on(device)))
+        said = probe.vocabulary.read(batch.captions)
         for kind in said:
             hits[kind] += int((logits[kind].argmax(1).cpu() == said[kind]).sum())
     return {kind: n / clips for kind, n in hits.items()}

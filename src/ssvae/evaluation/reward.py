@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-import torch.nn.functional as F
 
 from ssvae.data import open_source
 from ssvae.evaluation.frechet import feature_statistics, frechet_distance
-from ssvae.evaluation.probe import HELD_OUT_SEED, SIZE, Probe, load_beside
+from ssvae.evaluation.kernel import kernel_distance
+from ssvae.evaluation.probe import HELD_OUT_SEED, SIZE, Probe, averaged_down, load_beside
 from ssvae.spectra.channels import ChannelResult
 
 
@@ -34,6 +34,8 @@ class Scores:
     diversity: float
     """Mean distance between the features of two clips, over that of true clips."""
     clips: int
+    kernel: float | None = None
+    """Kernel distance on the probe's features to true clips; None where these are not kept."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,8 @@ class TrueClips:
     statistics: ChannelResult
     spread: float
     """Mean distance between the features of two clips."""
+    features: torch.Tensor | None = None
+    """The features themselves (N, 64); None where they are not kept."""
 
 
 def true_clips_tensors(true: TrueClips, size: tuple[int, int, int]) -> dict[str, torch.Tensor]:
@@ -75,15 +79,8 @@ def features_of(probe: Probe, clips: torch.Tensor, batch_size: int = 128) -> tor
     Those that are twice as large as probes are trained on, or three times, are averaged down to that.
     """
     device = next(probe.parameters()).device
-    parts = (_averaged_down(part.to(device)) for part in clips.split(batch_size))
+    parts = (averaged_down(part.to(device)) for part in clips.split(batch_size))
     return torch.cat([probe.features(part).cpu() for part in parts])
-
-
-def _averaged_down(clips: torch.Tensor) -> torch.Tensor:
-    factor, left = divmod(clips.shape[-1], SIZE[-1])
-    if factor < 2 or left or clips.shape[-2] != factor * SIZE[-2]:
-        return clips
-    return F.avg_pool3d(clips.float(), (1, factor, factor))
 
 
 def _spread(features: torch.Tensor) -> float:
@@ -104,7 +101,7 @@ def true_clips(
         for i in range(0, clips, 128)
     ]
     features = torch.cat(parts)
-    return TrueClips(feature_statistics(features), _spread(features))
+    return TrueClips(feature_statistics(features), _spread(features), features)
 
 
 @torch.no_grad()
@@ -145,4 +142,5 @@ def score_clips(
         frechet_distance(feature_statistics(features), true.statistics),
         _spread(features) / true.spread,
         len(clips),
+        None if true.features is None else kernel_distance(features, true.features),
     )
