@@ -27,7 +27,7 @@ from ssvae.inference import (
 )
 from ssvae.models import AutoencoderKLSSVAE
 from ssvae.models.channels import with_channels
-from ssvae.models.fingerprint import encoder_fingerprint
+from ssvae.models.fingerprint import latents_fingerprint
 
 
 @pytest.fixture(autouse=True)
@@ -299,12 +299,10 @@ def test_another_encoder_is_refused_and_another_decoder_is_not(vae, tmp_path):
     """The shapes agree; what the numbers mean does not."""
     source, latents = write(tmp_path / "a.mkv", 5), tmp_path / "z.safetensors"
     encode_video(vae, source, latents)
-    assert LatentFile(latents).facts.encoder == encoder_fingerprint(vae)
-    assert encoder_fingerprint(vae.to(torch.bfloat16)) == encoder_fingerprint(vae.float())
+    assert LatentFile(latents).facts.encoder == latents_fingerprint(vae)
+    assert latents_fingerprint(vae.to(torch.bfloat16)) == latents_fingerprint(vae.float())
     other = AutoencoderKLSSVAE.from_preset("tiny", **SMALL)
-    with pytest.raises(
-        ValueError, match="z.safetensors holds latents of another encoder .*--any-e"
-    ):
+    with pytest.raises(ValueError, match="z.safetensors is of another VAE's latents .*--any-e"):
         decode_video(other, latents, tmp_path / "b.mkv")
     assert not (tmp_path / "b.mkv").exists()
     assert decode_video(other, latents, tmp_path / "b.mkv", any_encoder=True) == 5

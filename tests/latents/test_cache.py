@@ -8,6 +8,7 @@ from ssvae.data import Batch, World
 from ssvae.latents import CacheConfig, LatentCache
 from ssvae.latents.encoding import write_index, write_shards
 from ssvae.models.backbones import load_backbone
+from ssvae.models.fingerprint import latents_fingerprint
 from ssvae.spectra import ChannelSpectrum
 
 
@@ -17,7 +18,10 @@ def backbone(vae_folder):
 
 
 def write(backbone, vae_folder, out, source=None, processes=1, **changes):
-    config = CacheConfig(str(vae_folder), **{**dict(clips=20, shard_clips=8), **changes})
+    encoder = latents_fingerprint(backbone.vae)
+    config = CacheConfig(
+        str(vae_folder), **{**dict(clips=20, shard_clips=8, encoder=encoder), **changes}
+    )
     source = source or World(seed=config.seed)
     for process in range(processes):
         write_shards(backbone, source, out, config, process, processes)

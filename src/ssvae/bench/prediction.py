@@ -122,7 +122,7 @@ def measure_latents(label: str, options: Options) -> dict[str, float]:
             f"the latents {label} are not in {path}: give the --work of the map, or run its cell again"
         )
     cache = LatentCache(path)
-    backbone = load_backbone(cache.config.vae, options.accelerator().device)
+    backbone = load_backbone(cache.vae, options.accelerator().device)
     with torch.no_grad():
         found = learnability(torch.cat(list(cache.batches())), backbone.decode)
     target = _figures_path(label, options)

@@ -132,7 +132,7 @@ def map_latents(
     ``vae`` is the VAE of ``source``; where None, the one that was trained for it.
     """
     accelerator, folder = options.accelerator(), options.work / "latents" / source
-    where = vae or LatentCache(folder).config.vae
+    where = vae or LatentCache(folder).vae
     map_path = folder.with_name(f"{label}.safetensors")
     if not map_path.exists():
         save_map(LatentCache(folder).fit(config), map_path)
@@ -162,7 +162,7 @@ def learn(
         seed=seed,
         compile=options.compile,
     )
-    backbone = load_backbone(cache.config.vae, accelerator.device)
+    backbone = load_backbone(cache.vae, accelerator.device)
     scorer = options.scorer(scale)
     return learning_curve(
         recipe, run, scale.evaluations, scale.cooldown, scorer, backbone, accelerator

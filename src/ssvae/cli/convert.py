@@ -20,7 +20,7 @@ from ssvae.models.shipped import OWNER
 from ssvae.regularizers import LatentMasking
 from ssvae.report.tables import Row
 from ssvae.spectra import ChannelSpectrum
-from ssvae.storage.files import check_file, check_folder
+from ssvae.storage.files import check_apart, check_file, check_folder, sealed_above
 
 
 def convert(
@@ -32,17 +32,17 @@ def convert(
 ) -> None:
     """Convert a checkpoint of the published code into a model's folder, or the other way round.
 
-    With --channels, a model of three channels into one of four, which keeps alpha, or of one, for grey:
-    it does what it did, and can be trained on.
+    Of a run, a checkpoint or a shipped model it makes a folder of its own, which may be changed. With
+    --channels, a model of three channels becomes one of four, which keeps alpha, or of one, for grey: it
+    does what it did, and can be trained on.
 
     Args:
         source: A checkpoint of the published code: a file, or a hub id such as zai-org/SSVAE
-            (owner/name/file where the repository holds several). With --to-official a run, a
-            checkpoint or a model's folder.
+            (owner/name/file where the repository holds several). Or a run, a checkpoint, a model's
+            folder, or one that comes with ssvae.
         target: The folder to write, for from_pretrained; with --to-official the file, NAME.ckpt.
         to_official: Write a checkpoint that the published code loads.
-        channels: Channels of the clips, 4 or 1; SOURCE is then any model of three: a published checkpoint,
-            a run, a checkpoint, a model's folder, or one that comes with ssvae.
+        channels: Channels of the clips, 4 or 1; SOURCE is then any model of three.
     """
     dtype = common.torch_dtype
     if to_official and channels is not None:
@@ -55,8 +55,9 @@ def convert(
         return
     if target.exists() and not target.is_dir():
         raise ValueError(f"cannot write {target}: it is a file, and a model is a folder")
+    check_apart(target, source)
     check_folder(target)
-    if channels is None or _is_official(source):
+    if _is_official(source):
         vae, masking = load_official(fetch_official(source))
         torch.nn.Module.to(vae, dtype)
     else:
@@ -115,6 +116,7 @@ def export_onnx(
             "graphs are exported in float32 on the CPU: leave out --dtype and --device"
         )
     vae = load_vae(model)
+    check_apart(out, model)
     parts = parts_of(vae)
     with progress("exporting", len(parts)) as advance:
         apart = write_onnx(vae, out, parts, on_part=advance)
@@ -149,6 +151,11 @@ def stats(
         seed: Seed of the draw of clips.
         write: Write them into the model's config, as latents_mean and latents_std.
     """
+    if write and (sealed := sealed_above(find_vae(model))):
+        raise ValueError(
+            f"--write changes no checkpoint, nor a model that comes with ssvae, as {sealed} is: ssvae convert "
+            f"{model} DIR makes a copy, then ssvae stats DIR --videos {videos} --write"
+        )
     vae = common.load(model)
     spectrum, backbone = ChannelSpectrum(), Backbone(vae)
     channels = backbone.layout.in_channels

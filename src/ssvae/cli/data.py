@@ -10,7 +10,7 @@ from ssvae.cli.console import console, progress
 from ssvae.data.listing import find_media, read_list
 from ssvae.data.shard_writer import copy_file, render, write_shards
 from ssvae.data.sources import open_endless
-from ssvae.storage.files import check_folder
+from ssvae.storage.files import check_apart, check_folder
 
 
 def shards(
@@ -36,6 +36,7 @@ def shards(
         fps: Frames a second of these clips.
         seed: Seed of these clips.
     """
+    check_apart(dst, src)
     check_folder(dst)
     source = open_endless(src, frames, *size, seed)
     if source is not None:

@@ -28,10 +28,11 @@ from ssvae.latents import CacheConfig, LatentCache, MapConfig, encode_clips, sav
 from ssvae.latents import fit_map as fit
 from ssvae.models.backbones import Backbone, load_backbone
 from ssvae.models.finding import resolve_vae
+from ssvae.models.fingerprint import latents_fingerprint
 from ssvae.recipes import DIFFUSION_RECIPES
 from ssvae.report.figures import contact_sheet, save_figure
 from ssvae.spectra import ChannelSpectrum
-from ssvae.storage.files import check_file, check_folder
+from ssvae.storage.files import check_apart, check_file, check_folder
 
 Recipe = choice_of(DIFFUSION_RECIPES)
 DIFFUSION = Kind(learn, problems_of, parameters_of)
@@ -69,6 +70,7 @@ def cache_latents(
             reads too.
         shard_clips: Clips a shard.
     """
+    check_apart(out, vae)
     check_folder(out)
     accelerator = common.accelerator()
     vae = resolve_vae(vae)
@@ -143,6 +145,7 @@ def generate(
     """
     if not prompts or any(not prompt.strip() for prompt in prompts):
         raise ValueError("give at least one prompt, none of them empty")
+    check_apart(out, model)
     check_folder(out)
     accelerator = common.accelerator()
     device, share = accelerator.device, (accelerator.process_index, accelerator.num_processes)
@@ -243,6 +246,7 @@ def export(
     """
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise ValueError(f"{out} is there already and not an empty folder: choose another")
+    check_apart(out, model)
     check_folder(out)
     folder = checkpoint_of(model)
     backbone = None if vae is None else load_backbone(resolve_vae(vae))
@@ -296,6 +300,7 @@ def fit_map(
                 spectrum.update(parts[-1])
                 advance(done.stop)
         fitted = fit(spectrum.result(), shape[1:], map, parts)
+        fitted.encoder = latents_fingerprint(backbone.vae)
     save_map(fitted, out)
     settings = ", ".join(f"{k} {v}" for k, v in dataclasses.asdict(map).items())
     console.print(f"map of {settings} written to {out}", soft_wrap=True)

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from diffusers import UniPCMultistepScheduler, WanPipeline, WanTransformer3DModel
+from torch import nn
 from transformers import AutoModelForTextEncoding
 
 from ssvae.diffusion.preview import expected_latents
@@ -20,10 +21,12 @@ from ssvae.diffusion.text import (
     tokenize,
 )
 from ssvae.diffusion.transformer import PooledWanTransformer3DModel
-from ssvae.latents.mapped import load_map, with_statistics
+from ssvae.latents.mapped import MappedAutoencoder, load_map, with_statistics
 from ssvae.models.backbones import Backbone, load_backbone
 from ssvae.models.finding import resolve_vae
+from ssvae.models.fingerprint import check_same_latents
 from ssvae.models.shipped import shipped_folder
+from ssvae.storage.digests import check_whole
 from ssvae.storage.runs import last_checkpoint
 from ssvae.storage.seeds import generator_of
 
@@ -47,6 +50,10 @@ class PipelineConfig:
     """Name or path of a frozen text encoder; None where it was trained along."""
     data: str | None = None
     """The source of the clips; None in what earlier versions wrote."""
+    encoder: str = ""
+    """The fingerprint of the VAE's latents; where empty, nothing is known of it."""
+    cache: str = ""
+    """The checksum of the cache that it learned from."""
 
     def save(self, folder: Path) -> None:
         """Write it into a checkpoint or a pipeline's folder."""
@@ -72,7 +79,8 @@ def assemble(
 ) -> WanPipeline:
     """The pipeline of a checkpoint: the running mean of the weights, with the VAE.
 
-    ``backbone`` is the VAE that made the latents; where None it is loaded from where it was then.
+    ``backbone`` is the VAE that made the latents; where None it is loaded from where it was then. A
+    ValueError where it has latents of its own.
     """
     config = load_config(checkpoint)
     if backbone is None:
@@ -83,6 +91,7 @@ def assemble(
                 f"the VAE that made the latents is not at {config.vae} any more ({error}): say "
                 "where it is with --vae"
             ) from error
+    check_same_latents(f"the model in {checkpoint}", config.encoder, backbone.vae, _remedy(config))
     kind = transformer_class(checkpoint / "transformer")
     transformer = kind.from_pretrained(
         checkpoint / "transformer", torch_dtype=dtype, use_safetensors=True
@@ -121,7 +130,11 @@ def open_pipeline(
     if (folder / "model_index.json").exists():
         if vae is not None:
             raise ValueError("an exported pipeline holds its own VAE: leave out --vae")
-        return load_pipeline(folder, device, dtype), config
+        pipeline = load_pipeline(folder, device, dtype)
+        check_same_latents(
+            f"the pipeline in {folder}", config.encoder, plain_vae(pipeline), "export it anew"
+        )
+        return pipeline, config
     backbone = None if vae is None else load_backbone(resolve_vae(vae), device, dtype)
     return assemble(folder, backbone, device, dtype), config
 
@@ -135,7 +148,20 @@ def checkpoint_of(model: str | Path) -> Path:
             "that comes with ssvae (ssvae models)"
         )
     found = last_checkpoint(folder)
+    if found is None:
+        check_whole(folder)
     return found[1] if found else folder
+
+
+def _remedy(config: PipelineConfig) -> str:
+    """What to do about a VAE that is another."""
+    return f"give the VAE that made them, which was at {config.vae}, with --vae"
+
+
+def plain_vae(pipeline: WanPipeline) -> nn.Module:
+    """A pipeline's VAE, without a map around it."""
+    vae: Any = pipeline.vae
+    return vae.vae if isinstance(vae, MappedAutoencoder) else vae
 
 
 def transformer_class(folder: Path) -> type[WanTransformer3DModel]:

@@ -5,6 +5,7 @@ from diffusers import UniPCMultistepScheduler, WanPipeline
 
 from ssvae.latents.mapped import MappedAutoencoder
 from ssvae.models.backbones import Backbone
+from ssvae.models.fingerprint import check_same_latents, latents_fingerprint
 
 
 def check_preview(pipeline: WanPipeline, preview: Backbone) -> None:
@@ -25,6 +26,9 @@ def check_preview(pipeline: WanPipeline, preview: Backbone) -> None:
             "the model for previews is an encoder alone, which decodes nothing: take a student of both "
             "halves, or of the decoder"
         )
+    remedy = "take a student of the pipeline's VAE (ssvae train distil)"
+    held = latents_fingerprint(inside.vae)
+    check_same_latents("the pipeline that is to be previewed", held, preview.vae, remedy)
     if not isinstance(pipeline.scheduler, UniPCMultistepScheduler):
         raise ValueError(
             "previews read what UniPC keeps of each step, and this pipeline samples with "

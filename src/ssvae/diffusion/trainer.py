@@ -20,12 +20,13 @@ from ssvae.diffusion.building import build, problems_of, shift_of
 from ssvae.diffusion.caption_embeddings import CaptionEmbeddings
 from ssvae.diffusion.flow import BINS, loss_by_time
 from ssvae.diffusion.objective import FlowObjective
-from ssvae.diffusion.pipeline import PipelineConfig
+from ssvae.diffusion.pipeline import PipelineConfig, load_config
 from ssvae.diffusion.recipe import DiffusionRecipe
 from ssvae.diffusion.text import tokenize, word_level_encoder
 from ssvae.latents.cache import LatentCache
 from ssvae.latents.mapped import load_map, save_map
 from ssvae.latents.maps import MapConfig
+from ssvae.models.fingerprint import same_latents
 from ssvae.storage.seeds import generator_of
 from ssvae.training.checkpoint import write_tensors
 from ssvae.training.loop import check_problems, train
@@ -79,6 +80,11 @@ class DiffusionTrainer:
         self.map = (load_map(recipe.map) if recipe.map else self.cache.fit(fitted)).to(device)
         if recipe.map:
             self.map(self.cache.latents([0]).to(device))  # a map for other latents stops here
+            if not same_latents(self.map.encoder, self.cache.config.encoder):
+                raise ValueError(
+                    f"the map {recipe.map} is of another VAE's latents ({self.map.encoder}) than the cache "
+                    f"in {recipe.latents} ({self.cache.config.encoder}): fit one to the cache (ssvae fit-map)"
+                )
         torch.manual_seed(recipe.seed)
         self.tokenizer: Any = None
         self._tokens: dict[str, tuple[torch.Tensor, torch.Tensor]] = {}
@@ -217,16 +223,19 @@ class DiffusionTrainer:
             width=cache.width,
             fps=cache.fps,
             shift=self.objective.shift,
-            vae=cache.vae,
+            vae=self.cache.vae,
             text_encoder=recipe.text.encoder,
             data=cache.data,
+            encoder=cache.encoder,
+            cache=self.cache.checksum,
         ).save(folder)
         write_tensors(state["model"], folder / "model.safetensors")
         torch.save(state["ema"], folder / "ema.pt")
         torch.save(state["optimizer"], folder / "optimizer.pt")
 
     def load(self, folder: Path) -> None:
-        """Take up the state that :meth:`save` wrote."""
+        """Take up the state that :meth:`save` wrote; a ValueError where cache or map are others now."""
+        self._check_same_data(folder)
         load_full_state(self.objective, load_file(folder / "model.safetensors"))
         ema, states = (
             torch.load(folder / name, map_location="cpu", weights_only=True)
@@ -235,6 +244,25 @@ class DiffusionTrainer:
         load_ema(self.ema, ema, self.objective.parameters())
         for optimizer, state in zip(self.optimizers, states, strict=True):
             load_optimizer(optimizer, state)
+
+    def _check_same_data(self, folder: Path) -> None:
+        before = load_config(folder).cache
+        if before not in ("", self.cache.checksum):
+            raise ValueError(
+                f"the cache in {self.cache.path} is not the one that the run began with: put that back, or "
+                "begin another run"
+            )
+        held = load_map(folder / "map.safetensors")
+        if self.recipe.map is None:
+            self.map = held.to(self.accelerator.device)
+            return
+        one, other = self.map.cpu().state_dict(), held.state_dict()
+        self.map.to(self.accelerator.device)
+        if one.keys() != other.keys() or any(not torch.equal(one[k], other[k]) for k in one):
+            raise ValueError(
+                f"the map {self.recipe.map} is not the one that the run began with, which is kept in "
+                f"{folder}: put a copy of it back, or begin another run"
+            )
 
     def _text(self, captions: list[str]) -> tuple[torch.Tensor, ...]:
         """What the objective takes: embeddings, or token ids with their mask."""

@@ -31,7 +31,7 @@ from ssvae.data.video import (
 from ssvae.data.video_writer import VideoWriter
 from ssvae.inference.latent_file import LatentFile, LatentWriter, VideoFacts
 from ssvae.models import AutoencoderKLSSVAE
-from ssvae.models.fingerprint import encoder_fingerprint
+from ssvae.models.fingerprint import check_same_latents, latents_fingerprint
 
 logger = logging.getLogger(__name__)
 
@@ -55,7 +55,7 @@ def encode_video(
     """
     info, times = _probed(source, target), []
     sound = read_sound(source) if info.has_audio else None
-    facts = replace(_facts_of(info), encoder=encoder_fingerprint(vae))
+    facts = replace(_facts_of(info), encoder=latents_fingerprint(vae))
     with nullcontext() if target is None else LatentWriter(target, facts) as writer:
         for posterior in vae.encode_stream(_frames(vae, source, info, times.append), pad=True):
             check_finite(posterior.mean, f"the latents of {source} before frame {len(times)}")
@@ -94,12 +94,11 @@ def decode_video(
             f"{len(file.times)} frames of {facts.height}x{facts.width}, this model's would be "
             f"{'x'.join(map(str, expected))} each: give the model that encoded them"
         )
-    if not any_encoder and facts.encoder not in ("", encoder_fingerprint(vae)):
-        raise ValueError(
-            f"{source} holds latents of another encoder ({facts.encoder}, this model's is "
-            f"{encoder_fingerprint(vae)}), which this model would decode into a wrong picture: give the "
-            "model that encoded them, or --any-encoder where their latents mean the same"
+    if not any_encoder:
+        remedy = (
+            "give the model that encoded it, or --any-encoder where their latents mean the same"
         )
+        check_same_latents(str(source), facts.encoder, vae, remedy)
     sound = file.sound()
     at_once = vae.frames_at_once(h * side, w * side) // vae.time_factor
     latents = (

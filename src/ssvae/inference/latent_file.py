@@ -41,7 +41,7 @@ class VideoFacts:
     time_base: Fraction
     pixel_aspect: Fraction = Fraction(1)
     encoder: str = ""
-    """The encoder's fingerprint; empty in files of earlier versions."""
+    """The fingerprint of the VAE's latents; where empty, nothing is known of it."""
 
 
 class LatentWriter:

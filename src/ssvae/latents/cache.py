@@ -4,7 +4,8 @@ The folder holds ``index.json`` and shards of safetensors. A shard has ``latents
 as the VAE gave them, perhaps ``log_variances`` beside them, ``captions`` (UTF-8 bytes, one behind the other), ``ends`` (n,), where each
 caption ends, ``clips`` (n,), the clips' indices in the source, and ``contents`` (n,), checksums of their pixels where these
 are bytes. The index names the shards and
-holds all that was set, and the channels' statistics, by which :meth:`LatentCache.fit` standardises.
+holds all that was set, and the channels' statistics, by which :meth:`LatentCache.fit` standardises. In
+``vae`` lies a copy of the VAE, for runs are pruned and models replaced.
 """
 
 import zlib
@@ -25,6 +26,8 @@ FORMAT = 1
 LOG_VARIANCES = "log_variances"
 CHECKSUM = "checksum"
 """In the index: of all else in it."""
+VAE = "vae"
+"""The folder of the VAE in a cache."""
 MOMENTS = "moments"
 POSTERIORS = ("mean", "sample", MOMENTS)
 
@@ -55,6 +58,11 @@ class CacheConfig:
     """Clips a shard."""
     dtype: str = "float32"
     """Number format that the VAE encoded in; latents are kept in float32."""
+    encoder: str = ""
+    """The fingerprint of the VAE's latents; filled in where the cache is written."""
+    items: str = ""
+    """How many files the clips are drawn from, and a checksum of their names, sizes and captions;
+    filled in where the cache is written."""
 
     @property
     def size(self) -> tuple[int, int, int]:
@@ -103,7 +111,8 @@ class LatentCache:
     """The latents of a cache, as the VAE gave them, at random by memory map.
 
     ``shape`` is (C, t, h, w); ``statistics`` the mean and covariance of the channels;
-    ``failed`` the clips that were left out.
+    ``failed`` the clips that were left out; ``vae`` where the VAE is, in the cache itself unless it came
+    with the package; ``checksum`` tells the cache from any other.
     """
 
     def __init__(self, path: str | Path):
@@ -121,9 +130,13 @@ class LatentCache:
                 "it anew"
             )
         try:
-            if index.pop(CHECKSUM, None) not in (None, checksum(index)):
+            told = index.pop(CHECKSUM, None)
+            self.checksum = checksum(index)
+            if told not in (None, self.checksum):
                 raise ValueError("it is not as it was written")
             self.config = CacheConfig(**index["config"])
+            kept = self.path / VAE
+            self.vae = str(kept.resolve()) if kept.is_dir() else self.config.vae
             C, T, H, W = index["latent_shape"]
             self.shape: tuple[int, int, int, int] = C, T, H, W
             mean, covariance = (
@@ -212,7 +225,9 @@ class LatentCache:
 
     def fit(self, config: MapConfig = MapConfig()) -> LatentMap:
         """A map for these latents; by default each channel standardised."""
-        return fit_map(self.statistics, self.shape[1:], config, self.batches())
+        fitted = fit_map(self.statistics, self.shape[1:], config, self.batches())
+        fitted.encoder = self.config.encoder
+        return fitted
 
     def _mapped(self, which: int, name: str) -> torch.Tensor:
         """A tensor of a shard, read from the file where it is touched."""

@@ -10,6 +10,7 @@ import torch
 from ssvae.data.batch import Batch, Source, in_turn
 from ssvae.latents.cache import LatentCache, content_of
 from ssvae.models.backbones import Backbone
+from ssvae.models.fingerprint import check_same_latents
 
 APART = 0.05
 """How far means may be from those that are encoded again, in deviations of all: bfloat16 is near .01."""
@@ -40,6 +41,9 @@ class CachedClips:
     @torch.no_grad()
     def check(self, backbone: Backbone) -> None:
         """A ValueError where some clips, encoded anew, have other means than the cache says."""
+        remedy = f"write one of this {backbone.name} (ssvae cache-latents --posterior moments)"
+        held = self.cache.config.encoder
+        check_same_latents(f"the cache in {self.cache.path}", held, backbone.vae, remedy)
         batch = self._of([0, len(self.cache) - 1])
         assert batch.moments is not None
         anew = backbone.encode(batch.on(backbone.vae.device)).parameters.float().cpu()

@@ -2,24 +2,26 @@
 
 import logging
 import math
-from collections.abc import Callable, Iterator
-from dataclasses import asdict
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from accelerate import Accelerator
+from diffusers.models.modeling_utils import ModelMixin
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from ssvae.data.batch import Batch, Source
 from ssvae.data.loader import in_order
-from ssvae.data.sources import open_source
+from ssvae.data.sources import items_of, open_source
 from ssvae.latents.cache import (
     CHECKSUM,
     FORMAT,
     LOG_VARIANCES,
     MOMENTS,
+    VAE,
     CacheConfig,
     LatentCache,
     content_of,
@@ -28,9 +30,11 @@ from ssvae.latents.cache import (
     statistics_name,
 )
 from ssvae.models import DiagonalGaussian
-from ssvae.models.backbones import Backbone, Posterior
+from ssvae.models.backbones import Backbone, Posterior, load_backbone
+from ssvae.models.fingerprint import latents_fingerprint, same_latents
+from ssvae.models.shipped import OWNER
 from ssvae.spectra.channels import ChannelResult, ChannelSpectrum
-from ssvae.storage.digests import checksum, digest
+from ssvae.storage.digests import checksum, digest, seal
 from ssvae.storage.files import read_json, replacing, write_json
 from ssvae.storage.locks import written_together
 from ssvae.storage.seeds import generator_of
@@ -66,21 +70,23 @@ def write_cache(
     ``on_clips`` hears how many of its clips a process has done.
     """
     out = Path(out)
+    source = open_source(
+        config.data,
+        *config.size,
+        config.fps,
+        config.seed,
+        accelerator.device,
+        channels=backbone.layout.in_channels,
+    )
+    config = replace(config, encoder=latents_fingerprint(backbone.vae), items=items_of(source))
     if (out / "index.json").exists():
-        before = asdict(LatentCache(out).config)
         # How a finished cache is cut into files changes nothing.
-        now, free = as_json(asdict(config)), {"shard_clips"}
-        check_same_settings(f"the cache in {out}", before, now, free)
+        _check_same(out, LatentCache(out).config, config, {"shard_clips"})
     else:
-        source = open_source(
-            config.data,
-            *config.size,
-            config.fps,
-            config.seed,
-            accelerator.device,
-            channels=backbone.layout.in_channels,
-        )
         with written_together(out, "a cache", accelerator):
+            if accelerator.is_main_process:
+                _check_folder(out, config)
+                _keep_vae(backbone, out, config)
             write_shards(
                 backbone=backbone,
                 source=source,
@@ -238,13 +244,48 @@ def write_index(out: str | Path, config: CacheConfig) -> LatentCache:
 def _check_folder(out: Path, config: CacheConfig) -> None:
     """A cache goes on under the settings it began with, and beside nothing else."""
     # Another process of this run may have written the config just now.
-    foreign = [p for p in out.iterdir() if not p.name.startswith((".", "config.json", "latents-"))]
+    own = ".", "config.json", "latents-", VAE
+    foreign = [path for path in out.iterdir() if not path.name.startswith(own)]
     if foreign and not (out / "config.json").exists():
         raise ValueError(f"{out} holds other files and is no cache: choose an empty folder")
     path = out / "config.json"
     if path.exists():
-        # One of an older version knows nothing of newer settings.
-        before = asdict(CacheConfig(**read_json(path)))
-        check_same_settings(f"the cache in {out}", before, as_json(asdict(config)))
+        _check_same(out, CacheConfig(**read_json(path)), config)
     else:
         write_json(path, asdict(config))
+
+
+def _check_same(
+    out: Path, before: CacheConfig, now: CacheConfig, free: Collection[str] = ()
+) -> None:
+    """A ValueError where a cache began with another VAE, other clips or other settings.
+
+    What an older version, or who writes shards alone, did not write down is not compared.
+    """
+    if not same_latents(before.encoder, now.encoder):
+        kept = f", such as {out / VAE}" if (out / VAE).is_dir() else ""
+        raise ValueError(
+            f"the cache in {out} is of another VAE's latents ({before.encoder}; {now.vae} has "
+            f"{now.encoder}): give the VAE that it began with{kept}, or another --out"
+        )
+    if before.items and now.items and before.items != now.items:
+        raise ValueError(
+            f"the files or captions of {now.data} have changed since the cache in {out} began "
+            f"({before.items} then, {now.items} now): put them back, or give another --out"
+        )
+    # The same VAE may lie elsewhere meanwhile.
+    known = {"encoder", "items", *(("vae",) if before.encoder and now.encoder else ())}
+    settings = as_json(asdict(before)), as_json(asdict(now))
+    check_same_settings(f"the cache in {out}", *settings, {*known, *free})
+
+
+def _keep_vae(backbone: Backbone, out: Path, config: CacheConfig) -> None:
+    """Copy the VAE into its cache, in float32, unless it comes with the package or is no model to save."""
+    own = config.vae.startswith(OWNER) or not isinstance(backbone.vae, ModelMixin)
+    if own or (out / VAE).is_dir():
+        return
+    if backbone.vae.dtype != torch.float32:
+        backbone = load_backbone(config.vae)
+    with replacing(out / VAE) as partial:
+        backbone.vae.save_pretrained(partial)
+        seal(partial)

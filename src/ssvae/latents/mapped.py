@@ -11,12 +11,13 @@ from diffusers.models.autoencoders.vae import DecoderOutput
 from diffusers.models.modeling_outputs import AutoencoderKLOutput
 from diffusers.models.modeling_utils import ModelMixin
 from diffusers.utils.accelerate_utils import apply_forward_hook
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 
 from ssvae.latents.maps import LatentMap
 from ssvae.models import AutoencoderKLSSVAE, DiagonalGaussian
 from ssvae.models.backbones import LAYOUTS, Backbone, Layout
+from ssvae.models.fingerprint import check_same_latents
 from ssvae.storage.files import replacing
 
 
@@ -77,6 +78,9 @@ class MappedAutoencoder(ModelMixin, ConfigMixin):
             latent_map.gain is not None,
             latent_map.order is not None,
         )
+        check_same_latents(
+            "the map", latent_map.encoder, backbone.vae, "fit one to this VAE (ssvae fit-map)"
+        )
         mapped.vae, mapped.map = backbone.vae, latent_map.to(backbone.vae.device)
         return mapped.eval()
 
@@ -123,6 +127,7 @@ def with_statistics(backbone: Backbone, latent_map: LatentMap) -> ModelMixin:
     Where the map only standardises and the VAE's config has places for the statistics that
     ``WanPipeline`` reads, it is the VAE itself with them filled in; else a mapped one.
     """
+    check_same_latents("the map", latent_map.encoder, backbone.vae, "give the VAE that it is of")
     fits = backbone.name in ("AutoencoderKLSSVAE", "AutoencoderKLWan")
     if not (fits and latent_map.diagonal):
         return MappedAutoencoder.of(backbone, latent_map)
@@ -132,9 +137,10 @@ def with_statistics(backbone: Backbone, latent_map: LatentMap) -> ModelMixin:
 
 
 def save_map(latent_map: LatentMap, path: str | Path) -> None:
-    """Write a map as safetensors."""
+    """Write a map as safetensors, with the fingerprint of its latents."""
+    tensors = {k: v.contiguous() for k, v in latent_map.state_dict().items()}
     with replacing(Path(path)) as partial:
-        save_file({k: v.contiguous() for k, v in latent_map.state_dict().items()}, partial)
+        save_file(tensors, partial, {"encoder": latent_map.encoder})
 
 
 def load_map(path: str | Path) -> LatentMap:
@@ -142,8 +148,12 @@ def load_map(path: str | Path) -> LatentMap:
     if not Path(path).is_file():
         raise ValueError(f"no map at {path}: ssvae fit-map writes one")
     try:
-        state = load_file(path)
-        return LatentMap(state["mean"], state["matrix"], state.get("gain"), state.get("order"))
+        with safe_open(path, "pt") as file:
+            state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118  no mapping
+            facts = file.metadata() or {}
+        fitted = LatentMap(state["mean"], state["matrix"], state.get("gain"), state.get("order"))
+        fitted.encoder = facts.get("encoder", "")
+        return fitted
     except (KeyError, SafetensorError) as error:
         raise ValueError(
             f"{path} is no map of latents ({error}): ssvae fit-map writes one"

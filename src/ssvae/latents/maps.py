@@ -62,7 +62,11 @@ class LatentMap(torch.nn.Module):
             from; None keeps all.
 
     A map with neither gain nor order takes latents of any size, others of their one size.
+
+    ``encoder`` is the fingerprint of the latents that it was fitted to; empty where nothing is known.
     """
+
+    encoder: str = ""
 
     def __init__(
         self,

@@ -31,7 +31,8 @@ class AutoencoderKLSSVAE(ModelMixin, AutoencoderMixin, ConfigMixin):
     Clips are (B, C, T, H, W) floats in [-1, 1], C being 3 for red, green and blue, 1 or 4 where the
     config says so (see :mod:`ssvae.data.pixels`); images are clips of one frame. Arguments are the fields of :class:`AutoencoderConfig`. ``scale_factor_temporal`` and ``scale_factor_spatial``
     follow from these; they stand in the config because pipelines read them there. ``halves`` names
-    what was trained, of a student that is an encoder or a decoder alone.
+    what was trained, of a student that is an encoder or a decoder alone; ``latents_of`` is the
+    fingerprint of its teacher's latents (see :mod:`ssvae.models.fingerprint`).
     """
 
     _supports_gradient_checkpointing = True
@@ -62,6 +63,7 @@ class AutoencoderKLSSVAE(ModelMixin, AutoencoderMixin, ConfigMixin):
         scale_factor_temporal: int | None = None,
         scale_factor_spatial: int | None = None,
         halves: Literal["both", "encoder", "decoder"] = "both",
+        latents_of: str | None = None,
     ):
         super().__init__()
         config = AutoencoderConfig(

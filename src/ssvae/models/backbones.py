@@ -18,6 +18,7 @@ from ssvae.models.autoencoder import AutoencoderKLSSVAE
 from ssvae.models.blocks import channels_last
 from ssvae.models.posterior import Deterministic, DiagonalGaussian
 from ssvae.models.shipped import shipped_folder
+from ssvae.storage.digests import check_whole
 
 Posterior = DiagonalGaussian | Deterministic
 
@@ -322,6 +323,8 @@ def load_backbone(
     """
     where: dict[str, Any] = {}
     path = shipped_folder(str(path)) or path
+    if torch.device(device).type != "meta":
+        check_whole(Path(path))
     folder, parts = str(path), str(path).split("/")
     if not Path(path).is_dir() and len(parts) > 2 and parts[0]:
         folder, where = "/".join(parts[:2]), {"subfolder": "/".join(parts[2:])}

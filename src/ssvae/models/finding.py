@@ -11,6 +11,7 @@ from ssvae.models.backbones import Backbone, load_backbone
 from ssvae.models.blocks import channels_last
 from ssvae.models.official import fetch_official, load_official
 from ssvae.models.shipped import OWNER, shipped_folder
+from ssvae.storage.digests import check_whole
 from ssvae.storage.runs import last_checkpoint
 
 
@@ -39,6 +40,7 @@ def find_masking(path: str | Path) -> Path:
     folder = find_vae(path)
     for parent in (folder, folder.parent):
         if (parent / "masking.safetensors").is_file():
+            check_whole(parent)
             return parent / "masking.safetensors"
     raise ValueError(
         f"no masking.safetensors beside the model in {path}: LatentMasking(channels).save(FILE) "

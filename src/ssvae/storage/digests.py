@@ -2,16 +2,21 @@
 
 import hashlib
 import json
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from ssvae.storage.files import write_json
-
-SEAL = "sha256.json"
+from ssvae.storage.files import SEAL, sealed_above, write_json
 
 
 def digest(path: Path) -> str:
-    """The SHA-256 of a file."""
+    """The SHA-256 of a file, which is read once unless it changes."""
+    facts = path.stat()
+    return _digest(path, facts.st_size, facts.st_mtime_ns)
+
+
+@lru_cache(maxsize=1024)
+def _digest(path: Path, size: int, changed: int) -> str:
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
@@ -45,3 +50,15 @@ def damaged(folder: Path, part: str = "") -> list[str]:
         for name, sha in wanted.items()
         if not (folder / name).is_file() or digest(folder / name) != sha
     ]
+
+
+def check_whole(folder: Path) -> None:
+    """A ValueError where a folder, or the sealed one that it lies in, is not as it was sealed."""
+    sealed = sealed_above(folder)
+    if sealed is None:
+        return
+    inside = folder.absolute().relative_to(sealed).as_posix()
+    if wrong := damaged(sealed, "" if inside == "." else f"{inside}/"):
+        raise ValueError(
+            f"{folder} is damaged ({', '.join(wrong)}): put back a copy, or take another checkpoint"
+        )

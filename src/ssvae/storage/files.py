@@ -12,6 +12,8 @@ from typing import Any
 
 from safetensors import SafetensorError
 
+SEAL = "sha256.json"
+"""In a folder whose files stay as they are: their checksums."""
 PARTIAL = ".partial-"
 """How the names of what is being written begin."""
 NUMBER = re.compile(r"%(?:0\d+)?d")
@@ -119,8 +121,35 @@ def replacing(path: Path) -> Iterator[Path]:
         replacement.discard()
 
 
+def sealed_above(path: Path) -> Path | None:
+    """The sealed folder that a path is, or lies in; None where there is none."""
+    path = path.absolute()
+    return next((folder for folder in (path, *path.parents) if (folder / SEAL).is_file()), None)
+
+
+def _check_open(path: Path) -> None:
+    """A ValueError for what lies in a checkpoint, in a model that comes with the package and the like."""
+    if sealed := sealed_above(path):
+        raise ValueError(
+            f"cannot write into {path}: {sealed} is kept as it was written, with checksums of its files; choose "
+            "another folder"
+        )
+
+
+def check_apart(target: Path, source: str | Path) -> None:
+    """A ValueError where a command would write over what it reads, or over a training run."""
+    one, other = target.absolute().resolve(), Path(source).absolute().resolve()
+    if other.exists() and one == other:
+        raise ValueError(f"cannot write into {target}: it is what is read, choose another folder")
+    if any((one / "checkpoints").glob("step-*")) or one.parent.name == "checkpoints":
+        raise ValueError(
+            f"cannot write into {target}: a training run is there, choose another folder"
+        )
+
+
 def check_folder(path: Path) -> None:
     """A ValueError where no folder can be made, or written into, at ``path``: ask before long work."""
+    _check_open(path)
     there = next(parent for parent in (path, *path.absolute().parents) if parent.exists())
     if not there.is_dir():
         raise ValueError(f"cannot write into {path}: {there} is a file, choose another folder")
@@ -131,6 +160,7 @@ def check_folder(path: Path) -> None:
 def check_file(path: str | Path) -> None:
     """A ValueError where no file can be written at ``path``: ask before long work."""
     path = Path(path)
+    _check_open(path)
     if path.is_dir():
         raise ValueError(f"cannot write {path}: it is a folder, give the name of a file in it")
     if not path.parent.is_dir():

@@ -6,6 +6,7 @@ from ssvae.losses.reconstruction import full
 from ssvae.models import DiagonalGaussian
 from ssvae.models.backbones import Backbone, Posterior
 from ssvae.models.discriminator import Discriminator
+from ssvae.models.fingerprint import LATENTS_OF, latents_fingerprint
 from ssvae.regularizers.balance import Reduce
 from ssvae.vae.objective import Objective, Outcome, Terms
 from ssvae.vae.recipe import DistilRecipe
@@ -25,6 +26,7 @@ class Distillation(Objective):
         super().__init__(student, recipe)
         self.halves, self.latent_weight = recipe.halves, recipe.latent_weight
         self._teacher = [teacher]  # in a list, which nn.Module does not look into
+        student.vae.register_to_config(**{LATENTS_OF: latents_fingerprint(teacher.vae)})
         self.masking.requires_grad_(False)
         for name, parameter in student.vae.named_parameters():
             trained = recipe.halves in ("both", name.split(".")[0])
