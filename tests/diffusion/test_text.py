@@ -34,6 +34,40 @@ def test_an_id_is_the_same_for_ever():
     assert HashedWordTokenizer()("a red disc")["input_ids"] == [3653, 3985, 1330, 1]
 
 
+@pytest.mark.parametrize(
+    ("left", "right"),
+    [
+        ("一个红色圆盘向左移动", "一个红色圆盘向右移动"),
+        ("赤い円盤が左へ動く", "赤い円盤が右へ動く"),
+        ("จานสีแดงเคลื่อนที่ไปทางซ้าย", "จานสีแดงเคลื่อนที่ไปทางขวา"),
+    ],
+)
+def test_captions_without_spaces_share_what_they_say_alike(left, right):
+    ids = [set(HashedWordTokenizer()(text)["input_ids"]) for text in (left, right)]
+    assert ids[0] != ids[1]
+    assert len(ids[0] & ids[1]) > 0.6 * len(ids[0])
+
+
+def test_words_of_all_other_scripts_are_whole():
+    tokens = HashedWordTokenizer().tokenize
+    assert tokens("Ein größeres Rad, 3 Räder") == ["ein", "größeres", "rad", ",", "3", "räder"]
+    assert tokens("लाल डिस्क बाएँ") == ["लाल", "डिस्क", "बाएँ"]
+    assert tokens("كرة حمراء") == ["كرة", "حمراء"]
+    assert tokens("빨간 원판") == ["빨간", "원판"]
+    assert tokens("cafe\u0301") == tokens("caf\u00e9")
+
+
+def test_ids_do_not_hang_on_what_else_is_installed(monkeypatch):
+    curly, straight = "it\u2019s a \u201cred\u201d disc", 'it\'s a "red" disc'
+    tokenizer = HashedWordTokenizer()
+    assert tokenizer(curly)["input_ids"] == tokenizer(straight)["input_ids"]
+    assert torch.equal(tokenize(tokenizer, [curly])[0], tokenize(tokenizer, [straight])[0])
+    assert torch.equal(
+        tokenize(tokenizer, ["a &amp;quot;red&quot; disc"])[0],
+        tokenize(tokenizer, ['a "red" disc'])[0],
+    )
+
+
 def test_no_two_words_of_the_world_share_an_id():
     kinds = [*SHAPES, *COLOURS, *DIRECTIONS, *TEXTURES, "a moving over waves"]
     words = sorted({word for phrase in kinds for word in phrase.split()})

@@ -1,11 +1,13 @@
 import dataclasses
+from fractions import Fraction
 
 import pytest
 import torch
 
 from made_videos import write
 from ssvae.data import open_fixed
-from ssvae.data.video_writer import write_video
+from ssvae.data.pixels import to_images
+from ssvae.data.video_writer import VideoWriter, write_video
 from ssvae.evaluation.features import load_network
 from ssvae.evaluation.measure import (
     FilePairs,
@@ -87,8 +89,8 @@ def test_two_folders(tmp_path):
     (tmp_path / "b" / "x.mkv").unlink()
     with pytest.raises(ValueError, match="1 have none: x"):
         FilePairs(tmp_path / "a", tmp_path / "b", 5)
-    write(tmp_path / "b" / "x.mkv", 6, 48, 48)
-    write(tmp_path / "b" / "sub" / "y.mkv", 3, 32, 48)
+    write(tmp_path / "b" / "x.mkv", 6, 48, 48, fps=8)
+    write(tmp_path / "b" / "sub" / "y.mkv", 3, 32, 48, fps=8)
     pairs = FilePairs(tmp_path / "a", tmp_path / "b", 5)
     measured = measure_pairs(pairs.read())
     assert not measured.clips
@@ -100,6 +102,34 @@ def test_two_folders(tmp_path):
     write(tmp_path / "a" / "x.mkv", 6, 32, 32)
     with pytest.raises(ValueError, match="have one name"):
         FilePairs(tmp_path / "a", tmp_path / "b", 5)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (dict(fps=12), "at other times: 8 and 1, .* give --fps"),
+        (dict(times=[0, 0.125, 0.25, 0.5, 0.625, 0.75]), "frame 4 0.125 s apart"),
+        (dict(first=1), r"better one frame early \(.* dB, as they are"),
+    ],
+)
+def test_pairs_of_other_frames_are_refused(tmp_path, change, message):
+    """Other rates, times, or a frame lost at the beginning: figures of other frames mean nothing."""
+    generator = torch.Generator().manual_seed(0)
+    clip = torch.rand(3, 8, 32, 32, generator=generator) * 2 - 1
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").mkdir()
+    write_video(tmp_path / "a" / "x.mkv", clip, 8)
+    first, times = change.get("first", 0), change.get("times")
+    with VideoWriter(
+        tmp_path / "b" / "x.mkv", 32, 32, change.get("fps", 8), Fraction(1, 1000)
+    ) as out:
+        for i, image in enumerate(to_images(clip[:, first : first + 6])):
+            out.write(image, None if times is None else times[i])
+    with pytest.raises(ValueError, match=message):
+        list(FilePairs(tmp_path / "a", tmp_path / "b", 6).read())
+    if "first" not in change:
+        pairs = FilePairs(tmp_path / "a", tmp_path / "b", 5, fps=8)
+        assert len(list(pairs.read())) == 1
 
 
 def test_a_clip_of_nan_is_left_out(vae):

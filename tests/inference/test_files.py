@@ -8,6 +8,7 @@ import av
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from commands import launch
@@ -222,7 +223,7 @@ def test_silent_video_and_other_containers(vae, tmp_path):
         assert not probe(tmp_path / name).has_audio
 
 
-def test_a_video_that_changes_its_size(vae, tmp_path):
+def test_a_video_that_changes_its_size(vae, tmp_path, caplog):
     parts = []
     for i, (height, width) in enumerate([(48, 64), (32, 80)]):
         with av.open(str(tmp_path / f"{i}.ts"), "w") as container:
@@ -233,8 +234,11 @@ def test_a_video_that_changes_its_size(vae, tmp_path):
             container.mux(stream.encode())
         parts.append((tmp_path / f"{i}.ts").read_bytes())
     (tmp_path / "joined.ts").write_bytes(b"".join(parts))
-    sizes = {f.image.shape[:2] for f in read_frames(tmp_path / "joined.ts")}
-    assert sizes == {(48, 64), (32, 80)}
+    read = list(read_frames(tmp_path / "joined.ts"))
+    assert {f.image.shape[:2] for f in read} == {(48, 64)}  # whole frames, as players show them
+    grey = [f.image[:24, :32].mean() for f in read[-6:]]  # the corner, which cropping would cut
+    assert grey == pytest.approx([5 * i for i in range(6)], abs=3)
+    assert "changes its size on the way: frames of 32x80 are brought to 48x64" in caplog.text
     reconstruct_video(vae, tmp_path / "joined.ts", tmp_path / "out.mp4")
     assert {f.image.shape[:2] for f in read_frames(tmp_path / "out.mp4")} == {(48, 64)}
 
@@ -245,8 +249,9 @@ def test_a_file_that_is_cut_off_is_named(vae, tmp_path, caplog):
     done = reconstruct_video(vae, tmp_path / "cut.mkv", tmp_path / "b.mp4")
     assert 0 < done < 54
     seen = times(tmp_path / "cut.mkv")
-    lasts = round(seen[-1] - seen[0] + 0.1, 2)
-    assert f"holds 6.0 seconds, but only {lasts} could be read: it may be cut off" in caplog.text
+    lasts = seen[-1] - seen[0] + 0.1
+    told = f"holds 6.00 seconds, but only {lasts:.2f} could be read: it may be cut off"
+    assert told in caplog.text
     assert probe(tmp_path / "b.mp4").frames == done
     assert encode_video(vae, tmp_path / "cut.mkv", tmp_path / "z.safetensors") == done
 
@@ -382,3 +387,64 @@ def test_processes_that_share_frames_write_what_one_writes(vae, tmp_path):
         apart = pictures(tmp_path / f"{name}.mp4") - pictures(tmp_path / "one.mp4")
         assert abs(apart).mean() < 0.1
         assert sound(tmp_path / f"{name}.mp4")[0] == sound(tmp_path / "one.mp4")[0]
+
+
+@pytest.mark.parametrize("sound", [False, True])
+def test_joined_films_are_reconstructed_and_decoded(vae, tmp_path, sound):
+    """Two MPEG-TS files in one: clocks of picture and sound begin again."""
+    one = tmp_path / "a.ts"
+    with av.open(str(one), "w") as container:
+        stream = container.add_stream("h264", rate=10, options={"bf": "2"})
+        stream.width, stream.height, stream.pix_fmt = 32, 32, "yuv420p"
+        for image in images(8, 32, 32):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
+        container.mux(stream.encode())
+    if sound:
+        one = add_sound(one, tmp_path / "b.ts", 0.8)
+    joined = tmp_path / "c.ts"
+    joined.write_bytes(one.read_bytes() * 2)
+    expected = np.arange(16) / 10
+    encode_video(vae, joined, tmp_path / "z.safetensors", strict=True)
+    decode_video(vae, tmp_path / "z.safetensors", tmp_path / "d.mkv")
+    reconstruct_video(vae, joined, tmp_path / "e.mkv", strict=True)
+    for name in ("d.mkv", "e.mkv"):
+        seen = np.array(times(tmp_path / name))
+        assert seen - seen[0] == pytest.approx(expected, abs=0.03), name
+        assert probe(tmp_path / name).has_audio == sound
+
+
+def test_the_last_frame_of_a_gif_and_a_late_clock(vae, tmp_path):
+    frames = [Image.new("RGB", (32, 32), (50 * i, 0, 0)) for i in range(3)]
+    frames[0].save(
+        tmp_path / "a.gif", save_all=True, append_images=frames[1:], duration=[400, 600, 2000]
+    )
+    with av.open(str(tmp_path / "late.mkv"), "w") as container:
+        stream = container.add_stream("h264", rate=1)
+        stream.width, stream.height, stream.pix_fmt = 32, 32, "yuv420p"
+        for i, image in enumerate(images(3, 32, 32)):
+            frame = av.VideoFrame.from_ndarray(image, format="rgb24")
+            frame.pts, frame.time_base = 50_000 + i, Fraction(1)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    for name in ("a.gif", "late.mkv"):
+        encode_video(vae, tmp_path / name, tmp_path / "z.safetensors", strict=True)
+        decode_video(vae, tmp_path / "z.safetensors", tmp_path / "d.mp4")
+        reconstruct_video(vae, tmp_path / name, tmp_path / "e.mp4", strict=True)
+        for target in ("d.mp4", "e.mp4"):
+            assert times(tmp_path / target)[0] == pytest.approx(0, abs=1e-3)
+            assert probe(tmp_path / target).duration == pytest.approx(3.0, abs=0.02), (name, target)
+
+
+def test_strict_takes_what_an_edit_cut_off_and_longer_sound(vae, tmp_path):
+    whole = tmp_path / "a.mp4"
+    with av.open(str(whole), "w") as container:
+        stream = container.add_stream("h264", rate=10, options={"g": "30", "bf": "0"})
+        stream.width, stream.height, stream.pix_fmt = 32, 32, "yuv420p"
+        for i, image in enumerate(images(30, 32, 32)):
+            frame = av.VideoFrame.from_ndarray(image, format="rgb24")
+            frame.pts, frame.time_base = i - 20, Fraction(1, 10)  # what is before 0 is not shown
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    longer = add_sound(write(tmp_path / "b.mp4", 6, 32, 32), tmp_path / "c.mkv", 9.0)
+    for source in (whole, longer):
+        reconstruct_video(vae, source, tmp_path / "out.mp4", strict=True)

@@ -2,32 +2,64 @@
 
 import csv
 import json
+import os
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
+from ssvae.data.captions import FIELDS, NOWHERE, Told, beside, of_fields, say_where
 from ssvae.data.collection import FileItem
 from ssvae.data.video import EXTENSIONS, IMAGES
 
-PATH_FIELDS, CAPTION_FIELDS = ("path", "video", "file"), ("caption", "text")
+PATH_FIELDS = ("path", "video", "file", "file_name", "video_path", "image_path", "media_path")
+METADATA = ("metadata.csv", "metadata.jsonl")
+"""Lists in a folder that hold the captions of its files."""
+SHADOW = "._"  # begins the names of macOS's files about files
 
 
 def find_videos(path: str | Path) -> list[Path]:
     """The video file that ``path`` is, or all video files below that folder, sorted."""
-    return _find(path, EXTENSIONS, "videos")
+    return _chosen(path, _there(path), EXTENSIONS, "videos")
 
 
 def find_media(path: str | Path) -> list[FileItem]:
-    """Videos and images, each with its name for a caption."""
-    found = _find(path, EXTENSIONS + IMAGES, "videos or images")
-    return [FileItem(file, file.stem) for file in found]
+    """Videos and images, each with its caption: by the folder's own ``metadata.csv`` or ``.jsonl``, by
+    ``NAME.json`` or ``NAME.txt`` beside it, or else its name.
+    """
+    there = _there(path)
+    found = _chosen(path, there, EXTENSIONS + IMAGES, "videos or images")
+    beside_any = set(there) if len(there) > 1 else None
+    listed: dict[Path, str] = {}
+    for name in METADATA if Path(path).is_dir() else ():
+        if (Path(path) / name).is_file():
+            listed |= {item.path: item.caption for item in read_list(Path(path) / name)}
+    told = [
+        (listed[file], METADATA[0])
+        if listed.get(file)
+        else beside(file, beside_any) or (file.stem, "its name")
+        for file in found
+    ]
+    if any(where != "its name" for _, where in told):
+        say_where(str(path), [where for _, where in told])
+    return [FileItem(file, caption) for file, (caption, _) in zip(found, told, strict=True)]
 
 
-def _find(path: str | Path, endings: tuple[str, ...], what: str) -> list[Path]:
+def _there(path: str | Path) -> list[Path]:
+    """The file that ``path`` is, or all below that folder."""
     path = Path(path)
     if path.is_file():
         return [path]
     if not path.is_dir():
         raise ValueError(f"no file or folder {path}: give a video file or a folder of videos")
-    found = sorted(p for p in path.rglob("*") if p.is_file() and p.suffix.lower() in endings)
+    return list(files_below(path))
+
+
+def _chosen(
+    path: str | Path, there: Sequence[Path], endings: tuple[str, ...], what: str
+) -> list[Path]:
+    if Path(path).is_file():
+        return list(there)
+    found = sorted(file for file in there if file.suffix.lower() in endings)
     if not found:
         raise ValueError(
             f"no {what} below {path}: their names must end in one of {', '.join(endings)}"
@@ -35,30 +67,38 @@ def _find(path: str | Path, endings: tuple[str, ...], what: str) -> list[Path]:
     return found
 
 
+def files_below(folder: Path) -> Iterator[Path]:
+    """All files below a folder, by way of links too, each folder once."""
+    seen = set[str]()
+    for where, folders, names in os.walk(folder, followlinks=True):
+        real = os.path.realpath(where)
+        if real in seen:
+            folders.clear()
+            continue
+        seen.add(real)
+        folders.sort()
+        yield from (
+            Path(where) / name
+            for name in names
+            if not name.startswith(SHADOW) and os.path.isfile(os.path.join(where, name))
+        )
+
+
 def read_list(path: str | Path) -> list[FileItem]:
     """The files that a list names, each with its caption.
 
     A ``.csv`` begins with a line of column names; a ``.jsonl`` holds an object a line. A file stands
-    under ``path`` (or ``video``, ``file``), relative to the list, its caption under ``caption`` (or
-    ``text``).
+    under ``path`` (or another of :data:`PATH_FIELDS`), relative to the list, its caption under ``caption``,
+    ``text`` or ``prompt``, or beside the file in ``NAME.json`` or ``NAME.txt``.
     """
     path = Path(path)
     if not path.is_file():
         raise ValueError(f"no list of files {path}: give the path of a .csv or .jsonl file")
     try:
-        with open(path, encoding="utf-8-sig", newline="") as file:
-            if path.suffix.lower() == ".csv":
-                rows = list(csv.DictReader(file))
-            else:
-                rows = []
-                for number, line in enumerate(file, 1):
-                    try:
-                        rows += [json.loads(line)] if line.strip() else []
-                    except json.JSONDecodeError as error:
-                        raise ValueError(f"line {number}, {error.msg}") from error
+        rows = _rows_of_csv(path) if path.suffix.lower() == ".csv" else _rows_of_jsonl(path)
     except (ValueError, csv.Error) as error:  # no UTF-8 among them
         raise ValueError(f"{path} does not read as a list: {error}") from error
-    items = []
+    items, where = [], []
     for number, row in enumerate(rows, 1):
         named = [row[f] for f in PATH_FIELDS if row.get(f)] if isinstance(row, dict) else []
         if not named or not isinstance(named[0], str):
@@ -66,8 +106,44 @@ def read_list(path: str | Path) -> list[FileItem]:
                 f"entry {number} of {path} names no file: each needs one under "
                 f"{' or '.join(PATH_FIELDS)}, got {row}"
             )
-        captions = [row[f] for f in CAPTION_FIELDS if isinstance(row.get(f), str)]
-        items.append(FileItem(path.parent / named[0], captions[0] if captions else ""))
+        file = path.parent / named[0]
+        told: Told = of_fields(row, "the column") or beside(file) or ("", NOWHERE)
+        items.append(FileItem(file, told[0]))
+        where.append(told[1])
     if not items:
         raise ValueError(f"{path} names no file: each line below the first is one")
+    say_where(str(path), where)
     return items
+
+
+def _rows_of_csv(path: Path) -> list[dict[str, Any]]:
+    """Rows by column. What stands behind the last column belongs to it where it is a caption's: its commas
+    were not quoted.
+    """
+    with open(path, encoding="utf-8-sig", newline="") as file:
+        reader = csv.DictReader(file, skipinitialspace=True)
+        columns = [name.strip() for name in reader.fieldnames or []]
+        reader.fieldnames = columns
+        rows = []
+        for row in reader:
+            more = row.pop(None, None)  # type: ignore[call-overload]
+            if more:
+                if columns[-1] not in FIELDS:
+                    raise ValueError(
+                        f"line {reader.line_num} has more values than there are columns: quote what holds "
+                        "commas"
+                    )
+                row[columns[-1]] = ", ".join([row[columns[-1]], *more])
+            rows.append(row)
+    return rows
+
+
+def _rows_of_jsonl(path: Path) -> list[Any]:
+    rows = []
+    with open(path, encoding="utf-8-sig") as file:
+        for number, line in enumerate(file, 1):
+            try:
+                rows += [json.loads(line)] if line.strip() else []
+            except json.JSONDecodeError as error:
+                raise ValueError(f"line {number}, {error.msg}") from error
+    return rows

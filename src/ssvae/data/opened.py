@@ -1,5 +1,6 @@
 """An open video: its container and first video stream, what decodes it, and a frame's pixels, upright."""
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,8 +22,17 @@ from ssvae.storage.files import for_ffmpeg, is_numbered, numbered_files
 EXACT = int(Interpolation.BICUBIC) | 0x2000 | 0x4000 | 0x40000
 ALPHA_DECODERS = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
 """Of codecs whose alpha lies beside their packets, where FFmpeg's own decoders leave it."""
+UNLABELLED = 2  # FFmpeg's number for a colour space that a file does not tell
+HD = 720, 1280  # lines or columns
+JPEG_BEGINS, JPEG_SEGMENT = b"\xff\xd8", b"\xff"
+JPEG_SCAN, JPEG_ENDS = b"\xff\xda", b"\xff\xd9"
 HDR = {16: "PQ, SMPTE 2084", 18: "HLG, ARIB STD-B67"}
 """Transfer curves, by FFmpeg's numbers, that bytes of BT.709 cannot show."""
+
+
+logger = logging.getLogger(__name__)
+_resized: set[str] = set()
+"""Files of which it was said that their frames change their size."""
 
 
 class NamedBytes(BytesIO):
@@ -54,16 +64,22 @@ class VideoError(ValueError):
 class OpenVideo:
     """An open file, its first video stream, and the channels that are asked for.
 
-    ``turn`` makes all frames upright, where each does not tell by itself; ``decoder`` is what decodes
-    alpha that the stream's own decoder leaves out.
+    ``size`` is the first frame's (height, width) as it is stored. ``turn`` makes all frames upright, where
+    each does not tell by itself; ``decoder`` is what decodes alpha that the stream's own decoder leaves out.
     """
 
-    name: str
+    file: VideoFile
     container: Any
     stream: Any
     channels: int
+    size: tuple[int, int]
     turn: Turn | None = None
     decoder: str | None = None
+
+    @property
+    def name(self) -> str:
+        """What the file is called."""
+        return name_of(self.file)
 
     def turn_of(self, frame: av.VideoFrame) -> Turn:
         """What makes a frame upright."""
@@ -95,9 +111,9 @@ class OpenVideo:
     def _pixels(self, frame: av.VideoFrame, width: int, height: int) -> np.ndarray:
         """A frame of that size with the channels that are asked for."""
         if self.channels != 4 or not _may_hold_alpha(frame):
-            rgb = frame.to_ndarray(format="rgb24", width=width, height=height, interpolation=EXACT)
+            rgb = _converted(frame, "rgb24", width=width, height=height)
             return of_rgb(rgb, self.channels)
-        image = premultiplied(_with_alpha(frame))
+        image = premultiplied(_converted(frame, "rgba"))
         if (frame.width, frame.height) == (width, height):
             return image
         whole = av.VideoFrame.from_ndarray(image, format="rgba")
@@ -106,7 +122,20 @@ class OpenVideo:
         return image
 
     def decoded(self) -> Iterator[av.VideoFrame]:
-        """All frames from where the file stands."""
+        """All frames from where the file stands, each of the first one's size, as players show them."""
+        for frame in self._decoded():
+            if (frame.height, frame.width) != self.size and all(self.size):
+                if self.name not in _resized:
+                    _resized.add(self.name)
+                    told = "%s changes its size on the way: frames of %dx%d are brought to %dx%d"
+                    logger.warning(told, self.name, frame.height, frame.width, *self.size)
+                times = frame.pts, frame.time_base, frame.duration
+                height, width = self.size
+                frame = frame.reformat(width=width, height=height, interpolation=EXACT)
+                frame.pts, frame.time_base, frame.duration = times
+            yield frame
+
+    def _decoded(self) -> Iterator[av.VideoFrame]:
         if self.channels != 4 or self.decoder is None:
             yield from self.container.decode(self.stream)
             return
@@ -118,10 +147,10 @@ class OpenVideo:
         """Whether the file holds alpha, by its first frame."""
         if self.decoder is not None:
             return True
-        paletted = frame.format.name == "pal8"
-        return (
-            bool((_with_alpha(frame)[..., 3] < 255).any()) if paletted else _may_hold_alpha(frame)
-        )
+        always = frame.format.name == "pal8" or self.container.format.name == "gif"
+        if not always:
+            return _may_hold_alpha(frame)
+        return bool((_converted(frame, "rgba")[..., 3] < 255).any())
 
 
 def _may_hold_alpha(frame: av.VideoFrame) -> bool:
@@ -130,8 +159,17 @@ def _may_hold_alpha(frame: av.VideoFrame) -> bool:
     return alpha or frame.format.name == "pal8"
 
 
-def _with_alpha(frame: av.VideoFrame) -> np.ndarray:
-    return frame.to_ndarray(format="rgba", interpolation=EXACT)
+def _converted(frame: av.VideoFrame, pixels: str, **size: Any) -> np.ndarray:
+    """A frame's pixels as bytes. Where nothing says how colours are coded, HD is of BT.709, as players
+    take it, and the rest of BT.601.
+    """
+    coded = dict[str, Any]()
+    unlabelled = frame.colorspace == UNLABELLED and frame.format.name.startswith(
+        ("yuv", "nv", "p0")
+    )
+    if unlabelled and (frame.height >= HD[0] or frame.width >= HD[1]):
+        coded["src_colorspace"] = "itu709"
+    return frame.to_ndarray(format=pixels, interpolation=EXACT, **coded, **size)
 
 
 @contextmanager
@@ -155,14 +193,18 @@ def opened(file: VideoFile, threads: int = 0, channels: int = 3) -> Iterator[Ope
                 f"its range of brightness is high ({curve})",
                 "map its tones to BT.709 first, such as with FFmpeg's zscale and tonemap",
             )
+        context = stream.codec_context
+        size = context.height, context.width
         turn, decoder = None, _alpha_decoder(stream)
         if container.format.name.endswith(("_pipe", "image2")):
+            for picture in _pictures(file).values() or [file]:
+                _check_picture(picture)
             turn = exif_turn(next(iter(_pictures(file).values()), file))
         elif decoder is not None and channels == 4:  # which does not tell how frames are turned
             first = next(container.decode(stream), None)
             turn = None if first is None else Turn.of(first)
             container.seek(stream.start_time or 0, stream=stream)
-        yield OpenVideo(name_of(file), container, stream, channels, turn, decoder)
+        yield OpenVideo(file, container, stream, channels, size, turn, decoder)
 
 
 def _alpha_decoder(stream: Any) -> str | None:
@@ -181,10 +223,10 @@ def container_of(file: VideoFile) -> Iterator[Any]:
         raise VideoError(file, "a folder", "give the path of a video file in it")
     elif not pictures and not Path(file).is_file():
         raise VideoError(file, "no such file", "give the path of a video file")
-    name: Any = file if isinstance(file, NamedBytes) else str(file)
+    name: Any = file if isinstance(file, NamedBytes) else local(file)
     how: dict[str, Any] = {}
     if pictures:
-        name = for_ffmpeg(Path(name))
+        name = local(for_ffmpeg(Path(str(file))))
         how = dict(format="image2", options={"start_number": str(min(pictures))})
     try:
         # Titles are in any encoding.
@@ -194,6 +236,26 @@ def container_of(file: VideoFile) -> Iterator[Any]:
         raise VideoError(
             file, "unreadable", f"FFmpeg says {error.strerror!r}; re-encode or replace the file"
         ) from error
+
+
+def local(path: str | Path) -> str:
+    """A file's name as FFmpeg takes it for one, whatever stands before a colon in it."""
+    return f"file:{path}"
+
+
+def _check_picture(file: VideoFile) -> None:
+    """A VideoError for a JPEG that breaks off, of which FFmpeg makes up the rest."""
+    content = file.getvalue() if isinstance(file, NamedBytes) else Path(file).read_bytes()
+    if not content.startswith(JPEG_BEGINS):
+        return
+    at = len(JPEG_BEGINS)
+    while content[at : at + 2] != JPEG_SCAN:  # segments of stated lengths, thumbnails among them
+        length = int.from_bytes(content[at + 2 : at + 4])
+        if content[at : at + 1] != JPEG_SEGMENT or length < 2:
+            return  # FFmpeg tells what is wrong
+        at += 2 + length
+    if content.rfind(JPEG_ENDS) < at:
+        raise VideoError(file, "cut off", "replace the file")
 
 
 def _pictures(file: VideoFile) -> dict[int, Path]:

@@ -15,7 +15,7 @@ from webdataset.writer import TarWriter
 
 from ssvae.data.batch import Source
 from ssvae.data.collection import FileItem
-from ssvae.data.opened import VideoError
+from ssvae.data.opened import VideoError, local
 from ssvae.data.shards import meta_of
 from ssvae.data.video import probe, read_frames
 from ssvae.data.video_writer import VideoWriter, write_video
@@ -134,7 +134,7 @@ def copy_file(item: Item, scratch: Path) -> tuple[bytes, str, dict[str, Any]]:
             pixel_aspect=info.pixel_aspect,
         ) as writer:
             for frame in read_frames(item.path):
-                writer.write(frame.image, frame.time)
+                writer.write(frame.image, frame.time, frame.duration)
     return path.read_bytes(), ".mp4", fields
 
 
@@ -142,8 +142,8 @@ def _repacked(source: Path, target: Path) -> bool:
     """Whether the frames could be copied into another container without decoding them."""
     try:
         with (
-            av.open(str(source), metadata_errors="replace") as one,
-            av.open(str(target), "w") as other,
+            av.open(local(source), metadata_errors="replace") as one,
+            av.open(local(target), "w") as other,
         ):
             if one.streams.video[0].codec_context.name not in ("h264", "hevc", "mpeg4", "av1"):
                 return False

@@ -2,8 +2,8 @@
 
 A sample is the members of one name: a video (``.mp4``, ``.avi``, ...) or an image (``.jpg``,
 ``.png``), and ``.id``, its key. Beside ``NAME.tar`` may lie ``NAME.meta.jsonl``, an object a sample
-with its ``key``. Captions are taken from there (or from a member ``.txt``). Sizes, rates and lengths
-in it are not used: the files themselves tell.
+with its ``key``. Captions are taken from there, or from a member ``.json`` or ``.txt`` (see
+:mod:`ssvae.data.captions`). Sizes, rates and lengths in it are not used: the files themselves tell.
 """
 
 import json
@@ -15,7 +15,7 @@ import tempfile
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from glob import glob
@@ -24,10 +24,9 @@ from typing import IO, Any
 
 from webdataset.gopen import gopen
 from webdataset.shardlists import expand_urls
-from webdataset.tariterators import base_plus_ext
 
+from ssvae.data.captions import NOWHERE, Told, of_fields, of_json, of_text
 from ssvae.data.collection import ShardError
-from ssvae.data.listing import CAPTION_FIELDS
 from ssvae.data.opened import NamedBytes, VideoError, VideoFile
 from ssvae.data.video import EXTENSIONS, IMAGES
 from ssvae.storage.digests import checksum
@@ -49,8 +48,8 @@ class Sample:
     name: str
     ending: str
     media: tuple[int, int]
-    key: tuple[int, int] | None
-    caption: tuple[int, int] | None
+    beside: Mapping[str, tuple[int, int]]
+    """Members that go with it, by their endings."""
 
 
 def check_pipe(url: str) -> None:
@@ -91,18 +90,24 @@ class Opened:
         self.url = url
         self._file = _fetch(url)
         self.samples = _samples(self._file, url, videos_only)
-        self.captions = _captions(url)
+        self._rows = {row["key"]: row for row in _meta(url)}
 
     def item(self, index: int) -> tuple[VideoFile, str]:
         """A sample's file and its caption."""
         sample = self.samples[index]
         media = NamedBytes(self._bytes(sample.media), f"{self.url}/{sample.name}{sample.ending}")
-        if sample.caption is not None:
-            return media, self._bytes(sample.caption).decode(errors="replace").strip()
-        key = (
-            self._bytes(sample.key).decode(errors="replace").strip() if sample.key else sample.name
-        )
-        return media, self.captions.get(key, "")
+        return media, self.caption(sample)[0]
+
+    def caption(self, sample: Sample) -> Told:
+        """A sample's caption, and where it was found."""
+        key = sample.name
+        if part := sample.beside.get(".id"):
+            key = self._bytes(part).decode(errors="replace").strip()
+        told = of_fields(self._rows.get(key), ".meta.jsonl, field")
+        for ending, read in ((".json", of_json), (".txt", of_text)):
+            if told is None and ending in sample.beside:
+                told = read(self._bytes(sample.beside[ending]))
+        return told or ("", NOWHERE)
 
     def _bytes(self, part: tuple[int, int]) -> bytes:
         offset, size = part
@@ -149,7 +154,7 @@ class Shards:
         """Of all shards' names and lengths, and of the names, sizes and captions of local samples."""
         shards = []
         for url, length in zip(self.urls, self.lengths, strict=True):
-            samples: list[Any] = [_captions(url)]
+            samples: list[Any] = _meta(url)
             if _is_local(url):
                 opened = Opened(url, self.videos_only)
                 samples = [
@@ -158,6 +163,13 @@ class Shards:
                 ]
             shards.append([url, length, samples])
         return checksum(shards)
+
+    def captions_told(self) -> list[str]:
+        """Where the captions of the first shard's samples are found; nothing of a distant one."""
+        if not _is_local(self.urls[0]):
+            return []
+        opened = self._opened(0)
+        return [opened.caption(sample)[1] for sample in opened.samples]
 
     def _count(self, url: str) -> int:
         """Samples of a shard; of a distant one what is said beside it, which is checked later."""
@@ -232,23 +244,33 @@ def _samples(file: IO[bytes], url: str, videos_only: bool) -> list[Sample]:
         file.seek(0)
         with tarfile.open(fileobj=file, mode="r:") as tar:
             for member in tar:
-                name, ending = base_plus_ext(member.name)
-                if member.isfile() and name is not None and ending is not None:
+                name, dot, ending = member.name.rpartition(".")
+                base = name.rpartition("/")[2]
+                if member.isfile() and dot and base and not base.startswith("."):
                     part = member.offset_data, member.size
                     members.setdefault(name, {})[f".{ending.lower()}"] = part
     except tarfile.TarError as error:
         if not members:
             raise VideoError(url, "no tar file", str(error)) from error
         logger.warning("%s breaks off (%s): its first %d samples stay", url, error, len(members))
-    samples = []
     kinds = EXTENSIONS if videos_only else EXTENSIONS + IMAGES
-    for name, parts in members.items():
-        endings = [ending for ending in kinds if ending in parts]
-        if endings:
-            ending = endings[0]
-            rest = parts.get(".id"), parts.get(".txt")
-            samples.append(Sample(name, ending, parts[ending], *rest))
+    shown = {name for name, parts in members.items() if any(ending in parts for ending in kinds)}
+    # WebDataset's key ends at the first dot: what has no picture of its own goes with all of that key.
+    shared: dict[str, dict[str, tuple[int, int]]] = {}
+    for name in members.keys() - shown:
+        shared.setdefault(_key(name), {}).update(members[name])
+    samples = []
+    for name in [name for name in members if name in shown]:
+        parts = members[name]
+        ending = next(ending for ending in kinds if ending in parts)
+        beside = shared.get(_key(name), {}) | parts
+        samples.append(Sample(name, ending, parts[ending], beside))
     return samples
+
+
+def _key(name: str) -> str:
+    folder, slash, base = name.rpartition("/")
+    return folder + slash + base.partition(".")[0]
 
 
 def meta_of(url: str) -> str:
@@ -280,12 +302,3 @@ def _meta(url: str) -> list[dict[str, Any]]:
     if broken:
         logger.warning("%d lines of %s are no objects with a key", broken, path)
     return rows
-
-
-def _captions(url: str) -> dict[str, str]:
-    found = {}
-    for row in _meta(url):
-        captions = [row[field] for field in CAPTION_FIELDS if isinstance(row.get(field), str)]
-        if captions:
-            found[row["key"]] = captions[0]
-    return found

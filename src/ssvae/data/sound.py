@@ -1,12 +1,16 @@
 """The sound of one file into another, copied where its container takes the codec, else encoded anew."""
 
 import logging
+import math
 from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import av
+
+from ssvae.data.clock import Clock, beginning, may_jump
+from ssvae.data.opened import local
 
 logger = logging.getLogger(__name__)
 
@@ -33,27 +37,51 @@ def sound_packets(
     The first one that is asked for adds the stream. Where the container takes another codec than the
     track's, rates and channels that this codec has not are converted to the nearest that it has.
     """
-    opened: Any = av.open(
-        file if isinstance(file, BytesIO) else str(file), metadata_errors="replace"
-    )
+    kept = isinstance(file, BytesIO)  # by read_sound, from the beginning of its film
+    opened: Any = av.open(file if kept else local(file), metadata_errors="replace")
     with opened as source:
+        begin = 0.0 if kept else beginning(source)
         track = sound_track(source)
         if track is None:
             return
         codec = track.codec_context.name
         if codec in target.supported_codecs and not _refused(codec, suffix):
             stream = target.add_stream_from_template(track)
-            for packet in source.demux(track):
-                if packet.dts is not None:
-                    packet.stream = stream
-                    yield packet, float(packet.dts * packet.time_base)
+            for packet, time in rising_packets(source, track, begin):
+                packet.stream = stream
+                yield packet, time
             return
         stream, layout = _encoder(target, track), _layout(track)
-        for packet in source.demux(track):
+        for packet, _ in rising_packets(source, track, begin):
             for frame in packet.decode():
                 ordered = frame if frame.layout.name in LAYOUTS else _named(frame, layout)
                 yield from ((p, frame.time) for p in stream.encode(ordered))
+        for frame in track.codec_context.decode(None):
+            ordered = frame if frame.layout.name in LAYOUTS else _named(frame, layout)
+            yield from ((p, frame.time) for p in stream.encode(ordered))
         yield from ((p, 0.0) for p in stream.encode())
+
+
+def rising_packets(
+    source: Any, track: Any, begin: float | None = None
+) -> Iterator[tuple[Any, float]]:
+    """A sound track's packets, with their times in seconds from the file's beginning, which rise.
+
+    ``begin`` is that beginning by the file's own clock, where it is not the one that the file tells.
+    """
+    begin, base = beginning(source) if begin is None else begin, track.time_base
+    period = (track.codec_context.frame_size or 1024) / (track.rate or 48_000)
+    clock, before = Clock(period, may_jump(source)), None
+    for packet in source.demux(track):
+        if packet.dts is None:
+            continue
+        time = clock.rising(float(packet.dts * base) - begin, before)
+        before = float(packet.duration * base) if packet.duration else None
+        moved = math.floor(time / base + 0.5) - packet.dts
+        packet.dts += moved
+        if packet.pts is not None:
+            packet.pts += moved
+        yield packet, time
 
 
 def _refused(codec: str, suffix: str) -> bool:

@@ -8,9 +8,10 @@ import numpy as np
 import torch
 
 from ssvae.data.batch import Batch, Source
+from ssvae.data.captions import say_where
 from ssvae.data.collection import Clip, Collection, FileItem, Files
 from ssvae.data.fixed import FixedClips, joined, of_shelf, of_source
-from ssvae.data.listing import find_media, read_list
+from ssvae.data.listing import files_below, find_media, read_list
 from ssvae.data.pixels import check_channels
 from ssvae.data.shards import Shards, expand, is_shards
 from ssvae.data.stills import CameraMoves, carried_pictures, name_of, stills_vocabulary
@@ -176,14 +177,18 @@ def items_of(source: Source) -> str:
 def open_shelf(name: str, frames: int) -> Files | Shards:
     """The files of a source, wherever they lie."""
     path = Path(name)
-    urls = expand(name) if is_shards(name) else sorted(map(str, path.rglob("*.tar")))
-    if urls and path.is_dir() and any(p.suffix.lower() in EXTENSIONS for p in path.rglob("*")):
+    below = list(files_below(path)) if path.is_dir() else []
+    urls = sorted(str(file) for file in below if file.suffix == ".tar")
+    urls = expand(name) if is_shards(name) else urls
+    if urls and any(file.suffix.lower() in EXTENSIONS for file in below):
         raise ValueError(
             f"{name} holds both videos and tar files: name the one, or {name}/*.tar, or join them "
             "with a comma"
         )
     if urls:
-        return Shards(name, urls, videos_only=frames > 1)
+        shards = Shards(name, urls, videos_only=frames > 1)
+        say_where(urls[0], shards.captions_told())
+        return shards
     listed = path.suffix.lower() in (".csv", ".jsonl")
     items = read_list(path) if listed else find_media(path)
     fitting = [item for item in items if frames == 1 or not item.is_image]

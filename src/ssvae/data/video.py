@@ -23,10 +23,12 @@ from ssvae.data.opened import (
     VideoError,
     VideoFile,
     container_of,
+    local,
     opened,
 )
 from ssvae.data.pixels import stack_frames, to_clip
-from ssvae.data.sound import sound_track
+from ssvae.data.sound import rising_packets, sound_track
+from ssvae.data.timing import claimed_length, frame_rate, length_of, shown_for, timed_frames
 
 logger = logging.getLogger(__name__)
 alpha_told = threading.Event()
@@ -44,35 +46,27 @@ class VideoInfo:
     fps: Fraction
     """Mean frame rate."""
     duration: float
-    """Seconds; 0 where the container does not tell."""
+    """Seconds of the video itself, however long its sound is; 0 where it cannot be found."""
     frames: int
     """Number of frames, estimated where the container does not tell."""
     time_base: Fraction
     has_audio: bool
     pixel_aspect: Fraction = Fraction(1)
     """Width of a pixel of the upright frame over its height."""
-    counted: bool = False
-    """Whether the container tells the number of frames."""
+    claimed: float = 0.0
+    """Seconds that the file says its video lasts, be they there or not; 0 where it does not say."""
     has_alpha: bool = False
 
 
 @dataclass(frozen=True)
 class Frame:
-    """One decoded frame: uint8 (H, W, C), and its time in seconds."""
+    """One decoded frame: uint8 (H, W, C), its time in seconds from the file's beginning, and for how long
+    it is shown.
+    """
 
     image: np.ndarray
     time: float
-
-
-def _rate(stream: Any) -> Fraction:
-    return Fraction(stream.average_rate or stream.guessed_rate or 25)
-
-
-def _duration(container: Any, stream: Any) -> float:
-    """Seconds, as the file claims; 0 where it does not tell."""
-    if stream.duration:
-        return float(stream.duration * stream.time_base)
-    return container.duration / av.time_base if container.duration else 0.0
+    duration: float
 
 
 def probe(file: VideoFile) -> VideoInfo:
@@ -84,7 +78,7 @@ def probe(file: VideoFile) -> VideoInfo:
             raise VideoError(file, "no frames in it", "re-encode or replace the file")
         turned = video.turn_of(first).transposed
         sides = (first.height, first.width) if turned else (first.width, first.height)
-        fps, duration = _rate(stream), _duration(container, stream)
+        fps, duration = frame_rate(stream), length_of(file, video)
         frames = stream.frames or max(1, round(duration * fps))
         audio = sound_track(container) is not None
         aspect = 1 / video.pixel_aspect if turned else video.pixel_aspect
@@ -96,7 +90,7 @@ def probe(file: VideoFile) -> VideoInfo:
             time_base=stream.time_base,
             has_audio=audio,
             pixel_aspect=aspect,
-            counted=bool(stream.frames),
+            claimed=claimed_length(video),
             has_alpha=video.hides(first),
         )
 
@@ -117,32 +111,30 @@ def read_frames(
         VideoError: where the file is missing, holds no video, or breaks off.
     """
     with opened(path, channels=channels) as video:
-        for frame in _decoded(video, start):
-            yield Frame(video.upright(frame, size, square), frame.time)
+        for frame, time in _decoded(video, start):
+            yield Frame(video.upright(frame, size, square), time, _duration(frame, video))
 
 
-def _decoded(video: OpenVideo, start: float) -> Iterator[av.VideoFrame]:
-    """Frames from the one shown at ``start`` on; jumps to the key frame before it."""
-    container, stream = video.container, video.stream
-    begin = float((stream.start_time or 0) * stream.time_base)
-    if start > 0:
-        container.seek(int((begin + start) / stream.time_base), stream=stream)
+def _decoded(video: OpenVideo, start: float) -> Iterator[tuple[av.VideoFrame, float]]:
+    """Frames from the one shown at ``start`` on, with their times; jumps to the key frame before it."""
     shown = None  # the last frame that is not after the start
-    for index, frame in enumerate(video.decoded()):
+    for index, (frame, time) in enumerate(timed_frames(video, start)):
         if index == 0 and video.channels != 4 and video.hides(frame):
             _tell_of_alpha(video.name)
-        if frame.pts is None:  # raw streams carry no times
-            frame.pts = round(index / ((stream.average_rate or 25) * stream.time_base))
-            frame.time_base = stream.time_base
-        if start > 0 and frame.time <= begin + start + 1e-6:
-            shown = frame
+        if start > 0 and time <= start + 1e-6:
+            shown = frame, time
             continue
         if shown is not None:
             yield shown
             shown = None
-        yield frame
+        yield frame, time
     if shown is not None:
         yield shown
+
+
+def _duration(frame: av.VideoFrame, video: OpenVideo) -> float:
+    """Seconds for which a frame is shown, at the mean rate where it does not say."""
+    return shown_for(frame) or float(1 / frame_rate(video.stream))
 
 
 def _tell_of_alpha(name: str) -> None:
@@ -193,10 +185,10 @@ def draw_bytes(
     One thread decodes, for a loader reads several files at once.
     """
     with opened(file, threads=1, channels=channels) as video:
-        rate = _rate(video.stream)
+        rate = frame_rate(video.stream)
         # A frame to spare, for containers round their durations.
         span = (frames - 1) / (fps or float(rate)) + 2 / float(rate)
-        start = where * max(_duration(video.container, video.stream) - span, 0)
+        start = where * max(length_of(file, video) - span, 0)
         images = _images(video, frames, start, fps, size)
     if len(images) < frames and start > 0:
         start = 0.0
@@ -214,21 +206,20 @@ def _images(
 ) -> list[np.ndarray]:
     """Up to ``frames`` frames of a clip."""
     images: list[np.ndarray] = []
-    last, first_time = None, 0.0
-    for frame in _decoded(video, start):
+    last, last_time, first_time = None, 0.0, 0.0
+    for frame, time in _decoded(video, start):
         if last is None:
-            first_time = frame.time
+            first_time = time
         elif fps is not None:
-            while len(images) < frames and first_time + len(images) / fps < frame.time - 1e-6:
+            while len(images) < frames and first_time + len(images) / fps < time - 1e-6:
                 images.append(video.upright(last, size))
-        last = frame
+        last, last_time = frame, time
         if fps is None:
             images.append(video.upright(frame, size))
         if len(images) >= frames:
             return images
     if last is not None and fps is not None:
-        # The last frame is shown for as long as a frame is.
-        end = last.time + 1 / float(video.stream.average_rate or fps)
+        end = last_time + _duration(last, video)
         while len(images) < frames and first_time + len(images) / fps < end - 1e-6:
             images.append(video.upright(last, size))
     return images
@@ -267,14 +258,13 @@ def read_sound(path: str | Path) -> bytes | None:
 def _copied_sound(path: str | Path, kind: str) -> bytes | None:
     content, empty = BytesIO(), True
     with (
-        av.open(str(path), metadata_errors="replace") as source,
+        av.open(local(path), metadata_errors="replace") as source,
         av.open(content, "w", format=kind) as target,
     ):
         track: Any = sound_track(source)
         copy = target.add_stream_from_template(track)
-        for packet in source.demux(track):
-            if packet.dts is not None:
-                packet.stream = copy
-                target.mux(packet)
-                empty = False
+        for packet, _ in rising_packets(source, track):
+            packet.stream = copy
+            target.mux(packet)
+            empty = False
     return None if empty else content.getvalue()

@@ -11,7 +11,8 @@ import av
 import numpy as np
 import torch
 
-from ssvae.data.opened import EXACT
+from ssvae.data.moving_picture import hold_last
+from ssvae.data.opened import EXACT, local
 from ssvae.data.pixels import check_channels, straight, to_images
 from ssvae.data.sound import sound_packets
 from ssvae.storage.files import (
@@ -47,6 +48,8 @@ SQUARE = ("libvpx-vp9", "ffv1")
 """Codecs whose containers do not keep other pixels."""
 MUXERS = {"apng": "apng", "png": "image2"}
 """Of codecs whose files' names do not tell."""
+BY_DECODING = (".mp4", ".m4v", ".mov")
+"""Containers that end with the packet that is decoded last, be it shown before others."""
 OPTIONS = {
     # With mbtree x264 writes the same frames now this way, now that.
     "h264": {"crf": "14", "mbtree": "0"},
@@ -97,9 +100,9 @@ class VideoWriter:
         rate = Fraction(fps).limit_denominator(65535)
         self._file = (NumberedReplacement if codec == "png" else Replacement)(self.path)
         try:
-            name, muxer = str(self._file.partial), MUXERS.get(codec)
+            name, muxer = local(self._file.partial), MUXERS.get(codec)
             if codec == "png":
-                name = for_ffmpeg(self._file.partial)
+                name = local(for_ffmpeg(self._file.partial))
             self._container: Any = av.open(name, "w", format=muxer)
         except OSError as error:
             raise ValueError(f"cannot write {path}: {error.strerror}") from error
@@ -119,6 +122,7 @@ class VideoWriter:
         audio_from: str | Path | BytesIO | None,
         pixel_aspect: Fraction,
     ) -> None:
+        self._moving_picture = codec == "apng"
         self._stream = self._container.add_stream(codec, rate=rate, options=OPTIONS.get(codec, {}))
         self._stream.width, self._stream.height = width, height
         pixels = FORMATS[codec][self.channels == 4]
@@ -138,7 +142,8 @@ class VideoWriter:
             logger.warning("%s keeps no sound: it is left out", self.path)
             audio_from = None
         self._rate, self._count = rate, 0
-        self._last_pts = -1
+        self._waiting: av.VideoFrame | None = None  # until it is known for how long it is shown
+        self._durations: dict[int, int] = {}  # of encoded frames, which encoders forget
         self._sound = (
             sound_packets(audio_from, self._container, self.path.suffix.lower())
             if audio_from
@@ -146,8 +151,14 @@ class VideoWriter:
         )
         self._pending = next(self._sound, None)  # adds the stream, before the first packet
 
-    def write(self, image: np.ndarray, time: float | None = None) -> None:
-        """Add a frame, uint8 (H, W, C), shown from ``time`` seconds on; alpha is premultiplied."""
+    def write(
+        self, image: np.ndarray, time: float | None = None, duration: float | None = None
+    ) -> None:
+        """Add a frame, uint8 (H, W, C), shown from ``time`` seconds on; alpha is premultiplied.
+
+        The last frame is shown for ``duration`` seconds, or as long as frames are on average; others until
+        the next.
+        """
         given = "rgb24"
         if self.channels == 4:
             image, given = straight(image), "rgba"
@@ -161,18 +172,39 @@ class VideoWriter:
         )
         base = self._stream.codec_context.time_base
         seconds = Fraction(self._count) / self._rate if time is None else Fraction(time)
-        frame.pts = self._last_pts = max(round(seconds / base), self._last_pts + 1)
-        frame.time_base = base
+        frame.pts, frame.time_base = round(seconds / base), base
+        frame.duration = max(1, round(Fraction(duration or 1 / self._rate) / base))
+        if self._waiting is not None:
+            assert self._waiting.pts is not None
+            frame.pts = max(frame.pts, self._waiting.pts + 1)
+            self._waiting.duration = frame.pts - self._waiting.pts
+            self._encode(self._waiting)
+        self._waiting = frame
         self._count += 1
-        self._mux_sound(float(frame.pts * base))
-        self._container.mux(self._stream.encode(frame))
+
+    def _encode(self, frame: av.VideoFrame | None) -> None:
+        """Encode and write a frame, or at the end what the encoder still has."""
+        if frame is not None:
+            assert frame.pts is not None
+            self._durations[frame.pts] = frame.duration
+            self._mux_sound(float(frame.time or 0))
+        packets = self._stream.encode(frame)
+        for packet in packets:
+            packet.duration = self._durations.pop(packet.pts, packet.duration)
+        if frame is None and packets and self._waiting and self.path.suffix.lower() in BY_DECODING:
+            packets[-1].duration = self._waiting.duration
+        self._container.mux(packets)
 
     def close(self) -> None:
         """Finish the file."""
         try:
-            self._container.mux(self._stream.encode())
+            if self._waiting is not None:
+                self._encode(self._waiting)
+            self._encode(None)
             self._mux_sound(float("inf"))
             self._container.close()
+            if self._moving_picture and self._waiting is not None:
+                hold_last(self._file.partial, self._waiting)
             self._file.keep()
         except BaseException:
             self._discard()

@@ -3,13 +3,14 @@
 Embeddings are zero behind each caption's tokens, as ``WanPipeline`` fills them.
 """
 
+import html
 import json
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers.pipelines.wan.pipeline_wan import prompt_clean
 from transformers import (
     AutoConfig,
     AutoModelForTextEncoding,
@@ -19,7 +20,7 @@ from transformers import (
 )
 
 from ssvae.diffusion.recipe import TextConfig
-from ssvae.diffusion.words import HashedWordTokenizer
+from ssvae.diffusion.words import PLAIN, HashedWordTokenizer
 
 PIPELINE_LENGTH = 512
 """Tokens that ``WanPipeline`` pads captions to, unless told otherwise."""
@@ -70,10 +71,19 @@ def width_of(name: str) -> int:
         raise ValueError(f"the text encoder {name} does not load: {error}") from error
 
 
+def clean(caption: str) -> str:
+    """A caption without entities of HTML, its quotes straight, its spaces single.
+
+    Diffusers cleans captions by ``ftfy`` where that is installed; this does not hang on what is.
+    """
+    text = html.unescape(html.unescape(caption)).translate(PLAIN)
+    return re.sub(r"\s+", " ", text).strip()
+
+
 def tokenize(tokenizer: Any, captions: Sequence[str]) -> tuple[torch.Tensor, torch.Tensor]:
-    """Token ids and their mask (B, L), cleaned as the pipeline cleans, L that of the longest."""
+    """Token ids and their mask (B, L) of cleaned captions, L that of the longest."""
     tokens = tokenizer(
-        [prompt_clean(caption) for caption in captions],
+        [clean(caption) for caption in captions],
         padding="longest",
         max_length=PIPELINE_LENGTH,
         truncation=True,

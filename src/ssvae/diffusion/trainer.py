@@ -1,5 +1,6 @@
 """Training a video diffusion model on cached latents."""
 
+import logging
 from collections.abc import Generator
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -47,6 +48,8 @@ from ssvae.training.sharding import (
 )
 from ssvae.training.step import update
 
+logger = logging.getLogger(__name__)
+
 
 @dataclass(frozen=True)
 class LatentBatch:
@@ -85,6 +88,10 @@ class DiffusionTrainer:
                     f"the map {recipe.map} is of another VAE's latents ({self.map.encoder}) than the cache "
                     f"in {recipe.latents} ({self.cache.config.encoder}): fit one to the cache (ssvae fit-map)"
                 )
+        empty = sum(not caption.strip() for caption in self.cache.captions)
+        if empty and accelerator.is_main_process:
+            told = "%d of %d captions in %s are empty: what they show is learned without words"
+            logger.warning(told, empty, len(self.cache), self.cache.path)
         torch.manual_seed(recipe.seed)
         self.tokenizer: Any = None
         self._tokens: dict[str, tuple[torch.Tensor, torch.Tensor]] = {}

@@ -10,6 +10,7 @@ import torch
 from ssvae.data import FixedClips, VideoError, probe, read_clip
 from ssvae.data.fixed import file_of
 from ssvae.data.listing import find_videos
+from ssvae.evaluation.alignment import check_aligned, check_same_times
 from ssvae.evaluation.features import FeatureNetwork
 from ssvae.evaluation.intervals import frechet_interval, mean_interval
 from ssvae.evaluation.result import (
@@ -92,7 +93,10 @@ class FilePairs:
         return len(self.files)
 
     def read(self, process: int = 0, processes: int = 1) -> Iterator[Pair]:
-        """A process's share of the pairs, one by one: their sizes may differ."""
+        """A process's share of the pairs, one by one: their sizes may differ.
+
+        A ValueError where two files of a name do not show their frames at the same times.
+        """
         for name, *paths in self.files[process::processes]:
             try:
                 channels = 4 if any(probe(path).has_alpha for path in paths) else 3
@@ -107,6 +111,9 @@ class FilePairs:
                 sizes = [f"{c.shape[2]}x{c.shape[3]}" for c in (true, made)]
                 self.left_out[name] = f"sizes differ, {sizes[0]} and {sizes[1]}: give --size"
                 continue
+            if self.fps is None:
+                check_same_times(paths[0], paths[1], self.frames)
+            check_aligned(true, made, name)
             yield Pair([name], true[None].to(self.device), made[None].to(self.device))
 
 

@@ -9,9 +9,9 @@ target.
 """
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import nullcontext
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from io import BytesIO
 from itertools import islice
 from pathlib import Path
@@ -23,6 +23,7 @@ import torch.nn.functional as F
 from ssvae.data.batch import check_finite
 from ssvae.data.pixels import to_clip, to_images
 from ssvae.data.video import (
+    Frame,
     VideoInfo,
     probe,
     read_frames,
@@ -40,6 +41,19 @@ WHOLE = 0.9
 """The share of what a video says it holds that counts as all of it."""
 
 
+@dataclass
+class Shown:
+    """When the frames that have been read are shown, in seconds, and for how long the last one is."""
+
+    times: list[float]
+    last: float = 0.0
+
+    def add(self, frame: Frame) -> None:
+        """One more frame."""
+        self.times.append(frame.time)
+        self.last = frame.duration
+
+
 @torch.no_grad()
 def encode_video(
     vae: AutoencoderKLSSVAE,
@@ -53,19 +67,20 @@ def encode_video(
     ``on_progress`` hears the number of frames read. Returns the number of frames. A video that is cut
     off gives a warning; where ``strict``, a ValueError and no file.
     """
-    info, times = _probed(source, target), []
+    info, shown = _probed(source, target), Shown([])
     sound = read_sound(source) if info.has_audio else None
     facts = replace(_facts_of(info), encoder=latents_fingerprint(vae))
     with nullcontext() if target is None else LatentWriter(target, facts) as writer:
-        for posterior in vae.encode_stream(_frames(vae, source, info, times.append), pad=True):
-            check_finite(posterior.mean, f"the latents of {source} before frame {len(times)}")
+        for posterior in vae.encode_stream(_frames(vae, source, info, shown), pad=True):
+            read = len(shown.times)
+            check_finite(posterior.mean, f"the latents of {source} before frame {read}")
             if writer is not None:
                 writer.write(posterior.mean[0])
-            on_progress(len(times))
+            on_progress(read)
         if writer is not None:
-            writer.finish(times, sound)
-        _check_length(source, info, times, strict)
-    return len(times)
+            writer.finish(shown.times, sound, shown.last)
+        _check_length(source, info, shown, strict)
+    return len(shown.times)
 
 
 @torch.no_grad()
@@ -107,7 +122,8 @@ def decode_video(
     )
     audio = BytesIO(sound) if sound is not None else None
     with _writer(target, facts, audio, vae.config["out_channels"]) as writer:
-        return _write(vae, latents, writer, file.times, facts, str(source), on_progress)
+        shown = Shown(file.times, facts.last)
+        return _write(vae, latents, writer, shown, facts, str(source), on_progress)
 
 
 @torch.no_grad()
@@ -123,16 +139,16 @@ def reconstruct_video(
     ``on_progress`` hears the number of frames written. Returns the number of frames. A video that is cut
     off gives a warning; where ``strict``, a ValueError and no file.
     """
-    info, times = _probed(source, target), []
+    info, shown = _probed(source, target), Shown([])
     facts = _facts_of(info)
     latents = (
         posterior.mean
-        for posterior in vae.encode_stream(_frames(vae, source, info, times.append), pad=True)
+        for posterior in vae.encode_stream(_frames(vae, source, info, shown), pad=True)
     )
     audio = source if info.has_audio else None
     with _writer(target, facts, audio, vae.config["out_channels"]) as writer:
-        done = _write(vae, latents, writer, times, facts, str(source), on_progress)
-        _check_length(source, info, times, strict)
+        done = _write(vae, latents, writer, shown, facts, str(source), on_progress)
+        _check_length(source, info, shown, strict)
     return done
 
 
@@ -167,12 +183,10 @@ def _writer(
 
 
 def _frames(
-    vae: AutoencoderKLSSVAE, source: str | Path, info: VideoInfo, on_time: Callable[[float], Any]
+    vae: AutoencoderKLSSVAE, source: str | Path, info: VideoInfo, shown: Shown
 ) -> Iterator[torch.Tensor]:
-    """The frames of a file, (1, C, T, H, W) with sides that fit; ``on_time`` hears their times."""
-    # Some videos change their size on the way.
-    size = info.height, info.width
-    frames = read_frames(source, size=size, square=False, channels=vae.config["in_channels"])
+    """The frames of a file, (1, C, T, H, W) with sides that fit, and their times into ``shown``."""
+    frames = read_frames(source, channels=vae.config["in_channels"])
     side = vae.space_factor
     beyond = (0, -info.width % side, 0, -info.height % side, 0, 0)
     at_once = vae.frames_at_once(info.height + beyond[3], info.width + beyond[1])
@@ -180,7 +194,7 @@ def _frames(
     while some := list(islice(frames, number)):
         number = at_once
         for frame in some:
-            on_time(frame.time)
+            shown.add(frame)
         clip = to_clip(frame.image for frame in some)[None]
         yield F.pad(clip, beyond, mode="replicate").to(vae.device, vae.dtype)
 
@@ -189,38 +203,35 @@ def _write(
     vae: AutoencoderKLSSVAE,
     latents: Iterator[torch.Tensor],
     writer: VideoWriter | None,
-    times: Sequence[float],
+    shown: Shown,
     facts: VideoFacts,
     source: str,
     on_progress: Progress,
 ) -> int:
-    """Decode and write as many frames as there are times, which may be told meanwhile: what padding
+    """Decode and write as many frames as there are times, which may be added meanwhile: what padding
     added has none.
     """
-    done = 0
+    done, times = 0, shown.times
     for clip in vae.decode_stream(latents):
         clip = clip[0, :, : len(times) - done, : facts.height, : facts.width]
         check_finite(clip, f"the decoding of {source} from frame {done} on")
         if writer is not None:
             for i, image in enumerate(to_images(clip), done):
-                writer.write(image, times[i])
+                writer.write(image, times[i] - min(times[0], 0.0), shown.last or None)
         done += clip.shape[1]
         on_progress(done)
     return done
 
 
-def _check_length(
-    source: str | Path, info: VideoInfo, times: Sequence[float], strict: bool
-) -> None:
-    """Tell of a video of which much less could be read than it says it holds."""
-    if info.counted:
-        read, held, unit = len(times), info.frames, "frames"
-    else:  # where frames are not counted their rate may vary: their times tell
-        read = round(times[-1] - times[0] + 1 / info.fps, 2) if times else 0
-        held, unit = round(info.duration, 2), "seconds"
-    if read >= WHOLE * held:
+def _check_length(source: str | Path, info: VideoInfo, shown: Shown, strict: bool) -> None:
+    """Tell of a video of which much less could be read than it says it holds.
+
+    By the times of its frames, for its rate may vary, and some that it counts may be cut off by an edit.
+    """
+    read = shown.times[-1] + shown.last if shown.times else 0.0
+    if read >= WHOLE * info.claimed:
         return
-    told = f"{source} says it holds {held} {unit}, but only {read} could be read"
+    told = f"{source} says it holds {info.claimed:.2f} seconds, but only {read:.2f} could be read"
     if strict:
         raise ValueError(f"{told}: mend it, or take what there is, without --strict")
     logger.warning("%s: it may be cut off", told)

@@ -42,6 +42,8 @@ class VideoFacts:
     pixel_aspect: Fraction = Fraction(1)
     encoder: str = ""
     """The fingerprint of the VAE's latents; where empty, nothing is known of it."""
+    last: float = 0.0
+    """Seconds for which the last frame is shown; 0 where that is not known."""
 
 
 class LatentWriter:
@@ -76,15 +78,19 @@ class LatentWriter:
         # Flat, for axes of length 1 may have any strides.
         self._append(frames.flatten().view(torch.uint8).numpy().data)
 
-    def finish(self, times: list[float], sound: bytes | None) -> None:
-        """Add what comes after the latents, and the header that says where all is."""
+    def finish(self, times: list[float], sound: bytes | None, last: float = 0.0) -> None:
+        """Add what comes after the latents, and the header that says where all is.
+
+        ``last`` is for how many seconds the last frame is shown.
+        """
+        facts = dataclasses.replace(self._facts, last=last)
         parts = [("times", "F64", [len(times)], np.asarray(times, "<f8").tobytes())]
         if sound is not None:
             parts.append(("sound", "U8", [len(sound)], sound))
         at = self._file.tell() - 8 - HEADER_BYTES
         header: dict = {
             "__metadata__": {"format": FORMAT}
-            | {field: str(value) for field, value in dataclasses.asdict(self._facts).items()},
+            | {field: str(value) for field, value in dataclasses.asdict(facts).items()},
             "latents": dict(
                 dtype=_DTYPES[self._dtype], shape=[self._frames, *self._size], data_offsets=[0, at]
             ),
@@ -132,6 +138,7 @@ class LatentFile:
                 Fraction(facts["time_base"]),
                 Fraction(facts.get("pixel_aspect", 1)),
                 facts.get("encoder", ""),
+                float(facts.get("last", 0)),
             )
             self.shape: tuple[int, ...] = tuple(self._open.get_slice("latents").get_shape())
             """(t, C, h, w)."""
