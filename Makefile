@@ -1,5 +1,6 @@
 # make demo   trains two small VAEs and writes demo/report.html
 # make test   runs the tests, files side by side in their order (the longest first), one thread each
+# make docs-run  runs every block of code in README and docs, each in a process of its own
 # make torture  runs a thousand odd and damaged inputs, half an hour on two cores, and prints a table
 # make gpu    runs the tests that need a GPU and all that is worth measuring on one: results/gpu
 # make package  builds wheel and sdist into dist/, and tries both with the lowest and the newest versions
@@ -17,7 +18,7 @@ READY_DOCS := $(VENV)/.ready-docs
 VERSIONS := lowest-direct highest
 
 
-.PHONY: demo test test-slow torture package gpu check docs format clean
+.PHONY: demo test test-slow docs-run torture package gpu check docs format clean
 
 demo: $(READY)
 	$(BIN)/ssvae generate "a red disc moving left over coarse waves" "a blue square moving up over fine waves" --out demo/first
@@ -27,7 +28,10 @@ test: $(READY)
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --dist loadfile --no-loadscope-reorder
 
 test-slow: $(READY)
-	$(BIN)/pytest -m "slow and not torture"
+	$(BIN)/pytest -m "slow and not torture and not docs"
+
+docs-run: $(READY)
+	OMP_NUM_THREADS=1 $(BIN)/pytest -q tests/docs -m "docs or not docs"
 
 torture: $(READY)
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto -q -m torture

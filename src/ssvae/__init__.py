@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from diffusers.models.modeling_utils import ModelMixin
+    from transformers import PreTrainedTokenizer
 
     from ssvae.diffusion import HashedWordTokenizer, PooledWanTransformer3DModel
     from ssvae.latents import MappedAutoencoder
@@ -35,9 +36,10 @@ _WHERE = {
     "LatentMasking": "ssvae.regularizers",
     "LocalCorrelation": "ssvae.regularizers",
     "MappedAutoencoder": "ssvae.latents.mapped",
-    # diffusers looks for the base class beside the model when it loads a saved pipeline.
+    # diffusers looks for base classes beside those of a saved pipeline when it loads it.
     "ModelMixin": "diffusers.models.modeling_utils",
     "PooledWanTransformer3DModel": "ssvae.diffusion.transformer",
+    "PreTrainedTokenizer": "transformers",
     "local_correlation": "ssvae.regularizers",
 }
 

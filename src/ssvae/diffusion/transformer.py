@@ -17,7 +17,6 @@ from diffusers import WanTransformer3DModel
 from diffusers.configuration_utils import register_to_config
 from diffusers.models.embeddings import PixArtAlphaTextProjection
 from diffusers.models.modeling_outputs import Transformer2DModelOutput
-from diffusers.models.modeling_utils import ModelMixin  # noqa: F401  looked up here by diffusers
 from diffusers.models.transformers.transformer_wan import (
     WanTimeTextImageEmbedding,
     WanTransformerBlock,
@@ -168,6 +167,8 @@ class PooledWanTransformer3DModel(WanTransformer3DModel):
     make x instead, and the velocity follows, (x_t - x) / t with t at least .05 (JiT, arXiv 2511.13720):
     the same loss and the same sampler, but what the layers have to hold is as simple as the data.
     """
+
+    __module__ = "ssvae"  # where a saved pipeline names it, and importing ssvae alone offers it
 
     @register_to_config
     def __init__(

@@ -48,6 +48,7 @@ class HashedWordTokenizer(PreTrainedTokenizer):
         buckets: ids that words are hashed into.
     """
 
+    __module__ = "ssvae"  # where a saved pipeline names it, and importing ssvae alone offers it
     model_input_names = ["input_ids", "attention_mask"]  # noqa: RUF012  as transformers declares it
 
     def __init__(self, buckets: int = 4096, **kwargs: Any):

@@ -30,6 +30,7 @@ class MappedAutoencoder(ModelMixin, ConfigMixin):
     :meth:`of`.
     """
 
+    __module__ = "ssvae"  # where a saved pipeline names it, and importing ssvae alone offers it
     _keep_in_fp32_modules: ClassVar[list[str]] = ["map"]
 
     @register_to_config

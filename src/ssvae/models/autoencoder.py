@@ -35,6 +35,7 @@ class AutoencoderKLSSVAE(ModelMixin, AutoencoderMixin, ConfigMixin):
     fingerprint of its teacher's latents (see :mod:`ssvae.models.fingerprint`).
     """
 
+    __module__ = "ssvae"  # where a saved pipeline names it, and importing ssvae alone offers it
     _supports_gradient_checkpointing = True
     _repeated_blocks = ("ResidualBlock",)
 

@@ -1,0 +1,1 @@
+"""Does the spectrum of a VAE's latents decide how fast a diffusion model learns them?"""
