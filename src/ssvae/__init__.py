@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from diffusers.models.modeling_utils import ModelMixin
-    from transformers import PreTrainedTokenizer
 
     from ssvae.diffusion import HashedWordTokenizer, PooledWanTransformer3DModel
     from ssvae.latents import MappedAutoencoder
