@@ -13,17 +13,19 @@ FIVE, THREE = tuple(range(11, 16)), tuple(range(11, 14))
 HURT = "whitened-frequencies"
 MAPS = {HURT: MapConfig(power=0.0)}
 """Variants that are the baseline's latents under a map."""
-PLAIN, LONGER_VAE, PLATEAU, RECOMMENDED = "", "longer-vae", "plateau", "recommended"
+PLAIN, PLATEAU, RECOMMENDED = "", "plateau", "recommended"
+SHORTER_VAE, LONGER_VAE = "vae-600", "vae-9600"
+TO_PLATEAU = (200, 450, 800, 1200, 2000, 3200, 4800)
 SETTINGS: Mapping[str, Mapping[str, Any]] = {
     PLAIN: {},
-    LONGER_VAE: {"vae.steps": 4 * VAE_STEPS},
-    PLATEAU: {"evaluations": (200, 450, 800, 1200, 2000, 3200, 4800)},
-    RECOMMENDED: {
-        "evaluations": (200, 450, 800, 1200, 2000, 3200, 4800),
-        "diffusion.time_mean": 1.0,
-    },
+    SHORTER_VAE: {"vae.steps": VAE_STEPS // 4},
+    LONGER_VAE: {"vae.steps": VAE_STEPS * 4},
+    PLATEAU: {"evaluations": TO_PLATEAU},
+    RECOMMENDED: {"evaluations": TO_PLATEAU, "diffusion.time_mean": 1.0},
 }
 """What a setting changes in a rung, by full names."""
+OF_VAES = (SHORTER_VAE, LONGER_VAE)
+"""Settings that change the VAE."""
 
 
 @dataclass(frozen=True)
@@ -55,9 +57,9 @@ class Arm:
     @property
     def latents(self) -> str:
         """The name of the VAE's latents; arms that train the same VAE share them."""
-        longer = f"-{self.setting}" if self.setting == LONGER_VAE else ""
+        setting = f"-{self.setting}" if self.setting in OF_VAES else ""
         variant = BASELINE if self.variant in MAPS else self.variant
-        return f"{self.rung}{longer}-{variant}-{self.seed}"
+        return f"{self.rung}{setting}-{variant}-{self.seed}"
 
     @property
     def label(self) -> str:
@@ -93,9 +95,10 @@ def arms(
 PARTS: tuple[tuple[int, tuple[tuple[int, ...], tuple[str, ...], tuple[int, ...], str]], ...] = (
     (1, ((32, 64, 128), (BASELINE, "lcr"), FIVE, PLAIN)),
     (9, ((64,), (NULL, HURT), FIVE, PLAIN)),
+    (4, ((64,), (BASELINE, "lcr"), THREE, SHORTER_VAE)),
     (3, ((32, 64, 128), ("both",), THREE, PLAIN)),
-    (4, ((64,), (BASELINE, "lcr"), THREE, LONGER_VAE)),
     (6, ((64,), (BASELINE, "lcr"), THREE, PLATEAU)),
     (6, ((64,), (BASELINE, "lcr"), THREE, RECOMMENDED)),
+    (4, ((64,), (BASELINE, "lcr"), THREE, LONGER_VAE)),
 )
 """Rungs, variants, seeds and setting of each part, in the order in which they run."""
