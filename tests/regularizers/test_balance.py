@@ -1,3 +1,5 @@
+import warnings
+
 import pytest
 import torch
 from torch import nn
@@ -120,3 +122,41 @@ def test_errors():
     coder.last.weight.requires_grad_(False)
     with pytest.raises(ValueError, match="unfreeze"):
         balance(coder.moments(x), penalty, coder.last)
+
+
+def test_a_layer_that_did_not_make_the_moments_is_refused_before_the_backward_pass():
+    coder, x = Coder(), torch.randn(1, 3, 3, 4, 4, dtype=torch.float64)
+    for wrong in (coder.decoder[0], nn.Conv3d(6, 8, 3).double()):
+        with pytest.raises(
+            ValueError, match=r"do not come from the weight of last_layer, a Conv3d"
+        ):
+            balance(coder.moments(x), penalty, wrong)
+    balance(coder.moments(x), penalty, coder.last)
+
+
+def test_weights_that_are_computed_anew_are_refused():
+    coder, x = Coder(), torch.randn(1, 3, 3, 4, 4, dtype=torch.float64)
+    for wrap in (nn.utils.weight_norm, nn.utils.parametrizations.weight_norm):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            coder.last = wrap(nn.Conv3d(6, 8, 3, padding=1).double())
+        with pytest.raises(ValueError, match="computed anew in each step, as weight_norm"):
+            balance(coder.moments(x), penalty, coder.last)
+
+
+def test_channels_that_come_last_are_told():
+    coder, x = Coder(), torch.randn(1, 3, 3, 4, 4, dtype=torch.float64)
+    moments = coder.moments(x).movedim(1, -1)
+    with pytest.raises(ValueError, match=r"channels on the second axis.*moments.movedim"):
+        balance(moments, penalty, coder.last)
+
+
+def test_a_last_layer_behind_many_others_is_found():
+    """Reshapes and the like stand between some encoders' last layers and their moments."""
+    coder, x = Coder(), torch.randn(1, 3, 3, 4, 4, dtype=torch.float64)
+    moments = coder.moments(x)
+    for _ in range(100):
+        moments = moments + 0
+    balanced = balance(moments, penalty, coder.last, weight=0.1)
+    losses(coder, balanced, x).backward()
+    assert coder.last.weight.grad is not None

@@ -58,7 +58,7 @@ class Options:
     def accelerator(self, dtype: str = "float32") -> Accelerator:
         """The device, and a number format; those that were made before are done with."""
         AcceleratorState._reset_state()  # one process trains VAEs and diffusion models in turn
-        return make_accelerator(self.device, dtype)
+        return make_accelerator(self.device, dtype, training=True)
 
     def scorer(self, scale: Scale) -> Scorer:
         """The scorer, on a GPU where there is one."""

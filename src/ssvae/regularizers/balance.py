@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 MAX_RATIO = 1e8
+NEAR = 64  # nodes of the graph behind the moments, among which the last layer's weight is
 
 Reduce = Callable[[torch.Tensor], torch.Tensor]
 """The mean of a tensor over processes."""
@@ -56,8 +57,9 @@ def balance(
         ``moments`` needs no gradient (evaluation, a frozen encoder) nothing is added.
 
     Raises:
-        ValueError: where ``last_layer.weight`` is no parameter that takes a gradient, or the penalty no
-            scalar that has one.
+        ValueError: where ``last_layer.weight`` is no parameter that takes a gradient, or none that
+            ``moments`` come from; where the channels are not their second axis; or where the penalty is no
+            scalar that has a gradient.
     """
     return balance_with_terms(moments, penalty_fn, last_layer, weight, max_ratio, reduce).moments
 
@@ -74,6 +76,11 @@ def balance_with_terms(
     W = getattr(last_layer, "weight", None)
     if not isinstance(W, torch.Tensor):
         raise ValueError(f"last_layer must have a weight, got {type(last_layer).__name__}")
+    if not W.is_leaf:
+        raise ValueError(
+            f"the weight of last_layer, a {type(last_layer).__name__}, is computed anew in each step, as "
+            "weight_norm and other parametrisations do, and no gradient arrives there: remove that from this layer"
+        )
     found = torch.full(
         (), math.nan, dtype=torch.promote_types(W.dtype, torch.float32), device=W.device
     )
@@ -84,6 +91,7 @@ def balance_with_terms(
             "last_layer.weight must require a gradient, for the penalty is weighed there: unfreeze "
             "the layer, or leave the penalty out where the encoder is frozen"
         )
+    _check_made_by(last_layer, W, moments)
     leaf = moments.detach().requires_grad_()
     with torch.enable_grad():
         penalty = penalty_fn(leaf)
@@ -109,3 +117,29 @@ def balance_with_terms(
     balanced = moments.view_as(moments)
     balanced.register_hook(add_penalty)
     return Balanced(balanced, penalty.detach(), found)
+
+
+def _check_made_by(last_layer: nn.Module, W: torch.Tensor, moments: torch.Tensor) -> None:
+    """A ValueError where moments do not come from a layer, or have its channels elsewhere."""
+    name, made = type(last_layer).__name__, W.shape[0]
+    if moments.ndim > 2 and moments.shape[1] != made == moments.shape[-1]:
+        raise ValueError(
+            f"moments must have their channels on the second axis, got {tuple(moments.shape)} of a last_layer "
+            f"that makes {made}: give moments.movedim(-1, 1)"
+        )
+    waiting, seen = [moments.grad_fn], 0
+    while waiting and seen < NEAR:
+        node = waiting.pop(0)
+        if node is None:
+            continue
+        if getattr(node, "variable", None) is W:
+            return
+        seen += 1
+        waiting += [behind for behind, _ in node.next_functions]
+    zeros = torch.zeros_like(moments)
+    (gradient,) = torch.autograd.grad(moments, W, zeros, retain_graph=True, allow_unused=True)
+    if gradient is None:
+        raise ValueError(
+            f"moments {tuple(moments.shape)} do not come from the weight of last_layer, a {name} of "
+            f"{tuple(W.shape)}: give the layer of the same model that makes them, such as vae.quant_conv"
+        )

@@ -2,9 +2,10 @@
 
 float32 means float32: TensorFloat-32 stays off, so that a GPU agrees with the CPU to rounding (1e-4
 of a clip's range; tests/gpu holds it to that). bfloat16 is mixed precision: weights, their updates,
-norms and losses in float32, products in bfloat16, and results that agree within 3 %. Kernels are
-chosen by measuring (cuDNN's benchmark), which may change results in the last bit from run to run;
-``repeat_bit_for_bit`` takes those that repeat, at a price.
+norms and losses in float32, products in bfloat16, and results that agree within 3 %. In training
+kernels are chosen by measuring (cuDNN's benchmark), which may change results in the last bit from run to run;
+``repeat_bit_for_bit`` takes those that repeat, at a price. On ROCm measuring may hang, and where sizes change
+it costs more than it gives, so that elsewhere it is off unless it is asked for.
 """
 
 import logging
@@ -33,11 +34,17 @@ PEAKS = {
 }
 
 
-def make_accelerator(device: str = "auto", dtype: str = "float32") -> Accelerator:
+def make_accelerator(
+    device: str = "auto",
+    dtype: str = "float32",
+    training: bool = False,
+    benchmark: bool | None = None,
+) -> Accelerator:
     """One process or many, as ``accelerate launch`` or ``torchrun`` started it.
 
     ``device`` is "auto" (a GPU where torch sees one), "cpu" or "cuda"; ``dtype`` is "float32" or
-    "bfloat16" (mixed precision, weights in float32).
+    "bfloat16" (mixed precision, weights in float32). ``benchmark`` lets cuDNN choose kernels by measuring
+    them; where None it does in ``training``, but not on ROCm.
     """
     if device == "cuda" and not torch.cuda.is_available():
         raise ValueError("device cuda was asked for, but this torch sees no GPU: use --device cpu")
@@ -50,14 +57,49 @@ def make_accelerator(device: str = "auto", dtype: str = "float32") -> Accelerato
         )
     torch.set_float32_matmul_precision("highest")
     torch.backends.cudnn.allow_tf32 = False
-    torch.backends.cudnn.benchmark = not torch.are_deterministic_algorithms_enabled()
+    if benchmark is None:
+        benchmark = training and torch.version.hip is None
+    repeat = torch.are_deterministic_algorithms_enabled()
+    torch.backends.cudnn.benchmark = benchmark and not repeat
     patience = InitProcessGroupKwargs(timeout=PATIENT)
     # Left to itself where there is no GPU, accelerate takes each of torchrun's processes for the only one.
     cpu = device == "cpu" or not torch.accelerator.is_available()
     accelerator = Accelerator(cpu=cpu, mixed_precision=precision, kwargs_handlers=[patience])
     if precision == "bf16" and accelerator.device.type == "cpu" and accelerator.is_main_process:
         _warn_where_emulated()
+    if accelerator.device.type == "cuda" and accelerator.is_main_process:
+        _warn_of_faults()
     return accelerator
+
+
+def known_faults(torch_version: str, cudnn: int | None) -> list[str]:
+    """What is known to be wrong with these versions on a GPU, each with its remedy.
+
+    ``cudnn`` is a number such as 91500 for 9.15.0, None where there is none.
+    """
+    release, found = torch_version.partition("+")[0], []
+    mended = release == "2.9.1" and cudnn is not None and cudnn >= 91500
+    if release in ("2.9.0", "2.9.1") and not mended:
+        with_cudnn = ", or cuDNN 9.15 (pip install nvidia-cudnn-cu12==9.15.*)"
+        found.append(
+            f"torch {release} takes three times the memory for 3-D convolutions in bfloat16, and long "
+            "(pytorch#166643): install torch 2.10 or newer"
+            + (with_cudnn if release == "2.9.1" else "")
+        )
+    if cudnn is not None and 90800 <= cudnn < 91100:
+        number = f"{cudnn // 10000}.{cudnn % 10000 // 100}"
+        found.append(
+            f"cuDNN {number} gives wrong results in bfloat16 (pytorch#163539): install cuDNN 9.11 or newer"
+        )
+    return found
+
+
+@lru_cache(1)
+def _warn_of_faults() -> None:
+    """Say once what is known to be wrong here."""
+    cudnn = None if torch.version.hip else torch.backends.cudnn.version()
+    for fault in known_faults(torch.__version__, cudnn):
+        log.warning(fault)
 
 
 @lru_cache(1)

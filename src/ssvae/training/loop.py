@@ -119,7 +119,7 @@ def train(
         InterruptedRun: after SIGTERM or Ctrl-C, when the run has saved.
     """
     check_tracker(tracker)
-    out, accelerator = Path(out), accelerator or make_accelerator()
+    out, accelerator = Path(out), accelerator or make_accelerator(training=True)
     done, last = _last_checkpoint(out, accelerator, logger.warning)
     recipe, before = recipe.settled(_config_of(out))
     config = _settings(recipe, accelerator)

@@ -42,6 +42,7 @@ from ssvae.vae.building import build, cached_clips, objective_of, problems_of
 from ssvae.vae.distillation import Distillation
 from ssvae.vae.recipe import DistilRecipe, TrainingRecipe
 from ssvae.vae.validation import validate
+from ssvae.vae.watch import CorrelationWatch
 
 logger = logging.getLogger(__name__)
 
@@ -82,6 +83,8 @@ class VAETrainer:
             learning_rate=recipe.learning_rate,
         )
         self._wrapped, *self.optimizers = prepare(accelerator, self.objective, *optimizers)
+        lcr = recipe.lcr
+        self._watch = CorrelationWatch(recipe.steps, lcr.threshold, lcr.weight)
         self.adversary = None
         if recipe.gan.start is not None:
             self.adversary = Adversary(recipe.gan, accelerator, self._reduce)
@@ -161,6 +164,10 @@ class VAETrainer:
         for name in dict.fromkeys(name for row in rows for name in row):
             held = [row[name].detach().float() for row in rows if name in row]
             metrics[name] = torch.stack(held).mean()
+        if recipe.lcr.weight and "local_correlation" in rows[-1]:
+            told = self._watch.hear(step, rows[-1]["local_correlation"])
+            if told and accelerator.is_main_process:
+                logger.warning(told)
         return StepOutcome(metrics | dict(grad_norm=norm, learning_rate=rate), updated)
 
     def validate(self, step: int, out: Path) -> dict[str, float]:

@@ -1,0 +1,29 @@
+import torch
+
+from ssvae.vae.watch import CorrelationWatch
+
+
+def heard(values, threshold=0.75, first=1):
+    watch = CorrelationWatch(len(values) + first - 1, threshold, 0.002)
+    told = [watch.hear(i, torch.tensor(v)) for i, v in enumerate(values, first)]
+    assert told[:-1] == [None] * (len(values) - 1)
+    return told[-1]
+
+
+def test_a_correlation_that_stays_is_told_with_a_weight_that_fits():
+    told = heard([0.21] * 10)
+    assert told is not None
+    assert "in 10 steps (0.210 at first, 0.210 now) with weight 0.002" in told
+    assert "--lcr.weight" in told
+
+
+def test_one_that_rises_or_is_there_is_not():
+    assert heard([0.2 + 0.01 * i for i in range(10)]) is None
+    assert heard([0.76] * 10) is None
+    assert heard([0.21] * 10, first=100) is None  # a run that goes on
+
+
+def test_it_is_told_once_and_no_later_than_after_500_steps():
+    watch = CorrelationWatch(2000, 0.75, 0.1)
+    told = [watch.hear(step, torch.tensor(0.3)) for step in range(1, 2001)]
+    assert [i for i, t in enumerate(told, 1) if t] == [500]
