@@ -1,4 +1,6 @@
 import json
+import re
+from pathlib import Path
 
 import pytest
 import torch
@@ -241,6 +243,23 @@ def test_gradient_checkpointing_changes_no_gradient(make, size, shape):
     backbone.enable_gradient_checkpointing()
     for a, b in zip(plain, gradients(), strict=True):
         torch.testing.assert_close(b, a, rtol=1e-4, atol=1e-6)
+
+
+@EVERY
+def test_the_page_s_table_of_last_layers(make, size, shape):
+    vae = make()
+    backbone = Backbone(vae)
+    page = (Path(__file__).parents[2] / "docs" / "regularizers.md").read_text()
+    rows = re.findall(
+        r"^\| `(Autoencoder\w+)`[^|]* \| `([\w.]+)` \| (\d) \| (yes|no) \|$", page, re.M
+    )
+    (row,) = [row for row in rows if row[0] == backbone.name]
+    _, layer, alone, variance = row
+    assert vae.get_submodule(layer) is backbone.encoders_last_layer
+    assert (alone, variance) == (
+        str(int(backbone.lone_first_frame)),
+        "yes" if backbone.layout.has_variance else "no",
+    )
 
 
 def test_a_frozen_encoder_leaves_the_decoder():
