@@ -102,6 +102,7 @@ def test_a_clock_that_is_late_begins_at_0(tmp_path):
     assert times(path) == pytest.approx([i / 10 for i in range(10)])
     assert frame_number(next(iter(read_frames(path, 0.5))).image) == 5
     assert probe(path).duration == pytest.approx(1.0)
+    assert probe(path).claimed == pytest.approx(1.0)
 
 
 @pytest.mark.parametrize("suffix", ["mp4", "mov", "mkv", "webm", "avi", "ts", "flv", "mpg"])

@@ -107,12 +107,15 @@ def claimed_length(video: OpenVideo) -> float:
     if stream.duration and TELL_LENGTHS & set(container.format.name.split(",")):
         begin = float((stream.start_time or 0) * stream.time_base) - beginning(container)
         return begin + float(stream.duration * stream.time_base)
+    # Matroska and Flash tell when the film ends by its own clock.
     tags = {key.lower(): value for key, value in stream.metadata.items()}
     if told := re.fullmatch(r"(\d+):(\d+):(\d+(?:\.\d+)?)", tags.get("duration", "")):
         hours, minutes, seconds = map(float, told.groups())
-        return 3600 * hours + 60 * minutes + seconds
+        return 3600 * hours + 60 * minutes + seconds - beginning(container)
     alone = len(container.streams) == 1 and not may_jump(container)  # of which others are guesses
-    return container.duration / av.time_base if alone and container.duration else 0.0
+    if not (alone and container.duration):
+        return 0.0
+    return container.duration / av.time_base - beginning(container)
 
 
 def length_of(file: VideoFile, video: OpenVideo) -> float:
