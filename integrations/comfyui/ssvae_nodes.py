@@ -13,11 +13,14 @@ import torch.nn.functional as F
 from ssvae.data import of_colours
 from ssvae.models import AutoencoderKLSSVAE
 from ssvae.models.finding import load_vae
+from ssvae.models.fingerprint import check_same_latents, latents_fingerprint
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 CATEGORY = "latent/video/ssvae"
 SIZE = "ssvae_size"
 """Key of a latent that holds frames, height and width of what was encoded, for decoding to cut to."""
+MADE_BY = "ssvae_latents"
+"""Key of a latent that holds the fingerprint of the model's latents."""
 
 
 class SSVAELoad:
@@ -78,7 +81,8 @@ class SSVAEEncode:
         if standardise:
             mean, std = _statistics(ssvae, z)
             z = (z - mean) / std
-        return ({"samples": z.float().cpu(), SIZE: (frames, height, width)},)
+        facts = {SIZE: (frames, height, width), MADE_BY: latents_fingerprint(ssvae)}
+        return ({"samples": z.float().cpu(), **facts},)
 
 
 class SSVAEDecode:
@@ -108,6 +112,8 @@ class SSVAEDecode:
 
         ``tile`` is the side in pixels of overlapping tiles for frames too large for memory; 0 has none.
         """
+        remedy = "connect the model that encoded it"
+        check_same_latents("the latent", latent.get(MADE_BY, ""), ssvae, remedy)
         z = latent["samples"].to(ssvae.device, ssvae.dtype)
         z = z[:, :, None] if z.ndim == 4 else z
         if standardised:

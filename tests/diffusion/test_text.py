@@ -1,3 +1,5 @@
+import shutil
+
 import pytest
 import torch
 from transformers import ByT5Tokenizer, T5Config, T5EncoderModel
@@ -9,6 +11,7 @@ from ssvae.diffusion.caption_embeddings import CaptionEmbeddings
 from ssvae.diffusion.recipe import TextConfig
 from ssvae.diffusion.text import (
     embed,
+    encoder_fingerprint,
     load_tokenizer,
     tokenize,
     word_level_encoder,
@@ -127,6 +130,22 @@ def test_embeddings_of_a_frozen_encoder_are_cached(encoder_folder, tmp_path, mon
     assert torch.allclose(again.embeddings(some).float(), expected, atol=0.02)  # kept in bfloat16
     with pytest.raises(ValueError, match="'another' was not among those embedded"):
         again.embeddings(["another"])
+
+
+def test_another_encoder_at_the_same_place_embeds_anew(encoder_folder, tmp_path):
+    other = tmp_path / "t5"
+    shutil.copytree(encoder_folder, other)
+    before, folders = encoder_fingerprint(str(other)), []
+    for seed in (0, 1):
+        torch.manual_seed(seed)
+        encoder = T5EncoderModel.from_pretrained(other)
+        torch.nn.init.normal_(encoder.shared.weight)
+        encoder.save_pretrained(other)
+        CaptionEmbeddings(tmp_path, str(other), ["a disc"]).write(make_accelerator("cpu"))
+        folders.append(sorted(tmp_path.glob("text-*")))
+    assert len(folders[1]) == len(folders[0]) + 1
+    assert encoder_fingerprint(str(other)) != before
+    assert encoder_fingerprint("google/umt5-xxl") == encoder_fingerprint("") == ""
 
 
 def test_an_encoder_that_is_not_there_is_an_error(tmp_path):

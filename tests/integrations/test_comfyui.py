@@ -58,6 +58,11 @@ def test_a_graph_of_all_nodes_reconstructs(nodes):
     clip = images.permute(3, 0, 1, 2)[None] * 2 - 1
     truth = (reconstruct_clips(vae, clip)[0].permute(1, 2, 3, 0) + 1) / 2
     torch.testing.assert_close(made, truth.clamp(0, 1), atol=1e-4, rtol=0)
+    other = run(nodes, "SSVAELoad", model="tiny-baseline", device="cpu")
+    with pytest.raises(
+        ValueError, match=r"another VAE's latents .*connect the model that encoded it"
+    ):
+        run(nodes, "SSVAEDecode", ssvae=other, latent=latent)
 
 
 def test_latents_that_other_nodes_change_are_not_cut(nodes):

@@ -33,7 +33,10 @@ from ssvae.data.timing import claimed_length, frame_rate, length_of, shown_for, 
 logger = logging.getLogger(__name__)
 alpha_told = threading.Event()
 IMAGES = (".jpg", ".jpeg", ".png")
-EXTENSIONS = (".mp4", ".mkv", ".webm", ".mov", ".avi", ".m4v", ".mpg", ".mpeg", ".ts", ".gif")
+EXTENSIONS = (
+    *(".mp4", ".mkv", ".webm", ".mov", ".avi", ".m4v", ".mpg", ".mpeg", ".ts", ".gif"),
+    *(".mts", ".m2ts", ".flv", ".f4v", ".wmv", ".3gp", ".ogv", ".vob"),
+)
 
 
 @dataclass(frozen=True)

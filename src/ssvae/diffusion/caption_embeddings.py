@@ -7,10 +7,9 @@ from pathlib import Path
 
 import torch
 from accelerate import Accelerator
-from diffusers.pipelines.wan.pipeline_wan import prompt_clean
 from safetensors.torch import load_file, save_file
 
-from ssvae.diffusion.text import embed, pretrained_encoder, tokenize
+from ssvae.diffusion.text import clean, embed, encoder_fingerprint, pretrained_encoder, tokenize
 from ssvae.storage.files import replacing
 
 logger = logging.getLogger(__name__)
@@ -26,8 +25,9 @@ class CaptionEmbeddings:
     """
 
     def __init__(self, folder: Path, encoder: str, captions: Sequence[str]):
-        unique = sorted({prompt_clean(caption) for caption in captions} | {""})
-        digest = hashlib.sha256("\n".join([encoder, *unique]).encode()).hexdigest()[:16]
+        unique = sorted({clean(caption) for caption in captions} | {""})
+        made_by = [encoder, encoder_fingerprint(encoder)]
+        digest = hashlib.sha256("\n".join([*made_by, *unique]).encode()).hexdigest()[:16]
         folder = folder / f"text-{digest}"
         self._shards = [unique[i : i + SHARD] for i in range(0, len(unique), SHARD)]
         self._paths = [folder / f"{i:05d}.safetensors" for i in range(len(self._shards))]
@@ -74,10 +74,10 @@ class CaptionEmbeddings:
         """Embeddings of these captions (B, L, D), bfloat16, zero behind each one's tokens."""
         rows = []
         for caption in captions:
-            clean = prompt_clean(caption)
-            if clean not in self._rows:
+            cleaned = clean(caption)
+            if cleaned not in self._rows:
                 raise ValueError(f"the caption {caption!r} was not among those embedded")
-            number, i = divmod(self._rows[clean], SHARD)
+            number, i = divmod(self._rows[cleaned], SHARD)
             tensors = self._shard(number)
             start = int(tensors["ends"][i - 1]) if i else 0
             rows.append(tensors["embeddings"][start : int(tensors["ends"][i])])

@@ -16,6 +16,7 @@ from ssvae.diffusion.preview import expected_latents
 from ssvae.diffusion.text import (
     PIPELINE_LENGTH,
     embed,
+    encoder_fingerprint,
     load_tokenizer,
     pretrained_encoder,
     tokenize,
@@ -54,6 +55,8 @@ class PipelineConfig:
     """The fingerprint of the VAE's latents; where empty, nothing is known of it."""
     cache: str = ""
     """The checksum of the cache that it learned from."""
+    text_fingerprint: str = ""
+    """Of a text encoder in a folder: see :func:`ssvae.diffusion.text.encoder_fingerprint`."""
 
     def save(self, folder: Path) -> None:
         """Write it into a checkpoint or a pipeline's folder."""
@@ -102,6 +105,11 @@ def assemble(
         ).eval()
         tokenizer = load_tokenizer(checkpoint / "tokenizer")
     else:
+        if config.text_fingerprint not in ("", encoder_fingerprint(config.text_encoder)):
+            raise ValueError(
+                f"the text encoder in {config.text_encoder} is not the one that {checkpoint} learned with: put that "
+                "back"
+            )
         tokenizer, text_encoder = pretrained_encoder(config.text_encoder, device, dtype)
     pipeline = WanPipeline(
         tokenizer=tokenizer,

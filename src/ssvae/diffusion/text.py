@@ -3,6 +3,7 @@
 Embeddings are zero behind each caption's tokens, as ``WanPipeline`` fills them.
 """
 
+import hashlib
 import html
 import json
 import re
@@ -22,6 +23,7 @@ from transformers import (
 from ssvae.diffusion.recipe import TextConfig
 from ssvae.diffusion.words import PLAIN, HashedWordTokenizer
 
+ENDS = 2**20  # bytes of a file at each end
 PIPELINE_LENGTH = 512
 """Tokens that ``WanPipeline`` pads captions to, unless told otherwise."""
 
@@ -61,6 +63,21 @@ def pretrained_encoder(
     except Exception as error:
         raise ValueError(f"the text encoder {name} does not load: {error}") from error
     return tokenizer, encoder.to(device).eval().requires_grad_(False)
+
+
+def encoder_fingerprint(name: str) -> str:
+    """A checksum of a local text encoder's files by their names, sizes and ends; empty of one on a hub."""
+    if not name or not Path(name).is_dir():
+        return ""
+    digest = hashlib.sha256()
+    for path in sorted(path for path in Path(name).iterdir() if path.is_file()):
+        size = path.stat().st_size
+        digest.update(f"{path.name} {size}".encode())
+        with open(path, "rb") as file:
+            digest.update(file.read(ENDS))
+            file.seek(max(0, size - ENDS))
+            digest.update(file.read(ENDS))
+    return digest.hexdigest()[:16]
 
 
 def width_of(name: str) -> int:

@@ -23,7 +23,7 @@ from ssvae.diffusion.flow import BINS, loss_by_time
 from ssvae.diffusion.objective import FlowObjective
 from ssvae.diffusion.pipeline import PipelineConfig, load_config
 from ssvae.diffusion.recipe import DiffusionRecipe
-from ssvae.diffusion.text import tokenize, word_level_encoder
+from ssvae.diffusion.text import encoder_fingerprint, tokenize, word_level_encoder
 from ssvae.latents.cache import LatentCache
 from ssvae.latents.mapped import load_map, save_map
 from ssvae.latents.maps import MapConfig
@@ -235,6 +235,7 @@ class DiffusionTrainer:
             data=cache.data,
             encoder=cache.encoder,
             cache=self.cache.checksum,
+            text_fingerprint=encoder_fingerprint(recipe.text.encoder or ""),
         ).save(folder)
         write_tensors(state["model"], folder / "model.safetensors")
         torch.save(state["ema"], folder / "ema.pt")
