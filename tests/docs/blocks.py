@@ -21,7 +21,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 SHIM = Path(__file__).with_name("shim.py")
-PROGRAMS = ("ssvae", "pip", "make", "python3", "torchrun", "accelerate")
+PROGRAMS = ("ssvae", "pip", "make", "python3", "torchrun", "accelerate", "sbatch")
 NOTE = r"<!-- docs-run\s+(\w+)(?::\s*(.*?))?\s*-->\s*\n"
 BLOCK = re.compile(
     rf"((?:^[ ]*{NOTE})*)^[ ]*```(\w+)[^\n]*\n(.*?)^[ ]*```", re.DOTALL | re.MULTILINE
@@ -55,7 +55,7 @@ class Block:
         """What is run."""
         code = self.text
         for replacement in self.note("replace"):
-            shown, _, given = replacement.partition(" => ")
+            shown, given = (text.strip() for text in replacement.split("=>"))
             assert shown in code, f"{self}: there is no {shown!r}"
             code = code.replace(shown, given)
         return code

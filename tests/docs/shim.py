@@ -43,6 +43,9 @@ def main() -> None:
     if name in ("torchrun", "accelerate"):  # one process stands for several
         words = words[words.index("ssvae") + 1 :]
         name = "ssvae"
+    if name == "sbatch":  # a script that trains by the words behind its name
+        subprocess.run(["bash", "-n", ROOT / words[0]], check=True)
+        name, words = "ssvae", ["train", *words[1:]]
     if name == "ssvae":
         ssvae(words)
     elif name == "pip":
