@@ -6,6 +6,7 @@ import shutil
 import pytest
 
 from commands import TINY, status_and_output
+from made_videos import write
 from ssvae.models.finding import load_vae
 from ssvae.models.fingerprint import latents_fingerprint
 from ssvae.models.shipped import FOLDER
@@ -27,6 +28,14 @@ def run(tmp_path_factory):
     words += ["--clip.frames", 9, "--clip.height", 32, "--clip.width", 32]
     status, said = status_and_output(*words, folder=folder)
     assert status == 0, said
+    write(folder / "film.mkv", 9, 32, 32)
+    for words in (
+        ["cache-latents", "--vae", "tiny", "--data", "world", "--out", "cache", "--clips", 4],
+        ["convert", "tiny", "model"],
+        ["encode", "film.mkv", "z.safetensors", "--model", "tiny"],
+    ):
+        status, said = status_and_output(*words, folder=folder)
+        assert status == 0, said
     return folder / "run"
 
 
@@ -44,15 +53,30 @@ STATS = ["--videos", "world", "--clips", 2, "--frames", 9, "--size", 32, 32, "--
         (["export-onnx", "run", "run"], "what is read"),
         (["generate", "a disc", "--out", "run", "-n", 1, "--steps", 1], "a training run is there"),
         (["shards", "run", "run"], "what is read"),
+        (
+            ["generate", "a disc", "--out", "run/checkpoints", "-n", 1, "--steps", 1],
+            "a training run is there",
+        ),
+        (["convert", "film", "cache"], "holds other files"),
+        (["shards", "world", "cache", "--clips", 2], "holds other files"),
+        (
+            ["encode", "film.mkv", "model/diffusion_pytorch_model.safetensors", "--model", "tiny"],
+            "not a video's latents",
+        ),
+        (
+            ["encode", "film.mkv", "cache/latents-00000.safetensors", "--model", "tiny"],
+            "not a video's latents",
+        ),
+        (["fit-map", "cache", "z.safetensors"], "is not a map"),
     ],
     ids=lambda value: "-".join(map(str, value[:3])) if isinstance(value, list) else "",
 )
 def test_what_is_kept_is_not_written_into(run, words, told):
-    before = contents(run), contents(FOLDER)
+    before = contents(run.parent), contents(FOLDER)
     status, said = status_and_output(*words, folder=run.parent)
     assert status == 2, said
     assert told in " ".join(said.split())
-    assert (contents(run), contents(FOLDER)) == before
+    assert (contents(run.parent), contents(FOLDER)) == before
 
 
 def test_a_copy_may_be_written_into(run):
@@ -96,12 +120,12 @@ def test_a_checkpoint_that_is_given_directly_is_looked_at(run, tmp_path):
 
 def test_clips_are_not_decoded_by_another_vae(run, tmp_path):
     folder = run.parent
-    words = ["--out", "cache", "--clips", 4, "--frames", 9, "--size", 32, 32]
+    words = ["--out", "own", "--clips", 4, "--frames", 9, "--size", 32, 32]
     status, said = status_and_output(
         "cache-latents", "--vae", "run", "--data", "world", *words, folder=folder
     )
     assert status == 0, said
-    learn = ["train-diffusion", "dit-tiny", "--latents", "cache", "--out", "dit", "--steps", 1]
+    learn = ["train-diffusion", "dit-tiny", "--latents", "own", "--out", "dit", "--steps", 1]
     status, said = status_and_output(*learn, "--batch-size", 2, folder=folder)
     assert status == 0, said
     words = ["generate", "a disc", "--model", "dit", "-n", 1, "--steps", 1]

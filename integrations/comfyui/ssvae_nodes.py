@@ -6,6 +6,7 @@ alpha, of models that keep it; latents are ``{"samples": (1, C, t, h, w)}``, as 
 """
 
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 import torch.nn.functional as F
@@ -13,7 +14,7 @@ import torch.nn.functional as F
 from ssvae.data import of_colours
 from ssvae.models import AutoencoderKLSSVAE
 from ssvae.models.finding import load_vae
-from ssvae.models.fingerprint import check_same_latents, latents_fingerprint
+from ssvae.models.fingerprint import latents_fingerprint, same_latents
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 CATEGORY = "latent/video/ssvae"
@@ -21,6 +22,8 @@ SIZE = "ssvae_size"
 """Key of a latent that holds frames, height and width of what was encoded, for decoding to cut to."""
 MADE_BY = "ssvae_latents"
 """Key of a latent that holds the fingerprint of the model's latents."""
+FINGERPRINTS: WeakKeyDictionary[AutoencoderKLSSVAE, str] = WeakKeyDictionary()
+"""Of the models that were loaded."""
 
 
 class SSVAELoad:
@@ -44,7 +47,9 @@ class SSVAELoad:
         """The autoencoder, ready to run."""
         if device == "auto":
             device = "cuda" if torch.cuda.is_available() else "cpu"
-        return (load_vae(model, torch.device(device), DTYPES[dtype]),)
+        vae = load_vae(model, torch.device(device))
+        FINGERPRINTS[vae] = latents_fingerprint(vae)  # before float16 rounds it
+        return (vae.to(DTYPES[dtype]),)
 
 
 class SSVAEEncode:
@@ -81,7 +86,7 @@ class SSVAEEncode:
         if standardise:
             mean, std = _statistics(ssvae, z)
             z = (z - mean) / std
-        facts = {SIZE: (frames, height, width), MADE_BY: latents_fingerprint(ssvae)}
+        facts = {SIZE: (frames, height, width), MADE_BY: FINGERPRINTS.get(ssvae, "")}
         return ({"samples": z.float().cpu(), **facts},)
 
 
@@ -112,8 +117,10 @@ class SSVAEDecode:
 
         ``tile`` is the side in pixels of overlapping tiles for frames too large for memory; 0 has none.
         """
-        remedy = "connect the model that encoded it"
-        check_same_latents("the latent", latent.get(MADE_BY, ""), ssvae, remedy)
+        if not same_latents(latent.get(MADE_BY, ""), FINGERPRINTS.get(ssvae, "")):
+            raise ValueError(
+                "the latent is of another VAE's latents: connect the model that encoded it"
+            )
         z = latent["samples"].to(ssvae.device, ssvae.dtype)
         z = z[:, :, None] if z.ndim == 4 else z
         if standardised:

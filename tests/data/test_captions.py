@@ -28,6 +28,8 @@ def listed(tmp_path, text, name="list.csv"):
         ("path,caption,text,prompt\na.mp4,,,last\n", ["last"]),
         ("file_name,text\na.mp4,of a hub\n", ["of a hub"]),
         ("path,caption\na.mp4\n", [""]),
+        ("\n\npath,caption\na.mp4,after blank lines\n", ["after blank lines"]),
+        ("path,caption\na.mp4,1,000 birds\n", ["1,000 birds"]),
     ],
 )
 def test_columns_of_a_csv(tmp_path, text, captions):
@@ -66,6 +68,20 @@ def test_a_folder_s_own_metadata(tmp_path):
         write(tmp_path / f"{name}.mp4", 2)
     (tmp_path / "metadata.csv").write_text("file_name,caption\nb.mp4,of the list\n")
     assert [item.caption for item in find_media(tmp_path)] == ["a", "of the list"]
+
+
+def test_another_metadata_csv_is_left_alone(tmp_path):
+    write(tmp_path / "a.mp4", 2)
+    (tmp_path / "metadata.csv").write_text("name,size\nx,3\n")
+    assert [item.caption for item in find_media(tmp_path)] == ["a"]
+
+
+def test_names_that_are_no_text(tmp_path):
+    film = write(tmp_path / "a.mp4", 2)
+    os.rename(os.fsencode(film), os.path.join(os.fsencode(tmp_path), b"caf\xe9.mp4"))
+    (caption,) = [item.caption for item in find_media(tmp_path)]
+    assert caption.encode()  # which surrogates have not
+    assert caption.startswith("caf")
 
 
 def test_files_are_found_by_way_of_links_and_once(tmp_path):

@@ -221,3 +221,107 @@ def test_the_last_frame_stays_as_long(tmp_path, target):
 def test_only_what_is_transparent_has_alpha(tmp_path):
     assert not probe(gif(tmp_path / "a.gif")).has_alpha
     assert probe(gif(tmp_path / "b.gif", transparent=True)).has_alpha
+
+
+def greys(path, values, rate=25, codec="libx264", size=(32, 48), **options):
+    """Frames of one grey each, by which they are known."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream(codec, rate=rate, options=options)
+        stream.height, stream.width = size
+        stream.pix_fmt = "yuv420p"
+        for value in values:
+            image = np.full((*size, 3), value, np.uint8)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
+        container.mux(stream.encode())
+    return path
+
+
+def level(clip, frame=0):
+    return float((clip[0, frame, 8, 8] + 1) * 127.5)
+
+
+@pytest.mark.parametrize("bf", ["0", "2"])
+@pytest.mark.parametrize("sound", [False, True])
+def test_a_start_in_joined_films_is_on_their_whole_clock(tmp_path, bf, sound):
+    whole = b""
+    for part in range(2):
+        one = greys(tmp_path / f"{part}.ts", [100 * part + i for i in range(50)], bf=bf, g="12")
+        if sound:
+            one = add_sound(one, tmp_path / f"{part}s.ts", 2.0)
+        whole += one.read_bytes()
+    joined = tmp_path / "joined.ts"
+    joined.write_bytes(whole)
+    shown = [(f.time, f.image[8, 8, 0]) for f in read_frames(joined)]
+    assert len(shown) == 100
+    assert probe(joined).duration == pytest.approx(shown[-1][0] + 0.04, abs=0.05)
+    for i in range(0, 100, 7):
+        assert level(read_clip(joined, 1, start=shown[i][0] + 0.01)) == pytest.approx(
+            int(shown[i][1]), abs=1.5
+        )
+    late = [level(np.asarray(draw_bytes(joined, 1, w)) / 127.5 - 1) for w in (0.0, 0.3, 0.6, 0.95)]
+    assert [value > 90 for value in late] == [False, False, True, True]
+
+
+def test_mpeg4_with_b_frames_in_avi_is_read_from_anywhere(tmp_path):
+    path = greys(tmp_path / "a.avi", range(0, 256, 8), codec="mpeg4", bf="2", g="12")
+    whole = [f.image[8, 8, 0] for f in read_frames(path)]
+    for i in range(0, 30, 3):
+        assert level(read_clip(path, 1, start=i / 25 + 0.01)) == pytest.approx(int(whole[i]), abs=3)
+
+
+def test_bytes_in_memory_are_read_from_anywhere(tmp_path):
+    """A member of a tar may be open twice at once."""
+    for name in ("a.avi", "a.mkv", "a.ts"):
+        path = greys(tmp_path / name, range(0, 200, 2), bf="0", g="10", size=(96, 128))
+        held = NamedBytes(path.read_bytes(), name)
+        for where in (0.0, 0.3, 0.9):
+            one, two = (draw_bytes(file, 3, where) for file in (path, held))
+            assert np.array_equal(one, two), (name, where)
+        assert draw_bytes(held, 98, 0.0).shape[1] == 98
+
+
+def test_pictures_that_begin_after_the_sound(tmp_path):
+    path = film(tmp_path / "v.mp4", 20, start=1)
+    late = add_sound(path, tmp_path / "s.mp4", 3.0)
+    assert times(late)[0] == pytest.approx(1.0, abs=0.1)
+    for start in (0.2, 0.5, 0.9):
+        assert frame_number(next(iter(read_frames(late, start))).image) == 0
+
+
+def test_frames_are_brought_to_the_first_one_s_size(tmp_path):
+    parts = [
+        greys(tmp_path / f"{i}.ts", [50] * 6, size=size)
+        for i, size in enumerate([(32, 48), (64, 64)])
+    ]
+    joined = tmp_path / "joined.ts"
+    joined.write_bytes(b"".join(part.read_bytes() for part in parts))
+    assert {f.image.shape[:2] for f in read_frames(joined)} == {(32, 48)}
+
+
+def test_a_codec_that_changes_is_told(tmp_path):
+    parts = [
+        greys(tmp_path / "0.ts", range(0, 96, 8)),
+        greys(tmp_path / "1.ts", range(100, 196, 8), codec="mpeg2video"),
+    ]
+    joined = tmp_path / "joined.ts"
+    joined.write_bytes(b"".join(part.read_bytes() for part in parts))
+    read = times(joined)
+    assert read[0] >= 0
+    assert len(read) < 24  # which FFmpeg loses: reconstruct warns of it
+    assert probe(joined).duration > 1.5 * (read[-1] + 0.04)
+
+
+def test_what_no_clip_is_is_refused(tmp_path):
+    path = film(tmp_path / "a.mp4", 10)
+    for words in (
+        dict(frames=0),
+        dict(frames=1, start=float("nan")),
+        dict(frames=1, start=-1.0),
+        dict(frames=1, fps=0.0),
+        dict(frames=1, fps=float("inf")),
+        dict(frames=1, size=(0, 5)),
+    ):
+        with pytest.raises(ValueError, match="must be"):
+            read_clip(path, **words)
+    with pytest.raises(VideoError, match="too short"):
+        read_clip(path, 1, start=1.5)

@@ -5,6 +5,7 @@ import shutil
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from small_models import make
 from small_runs import cpu
@@ -73,6 +74,38 @@ def test_a_student_says_whose_latents_it_learned():
     assert same_latents("b/a", "a")
     assert same_latents("", "a")
     assert not same_latents("b/a", "c")
+
+
+def test_models_that_count_no_changes_have_the_same():
+    """As ComfyUI and others load them."""
+    expected = latents_fingerprint(make({}))
+    with torch.inference_mode():
+        assert latents_fingerprint(make({})) == expected
+
+
+def test_a_cache_goes_on_with_no_student_of_its_vae(folder, tmp_path):
+    own = latents_fingerprint(load_backbone(folder).vae)
+    cached(folder, tmp_path / "cache")
+    (tmp_path / "cache" / "index.json").unlink()
+    student = changed(make({}))
+    student.register_to_config(latents_of=own)
+    student.save_pretrained(tmp_path / "student")
+    with pytest.raises(ValueError, match="another VAE's latents"):
+        cached(tmp_path / "student", tmp_path / "cache")
+
+
+def test_weights_that_are_not_there_are_not_made_up(folder, tmp_path):
+    save_file(
+        {"other": torch.zeros(1)}, folder / "diffusion_pytorch_model.safetensors", {"format": "pt"}
+    )
+    with pytest.raises(ValueError, match=r"its weights lack \d+ of the model's"):
+        load_backbone(folder)
+
+
+def test_the_shipped_model_takes_its_own_vae_alone():
+    open_pipeline("world-t2v", "tiny-baseline")
+    with pytest.raises(ValueError, match="another VAE's latents"):
+        open_pipeline("world-t2v", "tiny")
 
 
 def test_a_cache_keeps_its_vae_and_goes_on_with_no_other(folder, tmp_path):

@@ -160,3 +160,24 @@ def test_a_last_layer_behind_many_others_is_found():
     balanced = balance(moments, penalty, coder.last, weight=0.1)
     losses(coder, balanced, x).backward()
     assert coder.last.weight.grad is not None
+
+
+def test_moments_as_wide_as_their_channels_are_taken():
+    """What the last axis holds is told by its length alone."""
+    coder, x = Coder(), torch.randn(1, 3, 3, 4, 8, dtype=torch.float64)
+    assert balance(coder.moments(x), penalty, coder.last).shape[-1] == 8
+    half = coder.moments(x).chunk(2, 1)[0]
+    balance(half, lambda m: LocalCorrelation()(m), coder.last)
+
+
+@pytest.mark.parametrize("weight", [-1.0, float("nan"), float("inf")])
+def test_weights_that_are_none_are_refused(weight):
+    coder, x = Coder(), torch.randn(1, 3, 3, 4, 4, dtype=torch.float64)
+    with pytest.raises(ValueError, match="weight must be a number of at least 0"):
+        balance(coder.moments(x), penalty, coder.last, weight=weight)
+    with pytest.raises(ValueError, match="must make a tensor"):
+        balance(coder.moments(x), lambda m: 1.0, coder.last)
+    with pytest.raises(ValueError, match="window must be"):
+        LocalCorrelation(window=2)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="channels must be at least 1"):
+        LatentMasking(0)

@@ -66,13 +66,13 @@ def check_outputs(out: Path | None, json_out: Path | None) -> None:
 def gather_objects(accelerator: Accelerator, work: Callable[[], T]) -> list[T]:
     """What each process gets by this work: in their order on the main one, on others their own.
 
-    A ValueError of one is raised by all, so that none waits for ever.
+    A ValueError or an OSError of one is raised by all, so that none waits for ever.
     """
     result, error = None, ""
     try:
         result = work()
-    except ValueError as wrong:
-        error = str(wrong)
+    except (ValueError, OSError) as wrong:
+        error = str(wrong) or type(wrong).__name__
     if accelerator.num_processes == 1:
         if error:
             raise ValueError(error)

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import torch
 import tyro
+from diffusers.utils import SAFETENSORS_WEIGHTS_NAME
 
 from ssvae.cli.common import Common, CommonOptions
 from ssvae.cli.console import console, print_rows, progress
@@ -20,7 +21,7 @@ from ssvae.models.shipped import OWNER
 from ssvae.regularizers import LatentMasking
 from ssvae.report.tables import Row
 from ssvae.spectra import ChannelSpectrum
-from ssvae.storage.files import check_apart, check_file, check_folder, sealed_above
+from ssvae.storage.files import check_apart, check_empty, check_file, check_folder, sealed_above
 
 
 def convert(
@@ -57,6 +58,8 @@ def convert(
         raise ValueError(f"cannot write {target}: it is a file, and a model is a folder")
     check_apart(target, source)
     check_folder(target)
+    if not (target / SAFETENSORS_WEIGHTS_NAME).is_file():  # a model may be replaced by another
+        check_empty(target)
     if _is_official(source):
         vae, masking = load_official(fetch_official(source))
         torch.nn.Module.to(vae, dtype)

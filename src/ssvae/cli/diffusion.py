@@ -2,6 +2,7 @@
 
 import csv
 import dataclasses
+from io import StringIO
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -32,7 +33,7 @@ from ssvae.models.fingerprint import latents_fingerprint
 from ssvae.recipes import DIFFUSION_RECIPES
 from ssvae.report.figures import contact_sheet, save_figure
 from ssvae.spectra import ChannelSpectrum
-from ssvae.storage.files import check_apart, check_file, check_folder
+from ssvae.storage.files import check_apart, check_file, check_folder, write_text
 
 Recipe = choice_of(DIFFUSION_RECIPES)
 DIFFUSION = Kind(learn, problems_of, parameters_of)
@@ -187,13 +188,14 @@ def generate(
     if not accelerator.is_main_process:
         return
     clips = torch.cat([part for part in parts if part is not None])
-    with open(out / "clips.csv", "w", newline="", encoding="utf-8") as file:
-        rows = csv.writer(file)
-        rows.writerow(["path", "caption"])
-        rows.writerows(
-            [_film(i, number, clip), caption]
-            for i, (clip, caption) in enumerate(zip(clips, captions, strict=True))
-        )
+    text = StringIO(newline="")
+    rows = csv.writer(text, lineterminator="\n")
+    rows.writerow(["path", "caption"])
+    rows.writerows(
+        [_film(i, number, clip), caption]
+        for i, (clip, caption) in enumerate(zip(clips, captions, strict=True))
+    )
+    write_text(out / "clips.csv", text.getvalue())
     sheet = out / "contact-sheet.png"
     save_figure(contact_sheet(list(prompts), clips.unflatten(0, (-1, number))), sheet)
     console.print(f"{len(clips)} clips in {out}, all of them in {sheet}", soft_wrap=True)

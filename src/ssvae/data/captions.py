@@ -67,5 +67,5 @@ def say_where(name: str, found: Sequence[str]) -> None:
     empty = counts.pop(NOWHERE, 0)
     for where, count in counts.most_common():
         logger.info("captions of %s: %d from %s", name, count, where)
-    if empty and counts:
+    if empty:
         logger.warning("captions of %s: %d of %d are empty", name, empty, len(found))

@@ -2,14 +2,18 @@
 
 import csv
 import json
+import logging
 import os
 from collections.abc import Iterator, Sequence
+from itertools import dropwhile
 from pathlib import Path
 from typing import Any
 
 from ssvae.data.captions import FIELDS, NOWHERE, Told, beside, of_fields, say_where
 from ssvae.data.collection import FileItem
 from ssvae.data.video import EXTENSIONS, IMAGES
+
+logger = logging.getLogger(__name__)
 
 PATH_FIELDS = ("path", "video", "file", "file_name", "video_path", "image_path", "media_path")
 METADATA = ("metadata.csv", "metadata.jsonl")
@@ -29,19 +33,34 @@ def find_media(path: str | Path) -> list[FileItem]:
     there = _there(path)
     found = _chosen(path, there, EXTENSIONS + IMAGES, "videos or images")
     beside_any = set(there) if len(there) > 1 else None
-    listed: dict[Path, str] = {}
-    for name in METADATA if Path(path).is_dir() else ():
-        if (Path(path) / name).is_file():
-            listed |= {item.path: item.caption for item in read_list(Path(path) / name)}
+    listed = _metadata(Path(path)) if Path(path).is_dir() else {}
     told = [
-        (listed[file], METADATA[0])
-        if listed.get(file)
-        else beside(file, beside_any) or (file.stem, "its name")
+        listed.get(file) or beside(file, beside_any) or (_readable(file.stem), "its name")
         for file in found
     ]
     if any(where != "its name" for _, where in told):
         say_where(str(path), [where for _, where in told])
     return [FileItem(file, caption) for file, (caption, _) in zip(found, told, strict=True)]
+
+
+def _metadata(folder: Path) -> dict[Path, Told]:
+    """The captions in a folder's own lists of its files; one that is no such list is left alone."""
+    told: dict[Path, Told] = {}
+    for name in METADATA:
+        if not (folder / name).is_file():
+            continue
+        try:
+            items = read_list(folder / name)
+        except ValueError as error:
+            logger.info("%s holds no captions: %s", folder / name, error)
+            continue
+        told |= {item.path: (item.caption, name) for item in items if item.caption}
+    return told
+
+
+def _readable(name: str) -> str:
+    """A file's name as text, whatever bytes it is made of."""
+    return name.encode(errors="replace").decode()
 
 
 def _there(path: str | Path) -> list[Path]:
@@ -121,20 +140,22 @@ def _rows_of_csv(path: Path) -> list[dict[str, Any]]:
     were not quoted.
     """
     with open(path, encoding="utf-8-sig", newline="") as file:
-        reader = csv.DictReader(file, skipinitialspace=True)
-        columns = [name.strip() for name in reader.fieldnames or []]
-        reader.fieldnames = columns
-        rows = []
-        for row in reader:
-            more = row.pop(None, None)  # type: ignore[call-overload]
-            if more:
-                if columns[-1] not in FIELDS:
-                    raise ValueError(
-                        f"line {reader.line_num} has more values than there are columns: quote what holds "
-                        "commas"
-                    )
-                row[columns[-1]] = ", ".join([row[columns[-1]], *more])
-            rows.append(row)
+        lines = list(dropwhile(lambda line: not line.strip(), file))
+    reader, rows = csv.DictReader(lines, skipinitialspace=True), []
+    columns = [name.strip() for name in reader.fieldnames or []]
+    reader.fieldnames = columns
+    for row in reader:
+        more = row.pop(None, None)  # type: ignore[call-overload]
+        if more:
+            if columns[-1] not in FIELDS:
+                raise ValueError(
+                    f"line {reader.line_num} has more values than there are columns: quote what holds commas"
+                )
+            line = lines[reader.line_num - 1].strip()
+            values = [row[columns[-1]], *more]
+            whole = line.split(",", len(columns) - 1)[-1].strip()
+            row[columns[-1]] = ", ".join(values) if '"' in line else whole
+        rows.append(row)
     return rows
 
 

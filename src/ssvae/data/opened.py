@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import lru_cache
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -64,7 +65,7 @@ class VideoError(ValueError):
 class OpenVideo:
     """An open file, its first video stream, and the channels that are asked for.
 
-    ``size`` is the first frame's (height, width) as it is stored. ``turn`` makes all frames upright, where
+    ``size`` is that of its frames (height, width) as the file says. ``turn`` makes all frames upright, where
     each does not tell by itself; ``decoder`` is what decodes alpha that the stream's own decoder leaves out.
     """
 
@@ -121,16 +122,18 @@ class OpenVideo:
         image[..., :3] = np.minimum(image[..., :3], image[..., 3:])  # bicubic overshoots
         return image
 
-    def decoded(self) -> Iterator[av.VideoFrame]:
+    def decoded(self, from_the_first: bool) -> Iterator[av.VideoFrame]:
         """All frames from where the file stands, each of the first one's size, as players show them."""
+        size = None if from_the_first or not all(self.size) else self.size
         for frame in self._decoded():
-            if (frame.height, frame.width) != self.size and all(self.size):
+            size = size or (frame.height, frame.width)
+            if (frame.height, frame.width) != size:
                 if self.name not in _resized:
                     _resized.add(self.name)
                     told = "%s changes its size on the way: frames of %dx%d are brought to %dx%d"
-                    logger.warning(told, self.name, frame.height, frame.width, *self.size)
+                    logger.warning(told, self.name, frame.height, frame.width, *size)
                 times = frame.pts, frame.time_base, frame.duration
-                height, width = self.size
+                height, width = size
                 frame = frame.reformat(width=width, height=height, interpolation=EXACT)
                 frame.pts, frame.time_base, frame.duration = times
             yield frame
@@ -198,7 +201,7 @@ def opened(file: VideoFile, threads: int = 0, channels: int = 3) -> Iterator[Ope
         turn, decoder = None, _alpha_decoder(stream)
         if container.format.name.endswith(("_pipe", "image2")):
             for picture in _pictures(file).values() or [file]:
-                _check_picture(picture)
+                _check_picture_once(picture)
             turn = exif_turn(next(iter(_pictures(file).values()), file))
         elif decoder is not None and channels == 4:  # which does not tell how frames are turned
             first = next(container.decode(stream), None)
@@ -218,12 +221,13 @@ def container_of(file: VideoFile) -> Iterator[Any]:
     """A file's container, with FFmpeg's errors turned into VideoErrors; pictures that are numbered as one."""
     pictures = _pictures(file)
     if isinstance(file, NamedBytes):
-        file.seek(0)
+        pass
     elif Path(file).is_dir():
         raise VideoError(file, "a folder", "give the path of a video file in it")
     elif not pictures and not Path(file).is_file():
         raise VideoError(file, "no such file", "give the path of a video file")
-    name: Any = file if isinstance(file, NamedBytes) else local(file)
+    # Bytes may be open twice at once, each with a place of its own.
+    name: Any = BytesIO(file.getvalue()) if isinstance(file, NamedBytes) else local(file)
     how: dict[str, Any] = {}
     if pictures:
         name = local(for_ffmpeg(Path(str(file))))
@@ -241,6 +245,19 @@ def container_of(file: VideoFile) -> Iterator[Any]:
 def local(path: str | Path) -> str:
     """A file's name as FFmpeg takes it for one, whatever stands before a colon in it."""
     return f"file:{path}"
+
+
+def _check_picture_once(file: VideoFile) -> None:
+    if isinstance(file, NamedBytes):
+        _check_picture(file)
+    else:
+        facts = Path(file).stat()
+        _checked(str(file), facts.st_size, facts.st_mtime_ns)
+
+
+@lru_cache(maxsize=2**20)
+def _checked(path: str, size: int, changed: int) -> None:
+    _check_picture(path)
 
 
 def _check_picture(file: VideoFile) -> None:

@@ -14,12 +14,13 @@ import av
 from webdataset.writer import TarWriter
 
 from ssvae.data.batch import Source
+from ssvae.data.clock import may_jump
 from ssvae.data.collection import FileItem
 from ssvae.data.opened import VideoError, local
 from ssvae.data.shards import meta_of
 from ssvae.data.video import probe, read_frames
 from ssvae.data.video_writer import VideoWriter, write_video
-from ssvae.storage.files import replacing, write_text
+from ssvae.storage.files import check_empty, replacing, write_text
 from ssvae.storage.locks import LOCK, written_alone
 from ssvae.storage.settings import keep_settings
 
@@ -46,6 +47,8 @@ def write_shards(
     Where there are none, nothing is left.
     """
     out = Path(out)
+    if not (out / "shards.json").exists():
+        check_empty(out, (LOCK,))
     with written_alone(out, "shards"):
         settings = dict(items=_digest(items, make), per_shard=per_shard)
         keep_settings(out / "shards.json", f"the shards in {out}", settings)
@@ -145,6 +148,8 @@ def _repacked(source: Path, target: Path) -> bool:
             av.open(local(source), metadata_errors="replace") as one,
             av.open(local(target), "w") as other,
         ):
+            if may_jump(one):  # whose clock another container would take at its word
+                return False
             if one.streams.video[0].codec_context.name not in ("h264", "hevc", "mpeg4", "av1"):
                 return False
             copy = other.add_stream_from_template(one.streams.video[0])

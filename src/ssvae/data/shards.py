@@ -158,8 +158,8 @@ class Shards:
             if _is_local(url):
                 opened = Opened(url, self.videos_only)
                 samples = [
-                    [sample.name, sample.media[1], opened.item(index)[1]]
-                    for index, sample in enumerate(opened.samples)
+                    [sample.name, sample.media[1], opened.caption(sample)[0]]
+                    for sample in opened.samples
                 ]
             shards.append([url, length, samples])
         return checksum(shards)

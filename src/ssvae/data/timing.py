@@ -3,6 +3,7 @@
 import logging
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
 from itertools import chain
@@ -12,7 +13,7 @@ from typing import Any
 import av
 
 from ssvae.data.clock import Clock, beginning, in_order_of_times, may_jump
-from ssvae.data.opened import NamedBytes, OpenVideo, VideoFile, container_of, name_of
+from ssvae.data.opened import NamedBytes, OpenVideo, VideoFile, container_of, name_of, opened
 
 logger = logging.getLogger(__name__)
 
@@ -46,45 +47,55 @@ def timed_frames(video: OpenVideo, start: float = 0.0) -> Iterator[tuple[av.Vide
     beginning, which rise.
     """
     clock = Clock(float(1 / frame_rate(video.stream)), may_jump(video.container))
-    period = None
-    for time, frame in _sought(video, start) if start > 0 else _frames(video):
-        yield frame, clock.rising(time, period)
+    stream, period, late = video.stream, None, None
+    first = float((stream.start_time or 0) * stream.time_base) - beginning(video.container)
+    # Where clocks jump, a time on them says nothing.
+    whole = start <= first or (may_jump(video.container) and _span(video.file).jumps)
+    for time, frame in _frames(video, True) if whole else _sought(video, start):
+        late = max(0.0, -time) if late is None else late  # of a first frame before the beginning
+        yield frame, clock.rising(time + late, period)
         period = shown_for(frame) or None
 
 
 def _sought(video: OpenVideo, start: float) -> Iterator[Timed]:
     """The same by the file's own clock. Without an index FFmpeg may land late: then further back is tried,
-    down to the first byte.
+    and at last the whole file is read.
     """
     container, stream = video.container, video.stream
     back = UNSURE.get(container.format.name, 0.0)
-    while True:
+    while back <= start + 2 * STEP_BACK:
         at = beginning(container) + start - back
         try:
-            if back > start + 2 * STEP_BACK:
-                container.seek(0, stream=stream, unsupported_byte_offset=True)
-            else:
-                container.seek(int(at / stream.time_base), stream=stream)
+            container.seek(int(at / stream.time_base), stream=stream)
+            frames = _frames(video)
+            first = next(frames, None)
         except av.FFmpegError:
             logger.debug("%s does not seek to %g s", video.name, at)
-        frames = _frames(video)
-        first = next(frames, None)
-        if (first is not None and first[0] <= start + SLACK) or back > start + 2 * STEP_BACK:
-            return chain([] if first is None else [first], frames)
+            first, frames = None, iter(())
+        if first is not None and first[0] <= start + SLACK:
+            return chain([first], frames)
         back = 2 * back or STEP_BACK
+    return _from_the_first(video)
 
 
-def _frames(video: OpenVideo) -> Iterator[Timed]:
+def _from_the_first(video: OpenVideo) -> Iterator[Timed]:
+    """Frames from the first on, of the file as it is opened anew."""
+    with opened(video.file, channels=video.channels) as anew:
+        yield from _frames(anew, from_the_first=True)
+
+
+def _frames(video: OpenVideo, from_the_first: bool = False) -> Iterator[Timed]:
     """Frames from where the file stands."""
+    stamped = _stamped(video, from_the_first)
     if video.container.format.name in DECODING_ORDER:
         delay = _delay(video)
-        return in_order_of_times((time - delay, frame) for time, frame in _stamped(video))
-    return _stamped(video)
+        return in_order_of_times((time - delay, frame) for time, frame in stamped)
+    return stamped
 
 
-def _stamped(video: OpenVideo) -> Iterator[Timed]:
+def _stamped(video: OpenVideo, from_the_first: bool) -> Iterator[Timed]:
     begin, stream = beginning(video.container), video.stream
-    for index, frame in enumerate(video.decoded()):
+    for index, frame in enumerate(video.decoded(from_the_first)):
         if frame.pts is None:  # raw streams carry no times
             frame.pts = round(index / (frame_rate(stream) * stream.time_base))
             frame.time_base = stream.time_base
@@ -125,6 +136,19 @@ def length_of(file: VideoFile, video: OpenVideo) -> float:
         return told
     if container.format.name.endswith("_pipe"):  # a picture
         return float(1 / frame_rate(stream))
+    return _span(file).length
+
+
+@dataclass(frozen=True)
+class Span:
+    """How long a video is, in seconds, and whether its clock jumps."""
+
+    length: float
+    jumps: bool = False
+
+
+def _span(file: VideoFile) -> Span:
+    """What a look at a file's packets tells, which is had once."""
     if isinstance(file, NamedBytes):
         return _scanned(file)
     facts = Path(file).stat()
@@ -132,24 +156,44 @@ def length_of(file: VideoFile, video: OpenVideo) -> float:
 
 
 @lru_cache(maxsize=2**20)
-def _scanned_once(path: str, size: int, changed: int) -> float:
+def _scanned_once(path: str, size: int, changed: int) -> Span:
     return _scanned(path)
 
 
-def _scanned(file: VideoFile) -> float:
-    """The length by its last packets, or by all where nothing is found there."""
+def _scanned(file: VideoFile) -> Span:
+    """By the last packets, or by all where nothing is found there, or clocks may jump."""
     with container_of(file) as container:
         begin = beginning(container)
+        if may_jump(container):
+            return _followed(container)
         last = _end_of_packets(container, FAR)
         if last is not None:
             again = _end_of_packets(container, last - TAIL)
-            return max(last, again or last) - begin
+            return Span(max(last, again or last) - begin)
     with container_of(file) as container:
         last = _end_of_packets(container, None)
         if last is not None:
-            return last - begin
+            return Span(last - begin)
     logger.warning("the length of %s cannot be found: clips are its beginning", name_of(file))
-    return 0.0
+    return Span(0.0)
+
+
+def _followed(container: Any) -> Span:
+    """By all packets, whose clock may jump: as :class:`Clock` makes their times rise."""
+    stream, begin = container.streams.video[0], beginning(container)
+    period, end, jumps = float(1 / frame_rate(stream)), 0.0, False
+    clock = Clock(period, jumps=True)
+    for packet in container.demux(stream):
+        decoded = packet.pts if packet.dts is None else packet.dts
+        if decoded is None:
+            continue
+        told = float(decoded * stream.time_base) - begin
+        moved = clock.rising(told) - told
+        jumps |= abs(moved) > period
+        shown = decoded if packet.pts is None else packet.pts
+        lasts = packet.duration or period / stream.time_base
+        end = max(end, float((shown + lasts) * stream.time_base) - begin + moved)
+    return Span(end, jumps)
 
 
 def _end_of_packets(container: Any, since: float | None) -> float | None:

@@ -6,6 +6,7 @@ seconds, which may be irregular. Clips are float tensors (C, T, H, W) in [-1, 1]
 """
 
 import logging
+import math
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -131,7 +132,7 @@ def _decoded(video: OpenVideo, start: float) -> Iterator[tuple[av.VideoFrame, fl
             yield shown
             shown = None
         yield frame, time
-    if shown is not None:
+    if shown is not None and start < shown[1] + _duration(shown[0], video):
         yield shown
 
 
@@ -167,9 +168,24 @@ def read_clip(
     Raises:
         VideoError: where the file cannot be read or ends before the clip does.
     """
+    _check_request(frames, start, fps, size)
     with opened(file, channels=channels) as video:
         images = _images(video, frames, start, fps, size)
     return to_clip(_whole(file, images, frames, start))
+
+
+def _check_request(
+    frames: int, start: float, fps: float | None, size: tuple[int, int] | None
+) -> None:
+    """A ValueError for what no clip is."""
+    for name, value, fits in (
+        ("frames must be at least 1", frames, frames >= 1),
+        ("start must be at least 0 seconds", start, start >= 0 and math.isfinite(start)),
+        ("fps must be positive", fps, fps is None or (fps > 0 and math.isfinite(fps))),
+        ("sides must be at least 1", size, size is None or min(size) >= 1),
+    ):
+        if not fits:
+            raise ValueError(f"{name}, got {value}")
 
 
 def draw_bytes(

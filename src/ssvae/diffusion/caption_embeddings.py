@@ -11,6 +11,7 @@ from safetensors.torch import load_file, save_file
 
 from ssvae.diffusion.text import clean, embed, encoder_fingerprint, pretrained_encoder, tokenize
 from ssvae.storage.files import replacing
+from ssvae.storage.locks import written_together
 
 logger = logging.getLogger(__name__)
 
@@ -40,6 +41,12 @@ class CaptionEmbeddings:
 
         In bfloat16 on a GPU, in float32 on a CPU; bfloat16 in the files.
         """
+        if all(path.exists() for path in self._paths):
+            return
+        with written_together(self._paths[0].parent, "embeddings of captions", accelerator):
+            self._write_missing(accelerator)
+
+    def _write_missing(self, accelerator: Accelerator) -> None:
         every = range(accelerator.process_index, len(self._paths), accelerator.num_processes)
         own = [i for i in every if not self._paths[i].exists()]
         if own:

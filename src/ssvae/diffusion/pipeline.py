@@ -28,6 +28,7 @@ from ssvae.models.finding import resolve_vae
 from ssvae.models.fingerprint import check_same_latents
 from ssvae.models.shipped import shipped_folder
 from ssvae.storage.digests import check_whole
+from ssvae.storage.files import replacing
 from ssvae.storage.runs import last_checkpoint
 from ssvae.storage.seeds import generator_of
 
@@ -105,7 +106,8 @@ def assemble(
         ).eval()
         tokenizer = load_tokenizer(checkpoint / "tokenizer")
     else:
-        if config.text_fingerprint not in ("", encoder_fingerprint(config.text_encoder)):
+        found = encoder_fingerprint(config.text_encoder)
+        if found and config.text_fingerprint not in ("", found):
             raise ValueError(
                 f"the text encoder in {config.text_encoder} is not the one that {checkpoint} learned with: put that "
                 "back"
@@ -188,8 +190,9 @@ def scheduler_for(shift: float) -> UniPCMultistepScheduler:
 
 def save_pipeline(pipeline: WanPipeline, config: PipelineConfig, out: str | Path) -> None:
     """One folder that ``WanPipeline.from_pretrained`` reads once ``ssvae`` is imported."""
-    pipeline.save_pretrained(out, safe_serialization=True)
-    replace(config, vae="vae").save(Path(out))
+    with replacing(Path(out)) as partial:
+        pipeline.save_pretrained(partial, safe_serialization=True)
+        replace(config, vae="vae").save(partial)
 
 
 def load_pipeline(

@@ -30,7 +30,7 @@ from ssvae.latents.maps import MapConfig
 from ssvae.models.fingerprint import same_latents
 from ssvae.storage.seeds import generator_of
 from ssvae.training.checkpoint import write_tensors
-from ssvae.training.loop import check_problems, train
+from ssvae.training.loop import OtherDataError, check_problems, train
 from ssvae.training.metrics import Ratio, StepOutcome, Value
 from ssvae.training.optimizers import set_rates, transformer_optimizers
 from ssvae.training.run_log import OnStep
@@ -256,7 +256,7 @@ class DiffusionTrainer:
     def _check_same_data(self, folder: Path) -> None:
         before = load_config(folder).cache
         if before not in ("", self.cache.checksum):
-            raise ValueError(
+            raise OtherDataError(
                 f"the cache in {self.cache.path} is not the one that the run began with: put that back, or "
                 "begin another run"
             )
@@ -267,7 +267,7 @@ class DiffusionTrainer:
         one, other = self.map.cpu().state_dict(), held.state_dict()
         self.map.to(self.accelerator.device)
         if one.keys() != other.keys() or any(not torch.equal(one[k], other[k]) for k in one):
-            raise ValueError(
+            raise OtherDataError(
                 f"the map {self.recipe.map} is not the one that the run began with, which is kept in "
                 f"{folder}: put a copy of it back, or begin another run"
             )

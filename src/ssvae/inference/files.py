@@ -229,9 +229,10 @@ def _check_length(source: str | Path, info: VideoInfo, shown: Shown, strict: boo
     By the times of its frames, for its rate may vary, and some that it counts may be cut off by an edit.
     """
     read = shown.times[-1] + shown.last if shown.times else 0.0
-    if read >= WHOLE * info.claimed:
+    held = max(info.claimed, info.duration)
+    if read >= WHOLE * held:
         return
-    told = f"{source} says it holds {info.claimed:.2f} seconds, but only {read:.2f} could be read"
+    told = f"{source} says it holds {held:.2f} seconds, but only {read:.2f} could be read"
     if strict:
         raise ValueError(f"{told}: mend it, or take what there is, without --strict")
     logger.warning("%s: it may be cut off", told)

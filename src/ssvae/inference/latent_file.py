@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 
-from ssvae.storage.files import Replacement, check_file
+from ssvae.storage.files import Replacement, check_file, check_replaced
 
 HEADER_BYTES = 4096  # reserved before the data, for the shapes are known after it
 FORMAT = "ssvae latents 1"
@@ -59,6 +59,7 @@ class LatentWriter:
         if self.path.suffix != ".safetensors":
             raise ValueError(f"latents go into NAME.safetensors, got {path}")
         check_file(path)
+        check_replaced(path, lambda facts: facts.get("format") == FORMAT, "a video's latents")
         self._replacement = Replacement(self.path)
         self._dtype, self._frames, self._size = torch.float32, 0, ()
 

@@ -31,7 +31,7 @@ from ssvae.latents.cache import (
 )
 from ssvae.models import DiagonalGaussian
 from ssvae.models.backbones import Backbone, Posterior, load_backbone
-from ssvae.models.fingerprint import latents_fingerprint, same_latents
+from ssvae.models.fingerprint import latents_fingerprint, same_encoder
 from ssvae.models.shipped import OWNER
 from ssvae.spectra.channels import ChannelResult, ChannelSpectrum
 from ssvae.storage.digests import checksum, digest, seal
@@ -262,7 +262,7 @@ def _check_same(
 
     What an older version, or who writes shards alone, did not write down is not compared.
     """
-    if not same_latents(before.encoder, now.encoder):
+    if not same_encoder(before.encoder, now.encoder):
         kept = f", such as {out / VAE}" if (out / VAE).is_dir() else ""
         raise ValueError(
             f"the cache in {out} is of another VAE's latents ({before.encoder}; {now.vae} has "

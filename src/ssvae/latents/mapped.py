@@ -18,7 +18,9 @@ from ssvae.latents.maps import LatentMap
 from ssvae.models import AutoencoderKLSSVAE, DiagonalGaussian
 from ssvae.models.backbones import LAYOUTS, Backbone, Layout
 from ssvae.models.fingerprint import check_same_latents
-from ssvae.storage.files import replacing
+from ssvae.storage.files import check_replaced, replacing
+
+MAP_FORMAT = "ssvae map 1"
 
 
 class MappedAutoencoder(ModelMixin, ConfigMixin):
@@ -139,9 +141,10 @@ def with_statistics(backbone: Backbone, latent_map: LatentMap) -> ModelMixin:
 
 def save_map(latent_map: LatentMap, path: str | Path) -> None:
     """Write a map as safetensors, with the fingerprint of its latents."""
+    check_replaced(path, lambda facts: facts.get("format") == MAP_FORMAT, "a map")
     tensors = {k: v.contiguous() for k, v in latent_map.state_dict().items()}
     with replacing(Path(path)) as partial:
-        save_file(tensors, partial, {"encoder": latent_map.encoder})
+        save_file(tensors, partial, {"format": MAP_FORMAT, "encoder": latent_map.encoder})
 
 
 def load_map(path: str | Path) -> LatentMap:
@@ -155,7 +158,7 @@ def load_map(path: str | Path) -> LatentMap:
         fitted = LatentMap(state["mean"], state["matrix"], state.get("gain"), state.get("order"))
         fitted.encoder = facts.get("encoder", "")
         return fitted
-    except (KeyError, SafetensorError) as error:
+    except (KeyError, RuntimeError, IndexError, SafetensorError) as error:
         raise ValueError(
             f"{path} is no map of latents ({error}): ssvae fit-map writes one"
         ) from error

@@ -338,9 +338,18 @@ def load_backbone(
         if torch.device(device).type == "meta":
             with torch.device("meta"):
                 return Backbone(model.from_config(config))
-        vae = model.from_pretrained(
-            folder, torch_dtype=dtype, use_safetensors=True, low_cpu_mem_usage=False, **where
+        vae, loading = model.from_pretrained(
+            folder,
+            torch_dtype=dtype,
+            use_safetensors=True,
+            low_cpu_mem_usage=False,
+            output_loading_info=True,
+            **where,
         )
+        if missing := loading["missing_keys"]:
+            raise ValueError(
+                f"its weights lack {len(missing)} of the model's, {sorted(missing)[0]} among them"
+            )
     except Exception as error:
         raise ValueError(f"the model in {path} does not load: {error}") from error
     return Backbone((channels_last(vae) if own else vae).to(device).eval())

@@ -19,7 +19,7 @@ _known: WeakKeyDictionary[nn.Module, tuple[tuple[tuple[int, int], ...], str]] = 
 def latents_fingerprint(vae: nn.Module) -> str:
     """The fingerprint of a VAE's latents: of the names and weights of all that does not decode.
 
-    Weights count as bfloat16 has them, so that a model is the same in each format that it is loaded in.
+    Weights count as bfloat16 has them, so that a model is the same in float32 and in bfloat16.
     A decoder that was trained on, the encoder as it was, changes nothing.
     """
     weights = {
@@ -27,11 +27,14 @@ def latents_fingerprint(vae: nn.Module) -> str:
         for name, weight in vae.state_dict().items()
         if not DECODERS & set(name.split("."))
     }
-    state = tuple((weight.data_ptr(), weight._version) for weight in weights.values())
-    before, own = _known.get(vae, ((), ""))
-    if before != state:
+    if any(weight.is_inference() for weight in weights.values()):  # which count no changes
         own = _checksum(weights)
-        _known[vae] = state, own
+    else:
+        state = tuple((weight.data_ptr(), weight._version) for weight in weights.values())
+        before, own = _known.get(vae, ((), ""))
+        if before != state:
+            own = _checksum(weights)
+            _known[vae] = state, own
     config = getattr(vae, "config", None) or {}
     teacher = config.get(LATENTS_OF) if hasattr(config, "get") else None
     return f"{own}/{teacher}" if teacher else own
@@ -50,6 +53,11 @@ def _checksum(weights: dict[str, torch.Tensor]) -> str:
 def same_latents(one: str, other: str) -> bool:
     """Whether latents of one fingerprint mean what those of another do; an empty one says nothing."""
     return not one or not other or bool(set(one.split("/")) & set(other.split("/")))
+
+
+def same_encoder(one: str, other: str) -> bool:
+    """Whether latents of two fingerprints are of one encoder's weights; an empty one says nothing."""
+    return not one or not other or one.split("/")[0] == other.split("/")[0]
 
 
 def check_same_latents(what: str, held: str, vae: nn.Module, remedy: str) -> None:

@@ -61,6 +61,7 @@ def balance(
             ``moments`` come from; where the channels are not their second axis; or where the penalty is no
             scalar that has a gradient.
     """
+    _check_channels(last_layer, moments)
     return balance_with_terms(moments, penalty_fn, last_layer, weight, max_ratio, reduce).moments
 
 
@@ -73,6 +74,8 @@ def balance_with_terms(
     reduce: Reduce | None = None,
 ) -> Balanced:
     """:func:`balance`, with the penalty and its weight for those who log them."""
+    if not (weight >= 0 and math.isfinite(weight)):
+        raise ValueError(f"weight must be a number of at least 0, got {weight}")
     W = getattr(last_layer, "weight", None)
     if not isinstance(W, torch.Tensor):
         raise ValueError(f"last_layer must have a weight, got {type(last_layer).__name__}")
@@ -95,6 +98,10 @@ def balance_with_terms(
     leaf = moments.detach().requires_grad_()
     with torch.enable_grad():
         penalty = penalty_fn(leaf)
+        if not isinstance(penalty, torch.Tensor):
+            raise ValueError(
+                f"penalty_fn must make a tensor, a scalar, from the moments, got {type(penalty).__name__}"
+            )
         if penalty.ndim or not penalty.requires_grad:
             raise ValueError(
                 "penalty_fn must make a scalar with a gradient from the moments that it is given, got "
@@ -119,14 +126,22 @@ def balance_with_terms(
     return Balanced(balanced, penalty.detach(), found)
 
 
-def _check_made_by(last_layer: nn.Module, W: torch.Tensor, moments: torch.Tensor) -> None:
-    """A ValueError where moments do not come from a layer, or have its channels elsewhere."""
-    name, made = type(last_layer).__name__, W.shape[0]
-    if moments.ndim > 2 and moments.shape[1] != made == moments.shape[-1]:
+def _check_channels(last_layer: nn.Module, moments: torch.Tensor) -> None:
+    """A ValueError for moments whose channels, which the layer tells, are on the last axis."""
+    W = getattr(last_layer, "weight", None)
+    if not isinstance(W, torch.Tensor) or moments.ndim < 3:
+        return
+    made = W.shape[0]
+    if moments.shape[-1] == made and moments.shape[1] not in (made, made // 2):
         raise ValueError(
             f"moments must have their channels on the second axis, got {tuple(moments.shape)} of a last_layer "
             f"that makes {made}: give moments.movedim(-1, 1)"
         )
+
+
+def _check_made_by(last_layer: nn.Module, W: torch.Tensor, moments: torch.Tensor) -> None:
+    """A ValueError where moments do not come from a layer."""
+    name = type(last_layer).__name__
     waiting, seen = [moments.grad_fn], 0
     while waiting and seen < NEAR:
         node = waiting.pop(0)

@@ -44,6 +44,8 @@ class LatentMasking(nn.Module):
         block: Sequence[int] = (1, 1, 1),
     ):
         super().__init__()
+        if channels < 1:
+            raise ValueError(f"channels must be at least 1, got {channels}")
         if not ratios or len(ratios) != len(probabilities):
             raise ValueError(
                 f"each ratio needs a probability, got {len(ratios)} ratios and "

@@ -125,10 +125,15 @@ def local_correlation(
 
 
 def _check_window(window: Sequence[int]) -> tuple[int, int, int]:
-    if len(window) != 3 or min(window) < 1 or tuple(window) == (1, 1, 1):
+    if (
+        not isinstance(window, Sequence)
+        or len(window) != 3
+        or min(window) < 1
+        or tuple(window) == (1, 1, 1)
+    ):
         raise ValueError(
             "a window must be (time, height, width) with at least 2 positions, "
-            f"such as (2, 2, 2), got {tuple(window)}"
+            f"such as (2, 2, 2), got {window}"
         )
     return window[0], window[1], window[2]
 

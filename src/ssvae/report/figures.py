@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 
 from ssvae.data.pixels import to_show
 from ssvae.spectra import Analysis
-from ssvae.storage.files import check_file
+from ssvae.storage.files import check_file, replacing
 
 # Okabe and Ito's colours, and a brown: told apart by the colour-blind, and in print.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#8B5A2B")
@@ -246,5 +246,6 @@ def check_figure_path(path: str | Path) -> None:
 def save_figure(figure: Figure, path: str | Path) -> None:
     """Write a figure to a file; the format follows from the extension."""
     check_figure_path(path)
-    with mpl.rc_context(STYLE):
-        figure.savefig(path, dpi=200)
+    kind = Path(path).suffix.lower().removeprefix(".")
+    with mpl.rc_context(STYLE), replacing(Path(path)) as partial:
+        figure.savefig(partial, dpi=200, format=kind)

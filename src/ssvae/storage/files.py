@@ -5,12 +5,13 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
+from glob import escape
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 
 SEAL = "sha256.json"
 """In a folder whose files stay as they are: their checksums."""
@@ -24,11 +25,17 @@ LIKE_NUMBERS = re.compile(r"%\d*[di]")
 class Replacement:
     """A file or folder in the making, under the name ``partial`` beside the one that it will have.
 
-    What a process that was killed left under that name is overwritten.
+    The name is this process's own, so that two that make the same do not write into one file. What
+    processes that are gone left of it is removed.
     """
 
     def __init__(self, path: Path):
-        self.path, self.partial = path, path.with_name(f"{PARTIAL}{path.name}")
+        self.path, self.partial = path, path.with_name(f"{PARTIAL}{os.getpid()}-{path.name}")
+        _remove(path.with_name(f"{PARTIAL}{path.name}"))
+        for other in path.parent.glob(f"{PARTIAL}*-{escape(path.name)}"):
+            number = other.name.removeprefix(PARTIAL).removesuffix(f"-{path.name}")
+            if number.isdecimal() and not _runs(int(number)):
+                _remove(other)
 
     def keep(self) -> None:
         """Give it its name, in one move."""
@@ -38,10 +45,25 @@ class Replacement:
 
     def discard(self) -> None:
         """Remove what there is of it; what was there before stays."""
-        if self.partial.is_dir():
-            shutil.rmtree(self.partial, ignore_errors=True)
-        else:
-            self.partial.unlink(missing_ok=True)
+        _remove(self.partial)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _runs(process: int) -> bool:
+    """Whether there is a process of this number here."""
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    return True
 
 
 class NumberedReplacement(Replacement):
@@ -141,9 +163,38 @@ def check_apart(target: Path, source: str | Path) -> None:
     one, other = target.absolute().resolve(), Path(source).absolute().resolve()
     if other.exists() and one == other:
         raise ValueError(f"cannot write into {target}: it is what is read, choose another folder")
-    if any((one / "checkpoints").glob("step-*")) or one.parent.name == "checkpoints":
+    near = [
+        one / "checkpoints",
+        *(each for each in (one, one.parent) if each.name == "checkpoints"),
+    ]
+    if any(any(folder.glob("step-*")) for folder in near):
         raise ValueError(
             f"cannot write into {target}: a training run is there, choose another folder"
+        )
+
+
+def check_replaced(path: str | Path, same: Callable[[dict[str, str]], bool], what: str) -> None:
+    """A ValueError where a file of safetensors is there that is not of the kind that is to be written.
+
+    ``same`` tells by its metadata.
+    """
+    if not Path(path).is_file():
+        return
+    try:
+        with safe_open(path, "pt") as file:
+            facts = file.metadata() or {}
+    except (SafetensorError, OSError):
+        facts = {}
+    if not same(facts):
+        raise ValueError(f"{path} is there already and is not {what}: choose another name")
+
+
+def check_empty(folder: Path, but: Collection[str] = ()) -> None:
+    """A ValueError where a folder holds anything ``but`` files of these names."""
+    there = [path.name for path in folder.iterdir()] if folder.is_dir() else []
+    if foreign := sorted(set(there) - set(but)):
+        raise ValueError(
+            f"{folder} holds other files, {foreign[0]} among them: choose an empty folder"
         )
 
 

@@ -36,6 +36,10 @@ FREE = re.compile(
 BATCHES = "batch_size", "images.batch_size"
 
 
+class OtherDataError(ValueError):
+    """What a run learns from is not what it began with."""
+
+
 class Trainer(Protocol):
     """What the loop drives: a model in training."""
 
@@ -133,6 +137,8 @@ def train(
     if last is not None:
         try:
             trainer.load(last)
+        except OtherDataError:
+            raise
         except Exception as error:
             raise ValueError(
                 f"the checkpoint {last} does not load ({error}): remove it to go on from the one "
