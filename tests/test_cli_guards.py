@@ -68,6 +68,10 @@ STATS = ["--videos", "world", "--clips", 2, "--frames", 9, "--size", 32, 32, "--
             "not a video's latents",
         ),
         (["fit-map", "cache", "z.safetensors"], "is not a map"),
+        (
+            ["cache-latents", "--vae", "tiny", "--data", "world", "--out", "model"],
+            "is no cache of latents",
+        ),
     ],
     ids=lambda value: "-".join(map(str, value[:3])) if isinstance(value, list) else "",
 )

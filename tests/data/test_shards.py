@@ -92,7 +92,7 @@ def test_the_same_call_goes_on(media, tmp_path):
 
     before, first = held(), (tmp_path / "000000.tar").stat().st_mtime_ns
     (tmp_path / "000001.tar").unlink()  # a kill before the last move
-    (tmp_path / ".partial-000001.tar").write_bytes(b"half")
+    (tmp_path / ".partial-99999999-000001.tar").write_bytes(b"half")
     written, _ = write_shards(find_media(media), copy_file, tmp_path, per_shard=3)
     assert written == 7
     assert held() == before

@@ -238,7 +238,7 @@ def test_an_interrupted_command_ends_at_once(endpoint, films, tmp_path):
     process.join(20)
     said = output.read_text()
     assert process.exitcode == 130
-    assert said.startswith("interrupted")
+    assert "\ninterrupted" in f"\n{said}"
     assert "Traceback" not in said
     assert len(cache.read_text().splitlines()) == 1
     assert not out.exists()

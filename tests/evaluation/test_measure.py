@@ -107,7 +107,7 @@ def test_two_folders(tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (dict(fps=12), "at other times: 8 and 1, .* give --fps"),
+        (dict(fps=12), r"at other times: 8 and 1[12]\S* a second, .* give --fps"),
         (dict(times=[0, 0.125, 0.25, 0.5, 0.625, 0.75]), "frame 4 0.125 s apart"),
         (dict(first=1), r"better one frame early \(.* dB, as they are"),
     ],

@@ -15,9 +15,9 @@ from ssvae.latents import encode_clips
 from ssvae.models import AutoencoderKLSSVAE
 from ssvae.models.backbones import Backbone
 from ssvae.models.channels import with_channels
-from ssvae.models.finding import find_masking, find_vae, load_vae, resolve_vae
+from ssvae.models.finding import find_masking, find_vae, load_vae
 from ssvae.models.official import fetch_official, load_official, save_official
-from ssvae.models.shipped import OWNER
+from ssvae.models.shipped import shipped_folder
 from ssvae.regularizers import LatentMasking
 from ssvae.report.tables import Row
 from ssvae.spectra import ChannelSpectrum
@@ -79,11 +79,11 @@ def convert(
 
 
 def _is_official(source: str) -> bool:
-    """Whether that is a file or a hub id, and no model of ours."""
-    if Path(source).is_file():
-        return True
-    where = resolve_vae(source)
-    return not (where.startswith(OWNER) or Path(where).is_dir())
+    """Whether that is a file or a hub id, and no model of ours; what is neither is told as the former."""
+    path = Path(source)
+    if path.is_dir():
+        return not any((path / name).exists() for name in ("config.json", "checkpoints", "vae"))
+    return path.is_file() or shipped_folder(source) is None
 
 
 def _masking_of(model: str) -> LatentMasking | None:

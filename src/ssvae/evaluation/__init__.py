@@ -5,6 +5,7 @@ from ssvae.evaluation.features import FeatureNetwork, load_network
 from ssvae.evaluation.frechet import feature_statistics, frechet_distance
 from ssvae.evaluation.intervals import Interval, frechet_interval, mean_interval
 from ssvae.evaluation.judge import Film, Judge, evaluate_reward
+from ssvae.evaluation.kernel import kernel_distance
 from ssvae.evaluation.measure import (
     FilePairs,
     Measured,
@@ -44,6 +45,7 @@ __all__ = [
     "frechet_distance",
     "frechet_interval",
     "holm",
+    "kernel_distance",
     "load_evaluation",
     "load_network",
     "load_probe",

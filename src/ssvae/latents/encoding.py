@@ -249,10 +249,14 @@ def _check_folder(out: Path, config: CacheConfig) -> None:
     if foreign and not (out / "config.json").exists():
         raise ValueError(f"{out} holds other files and is no cache: choose an empty folder")
     path = out / "config.json"
-    if path.exists():
-        _check_same(out, CacheConfig(**read_json(path)), config)
-    else:
+    if not path.exists():
         write_json(path, asdict(config))
+        return
+    try:
+        before = CacheConfig(**read_json(path))
+    except TypeError as error:  # a model's, or a run's
+        raise ValueError(f"{out} is no cache of latents: choose an empty folder") from error
+    _check_same(out, before, config)
 
 
 def _check_same(

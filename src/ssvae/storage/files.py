@@ -31,7 +31,6 @@ class Replacement:
 
     def __init__(self, path: Path):
         self.path, self.partial = path, path.with_name(f"{PARTIAL}{os.getpid()}-{path.name}")
-        _remove(path.with_name(f"{PARTIAL}{path.name}"))
         for other in path.parent.glob(f"{PARTIAL}*-{escape(path.name)}"):
             number = other.name.removeprefix(PARTIAL).removesuffix(f"-{path.name}")
             if number.isdecimal() and not _runs(int(number)):
@@ -61,8 +60,8 @@ def _runs(process: int) -> bool:
         os.kill(process, 0)
     except ProcessLookupError:
         return False
-    except OSError:
-        return True
+    except OSError:  # it is another's
+        pass
     return True
 
 
