@@ -60,7 +60,7 @@ def convert(
     check_folder(target)
     if not (target / SAFETENSORS_WEIGHTS_NAME).is_file():  # a model may be replaced by another
         check_empty(target)
-    if _is_official(source):
+    if _is_official(source, channels):
         vae, masking = load_official(fetch_official(source))
         torch.nn.Module.to(vae, dtype)
     else:
@@ -78,12 +78,13 @@ def convert(
         )
 
 
-def _is_official(source: str) -> bool:
+def _is_official(source: str, channels: int | None) -> bool:
     """Whether that is a file or a hub id, and no model of ours; what is neither is told as the former."""
     path = Path(source)
     if path.is_dir():
         return not any((path / name).exists() for name in ("config.json", "checkpoints", "vae"))
-    return path.is_file() or shipped_folder(source) is None
+    named = shipped_folder(source) is None and (channels is None or "/" in source)
+    return path.is_file() or named
 
 
 def _masking_of(model: str) -> LatentMasking | None:
