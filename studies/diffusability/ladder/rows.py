@@ -55,5 +55,6 @@ def _commit() -> str:
         )
         return done.stdout.strip()
 
-    changed = git("status", "--porcelain", "--", ":/src", ":/studies", f":!{ROWS}")
+    rows = ROWS.relative_to(git("rev-parse", "--show-toplevel"))
+    changed = git("status", "--porcelain", "--", ":/src", ":/studies", f":(top,exclude){rows}")
     return git("rev-parse", "--short=12", "HEAD") + ("+" if changed else "")
