@@ -84,7 +84,7 @@ class VAETrainer:
         )
         self._wrapped, *self.optimizers = prepare(accelerator, self.objective, *optimizers)
         lcr = recipe.lcr
-        self._watch = CorrelationWatch(recipe.steps, lcr.threshold, lcr.weight)
+        self._watch = CorrelationWatch(recipe.steps, recipe.warmup_steps, lcr.threshold, lcr.weight)
         self.adversary = None
         if recipe.gan.start is not None:
             self.adversary = Adversary(recipe.gan, accelerator, self._reduce)

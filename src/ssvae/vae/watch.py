@@ -2,10 +2,8 @@
 
 import torch
 
-LATEST, PARTS = (
-    500,
-    5,
-)  # steps after which a run is judged at the latest; parts, of which the ends are compared
+STEPS = 500  # after which a run is judged, or twice its warm-up if that is longer
+PARTS = 5  # of these steps, whose first and last are compared
 MOVED = 0.01  # of a correlation
 
 
@@ -14,13 +12,14 @@ class CorrelationWatch:
 
     Args:
         steps: of the run.
+        warmup: steps of them in which the rate rises.
         threshold: of LCR; a correlation near it need not rise.
         weight: of LCR, for the message.
     """
 
-    def __init__(self, steps: int, threshold: float, weight: float):
+    def __init__(self, steps: int, warmup: int, threshold: float, weight: float):
         self.threshold, self.weight = threshold, weight
-        self.last = min(LATEST, steps)
+        self.last = min(max(STEPS, 2 * warmup), steps)
         self._heard: list[torch.Tensor] = []
 
     def hear(self, step: int, correlation: torch.Tensor) -> str | None:
