@@ -1,7 +1,7 @@
 # make demo   trains two small VAEs and writes demo/report.html
 # make test   runs the tests, files side by side in their order (the longest first), one thread each
 # make docs-run  runs every block of code in README and docs, each in a process of its own
-# make torture  runs a thousand odd and damaged inputs, half an hour on two cores, and prints a table
+# make torture  runs two thousand odd and damaged inputs, ten minutes and more on two cores, and prints a table
 # make gpu    runs the tests that need a GPU and all that is worth measuring on one: results/gpu
 # make package  builds wheel and sdist into dist/, and tries both with the lowest and the newest versions
 # make docs   builds the documentation into site/; warnings are errors
