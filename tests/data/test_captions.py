@@ -116,6 +116,7 @@ def test_members_of_shards(tmp_path):
         "clip.json": json.dumps({"text": "of both"}).encode(),
         "x/000.video.mp4": film,
         "x/000.txt": b"of its key",
+        "x/000.other.txt": b"a second one",
         "._x.mp4": b"about it",
         "1.mp4": film,
         "1.json": json.dumps({"caption": "first"}).encode(),

@@ -220,11 +220,10 @@ def _alpha_decoder(stream: Any) -> str | None:
 def container_of(file: VideoFile) -> Iterator[Any]:
     """A file's container, with FFmpeg's errors turned into VideoErrors; pictures that are numbered as one."""
     pictures = _pictures(file)
-    if isinstance(file, NamedBytes):
-        pass
-    elif Path(file).is_dir():
+    in_memory = isinstance(file, NamedBytes)
+    if not in_memory and Path(file).is_dir():
         raise VideoError(file, "a folder", "give the path of a video file in it")
-    elif not pictures and not Path(file).is_file():
+    if not in_memory and not pictures and not Path(file).is_file():
         raise VideoError(file, "no such file", "give the path of a video file")
     # Bytes may be open twice at once, each with a place of its own.
     name: Any = BytesIO(file.getvalue()) if isinstance(file, NamedBytes) else local(file)

@@ -257,14 +257,13 @@ def _samples(file: IO[bytes], url: str, videos_only: bool) -> list[Sample]:
     shown = {name for name, parts in members.items() if any(ending in parts for ending in kinds)}
     # WebDataset's key ends at the first dot: what has no picture of its own goes with all of that key.
     shared: dict[str, dict[str, tuple[int, int]]] = {}
-    for name in members.keys() - shown:
-        shared.setdefault(_key(name), {}).update(members[name])
+    for name in [name for name in members if name not in shown]:  # of two alike the first counts
+        shared[_key(name)] = members[name] | shared.get(_key(name), {})
     samples = []
     for name in [name for name in members if name in shown]:
         parts = members[name]
         ending = next(ending for ending in kinds if ending in parts)
-        beside = shared.get(_key(name), {}) | parts
-        samples.append(Sample(name, ending, parts[ending], beside))
+        samples.append(Sample(name, ending, parts[ending], shared.get(_key(name), {}) | parts))
     return samples
 
 
