@@ -1,0 +1,148 @@
+"""Ten steps of every recipe at tiny sizes, and of each regulariser: what their losses were.
+
+``PYTHONPATH=tests python tests/parity/recorded_losses.py`` records them anew.
+"""
+
+import dataclasses
+import json
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+import torch
+
+from small_diffusion import save_latents, save_vae, small_recipe
+from small_models import NARROW, write_lpips
+from small_runs import RIVALS, cpu, rows, small, with_all_rivals
+from ssvae.diffusion import train_diffusion
+from ssvae.losses import perceptual
+from ssvae.models.config import AutoencoderConfig
+from ssvae.recipes import DIFFUSION_RECIPES, NO_LCR, NO_LMR, RECIPES
+from ssvae.storage.settings import replaced
+from ssvae.vae import train_autoencoder
+
+FILE = Path(__file__).with_name("losses.json")
+STEPS = 10
+SMALLER: Mapping[str, Any] = {
+    "steps": STEPS,
+    "seed": 3,
+    "data": "world",
+    "clip.frames": 9,
+    "clip.height": 32,
+    "clip.width": 32,
+    "clip.fps": None,
+    "images.batch_size": 3,
+    "batch_size": 2,
+    "warmup_steps": 2,
+    "gan.channels": 4,
+    "gan.halvings": 2,
+    "validation.every": 0,
+    "checkpoint_every": STEPS,
+}
+
+
+class Losses:
+    """Runs in a folder, each called with its case's name."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        self.vae = save_vae(folder / "vae")
+        self.cache = save_latents(self.vae, folder / "cache")
+        with patch.object(perceptual, "STAGES", NARROW):
+            self.lpips = write_lpips(folder)
+
+    def cases(self) -> dict[str, Callable[[], list[dict[str, float]]]]:
+        """What is run, by name."""
+        found: dict[str, Callable[[], list[dict[str, float]]]] = {}
+        for name in RECIPES:
+            found[f"recipe {name}"] = lambda name=name: self._train(self.recipe(name))
+        for name, recipe in self.regularised().items():
+            found[f"regulariser {name}"] = lambda recipe=recipe: self._train(recipe)
+        for name in DIFFUSION_RECIPES:
+            found[f"diffusion {name}"] = lambda name=name: self._learn(name)
+        return found
+
+    def recipe(self, name: str) -> Any:
+        """A recipe of the VAE, smaller."""
+        recipe = RECIPES[name]()
+        for setting, value in SMALLER.items():
+            recipe = replaced(recipe, setting, value)
+        recipe = replaced(recipe, "perceptual.vgg", self.lpips[0])
+        recipe = replaced(recipe, "perceptual.linear", self.lpips[1])
+        if recipe.gan.start is not None:
+            recipe = replaced(recipe, "gan.start", min(recipe.gan.start, 4))
+        if hasattr(recipe, "teacher"):
+            return dataclasses.replace(recipe, teacher=str(self.vae))
+        if not isinstance(recipe.model, AutoencoderConfig):
+            return dataclasses.replace(recipe, model=str(self.vae))
+        recipe = replaced(recipe, "model.z_dim", 4)
+        recipe = replaced(recipe, "model.base_channels", 8)
+        recipe = replaced(recipe, "model.latents_mean", None)
+        recipe = replaced(recipe, "model.latents_std", None)
+        if recipe.freeze_encoder:
+            start = self.folder / f"start-{name}"
+            begun = dataclasses.replace(small(steps=1), model=recipe.model, clip=recipe.clip)
+            train_autoencoder(begun, start, cpu())
+            recipe = dataclasses.replace(recipe, init=str(start))
+        return recipe
+
+    def regularised(self) -> dict[str, Any]:
+        """A recipe with each regulariser alone, with all, and with all beside all losses."""
+        plain = small(lcr=NO_LCR, lmr=NO_LMR, steps=STEPS, checkpoint_every=STEPS)
+        every = with_all_rivals(small(steps=STEPS, checkpoint_every=STEPS))
+        found = {
+            "lcr": dataclasses.replace(plain, lcr=small().lcr),
+            "lmr": dataclasses.replace(plain, lmr=small().lmr),
+            **{name: with_settings(plain, settings) for name, settings in RIVALS.items()},
+            "all": every,
+        }
+        rest = {
+            "clip.height": 64, "clip.width": 64, "accumulate": 2,
+            "images.share": 0.25, "images.batch_size": 3, "learned_variance": True,
+            "perceptual.weight": 1.0, "perceptual.vgg": self.lpips[0],
+            "perceptual.linear": self.lpips[1], "gan.start": 3, "gan.channels": 4,
+            "gan.halvings": 2, "gan.lecam_weight": 0.1, "gan.r1_weight": 0.1, "ema_decay": 0.9,
+        }  # fmt: skip
+        return found | {"all beside all losses": with_settings(every, rest)}
+
+    def _train(self, recipe: Any) -> list[dict[str, float]]:
+        with tempfile.TemporaryDirectory() as folder, patch.object(perceptual, "STAGES", NARROW):
+            train_autoencoder(recipe, Path(folder) / "run", cpu())
+            return kept(Path(folder) / "run")
+
+    def _learn(self, name: str) -> list[dict[str, float]]:
+        own, less = DIFFUSION_RECIPES[name](), small_recipe(self.cache)
+        model = dataclasses.replace(less.model, patch_size=own.model.patch_size)
+        recipe = dataclasses.replace(
+            own, steps=STEPS, latents=less.latents, model=model, text=less.text,
+            batch_size=4, warmup_steps=2, checkpoint_every=STEPS,
+        )  # fmt: skip
+        with tempfile.TemporaryDirectory() as folder:
+            train_diffusion(recipe, Path(folder) / "run", cpu())
+            return kept(Path(folder) / "run")
+
+
+def with_settings(recipe: Any, settings: Mapping[str, Any]) -> Any:
+    """A recipe with these settings, by their full names."""
+    for name, value in settings.items():
+        recipe = replaced(recipe, name, value)
+    return recipe
+
+
+def kept(run: Path) -> list[dict[str, float]]:
+    """Loss and gradient of each step."""
+    return [{name: row[name] for name in ("loss", "grad_norm")} for row in rows(run)]
+
+
+def machine() -> dict[str, str]:
+    """What bits depend on."""
+    return {"torch": torch.__version__, "kernels": torch.backends.cpu.get_cpu_capability()}
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    with tempfile.TemporaryDirectory() as folder:
+        losses = {name: run() for name, run in Losses(Path(folder)).cases().items()}
+    FILE.write_text(json.dumps({"machine": machine(), "losses": losses}, indent=0) + "\n")
