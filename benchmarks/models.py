@@ -145,10 +145,7 @@ RECIPES = {
     "tiny": Recipe(
         "a VAE of the procedural world, with local correlation regularisation (LCR)",
         WORLD,
-        (
-            "ssvae train tiny --lmr.ratios 0 --lmr.probabilities 1 --steps 6000 --out runs/tiny "
-            + AS_TRAINED,
-        ),
+        ("ssvae train tiny --lmr.no-enabled --steps 6000 --out runs/tiny " + AS_TRAINED,),
         "runs/tiny",
         write_encoder,
         measure_encoder,

@@ -17,6 +17,7 @@ import torch
 
 from ssvae.bench.scales import BASELINE, RIVALS, SCALES
 from ssvae.data import World
+from ssvae.regularizers import Draws
 from ssvae.storage.files import write_json
 from ssvae.storage.seeds import generator_of
 from ssvae.vae import build
@@ -54,7 +55,7 @@ def main() -> None:
             if device == "cuda":
                 torch.cuda.synchronize()
             began = time.perf_counter()
-            objective(clips, generator).loss.backward()
+            objective(clips, Draws(generator)).loss.backward()
             optimizer.step()
             optimizer.zero_grad()
             if device == "cuda":

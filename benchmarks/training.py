@@ -25,11 +25,11 @@ from ssvae.losses import generator_loss, hinge_loss, kl_loss, l1_loss
 from ssvae.models import PRESETS, AutoencoderKLSSVAE, DiagonalGaussian
 from ssvae.models.plain import plain_decode, plain_encode
 from ssvae.recipes import small
-from ssvae.regularizers import local_correlation
+from ssvae.regularizers import LCRConfig, local_correlation
 from ssvae.training import make_accelerator
 from ssvae.vae import GANConfig, PerceptualConfig
+from ssvae.vae.objective import Objective
 from ssvae.vae.recipe import ClipConfig, ImagesConfig, VAERecipe
-from ssvae.vae.regularization import LCRConfig
 from ssvae.vae.trainer import VAETrainer
 
 LCR_WEIGHT, THRESHOLD = 0.002, 1.0  # never satisfied, so that it always costs
@@ -42,7 +42,7 @@ def recipe_of(options: argparse.Namespace, gan: bool) -> VAERecipe:
         clip=ClipConfig(options.frames, options.size, options.size),
         images=ImagesConfig(),
         perceptual=PerceptualConfig(),
-        lcr=LCRConfig(LCR_WEIGHT, THRESHOLD),
+        lcr=LCRConfig(enabled=True, weight=LCR_WEIGHT, threshold=THRESHOLD),
         gan=GANConfig(start=0 if gan else None),
         batch_size=options.batch,
         ema_decay=0.0,
@@ -54,9 +54,12 @@ def published(trainer: VAETrainer, clips: torch.Tensor) -> None:
     vae, objective = trainer.backbone.vae, trainer.objective
     judge = trainer.adversary and trainer.adversary.discriminator
 
+    assert isinstance(objective, Objective)
+    masking = objective.regularization.masking
+
     def reconstruct() -> tuple[DiagonalGaussian, torch.Tensor]:
         posterior = vae.encode(clips).latent_dist
-        return posterior, vae.decode(objective.masking(posterior.sample())).sample
+        return posterior, vae.decode(masking(posterior.sample())).sample
 
     def norm(value: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
         return torch.autograd.grad(value, weight, retain_graph=True)[0].norm()

@@ -16,6 +16,7 @@ import ssvae
 ORDER = [
     "storage",
     "data",
+    "transforms",
     "regularizers",
     "models",
     "inference",
@@ -96,14 +97,18 @@ def test_modules_of_a_package_do_not_import_what_it_offers():
         assert package not in imported(path) or package in ("ssvae", name), path
 
 
-def test_regularizers_need_nothing_of_the_project():
+def test_regularizers_need_nothing_but_transforms():
+    assert imported(MODULES["ssvae.transforms"]) == set()
     for path in (ROOT / "regularizers").glob("*.py"):
-        assert packages(imported(path)) <= {"regularizers"}
+        assert packages(imported(path)) <= {"regularizers", "transforms"}
 
 
 def test_recipes_do_not_import_what_they_configure():
-    data = {"ssvae.models.config", "ssvae.training.schedules", "ssvae.vae.regularization"}
-    for module in ("ssvae.vae.recipe", "ssvae.vae.regularization", "ssvae.diffusion.recipe"):
+    data = {
+        *("ssvae.models.config", "ssvae.training.schedules", "ssvae.storage.problems"),
+        "ssvae.regularizers.registry",
+    }
+    for module in ("ssvae.vae.recipe", "ssvae.diffusion.recipe"):
         assert imported(MODULES[module]) <= data
 
 

@@ -13,7 +13,7 @@ from ssvae.bench.records import read_records
 from ssvae.bench.scales import RIVALS_AND_TUNED, mini
 from ssvae.bench.summary import starts_of
 from ssvae.data import vocabulary_of
-from ssvae.vae.regularization import LCRConfig
+from ssvae.regularizers import LCRConfig
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "results" / "map-mini"

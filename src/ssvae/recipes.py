@@ -1,12 +1,15 @@
 """Training recipes: functions that return typed settings, each saying where its numbers come from."""
 
-import dataclasses
 from collections.abc import Callable
+from dataclasses import replace
+from typing import TypeVar
 
 import tyro
 
 from ssvae.diffusion.recipe import DiffusionRecipe, TextConfig, TransformerConfig
 from ssvae.models import PRESETS
+from ssvae.regularizers import LCRConfig, LMRConfig
+from ssvae.regularizers.registry import enabled
 from ssvae.vae.recipe import (
     AdaptRecipe,
     ClipConfig,
@@ -14,13 +17,19 @@ from ssvae.vae.recipe import (
     GANConfig,
     ImagesConfig,
     PerceptualConfig,
+    RegularizedRecipe,
     TrainingRecipe,
     VAERecipe,
     ValidationConfig,
 )
-from ssvae.vae.regularization import LCRConfig, LMRConfig
 
-NO_LCR, NO_LMR = LCRConfig(weight=0.0), LMRConfig(ratios=(0.0,), probabilities=(1.0,))
+R = TypeVar("R", bound=RegularizedRecipe)
+
+
+def without_regularizers(recipe: R) -> R:
+    """The recipe without any, for comparison; all else is the same."""
+    off = {name: replace(config, enabled=False) for name, config in enabled(recipe).items()}
+    return replace(recipe, **off)
 
 
 def tiny() -> VAERecipe:
@@ -34,7 +43,8 @@ def tiny() -> VAERecipe:
         steps=600,
         model=PRESETS["tiny"],
         clip=ClipConfig(frames=9, height=32, width=32),
-        lcr=LCRConfig(weight=0.1),
+        lcr=LCRConfig(enabled=True, weight=0.1),
+        lmr=LMRConfig(enabled=True),
         batch_size=4,
         optimizer="muon",
         learning_rate=1e-3,
@@ -45,7 +55,7 @@ def tiny() -> VAERecipe:
 
 def tiny_baseline() -> VAERecipe:
     """The tiny recipe without LCR and LMR, for comparison; all else is the same."""
-    return dataclasses.replace(tiny(), lcr=NO_LCR, lmr=NO_LMR)
+    return without_regularizers(tiny())
 
 
 def film() -> VAERecipe:
@@ -54,7 +64,7 @@ def film() -> VAERecipe:
     Time by 4, space by 8, 16 channels, without regularisers; L1 and KL alone, for the weights of LPIPS
     are not everywhere. Rates and optimiser are the tiny recipe's.
     """
-    return dataclasses.replace(
+    return replace(
         tiny_baseline(),
         steps=8000,
         model=PRESETS["film"],
@@ -85,7 +95,8 @@ def small() -> VAERecipe:
         perceptual=PerceptualConfig(weight=1.0),
         learned_variance=True,
         gan=GANConfig(start=5000, weight=0.1, max_weight=1e6, learning_rate=5e-5),
-        lcr=LCRConfig(weight=0.01),
+        lcr=LCRConfig(enabled=True, weight=0.01),
+        lmr=LMRConfig(enabled=True),
         learning_rate=2e-4,
         warmup_steps=500,
         ema_decay=0.999,
@@ -96,7 +107,7 @@ def small() -> VAERecipe:
 
 def small_baseline() -> VAERecipe:
     """The small recipe without LCR and LMR, for comparison; all else is the same."""
-    return dataclasses.replace(small(), lcr=NO_LCR, lmr=NO_LMR)
+    return without_regularizers(small())
 
 
 def ssvae_256p() -> VAERecipe:
@@ -112,6 +123,8 @@ def ssvae_256p() -> VAERecipe:
         data=tyro.MISSING,
         clip=ClipConfig(frames=17, height=256, width=256, fps=8),
         images=ImagesConfig(share=1 / 8, batch_size=6),
+        lcr=LCRConfig(enabled=True),
+        lmr=LMRConfig(enabled=True),
         batch_size=1,
         perceptual=PerceptualConfig(weight=1.0),
         learned_variance=True,
@@ -125,7 +138,7 @@ def ssvae_256p() -> VAERecipe:
 
 def ssvae_256p_baseline() -> VAERecipe:
     """The published first stage without LCR and LMR, for comparison; all else is the same."""
-    return dataclasses.replace(ssvae_256p(), lcr=NO_LCR, lmr=NO_LMR)
+    return without_regularizers(ssvae_256p())
 
 
 def ssvae_512p_decoder() -> VAERecipe:
@@ -134,13 +147,13 @@ def ssvae_512p_decoder() -> VAERecipe:
     The encoder is frozen and LCR off, masking is stronger and in blocks of 2 x 2 x 2, the GAN is
     on from the start, images come two at a time; all published, the rest as in the first stage.
     """
-    return dataclasses.replace(
+    return replace(
         ssvae_256p(),
         steps=50_000,
         clip=ClipConfig(frames=17, height=512, width=512, fps=8),
         images=ImagesConfig(share=1 / 8, batch_size=2),
-        lcr=NO_LCR,
-        lmr=LMRConfig(probabilities=(0.6, 0.1, 0.15, 0.15), block=(2, 2, 2)),
+        lcr=LCRConfig(),
+        lmr=LMRConfig(enabled=True, probabilities=(0.6, 0.1, 0.15, 0.15), block=(2, 2, 2)),
         gan=GANConfig(start=0),
         decay_steps=400_000,
         freeze_encoder=True,
@@ -150,7 +163,7 @@ def ssvae_512p_decoder() -> VAERecipe:
 
 def ssvae_512p_decoder_baseline() -> VAERecipe:
     """The published second stage without LMR, for comparison; all else is the same."""
-    return dataclasses.replace(ssvae_512p_decoder(), lmr=NO_LMR)
+    return without_regularizers(ssvae_512p_decoder())
 
 
 def adapt() -> AdaptRecipe:
@@ -165,6 +178,8 @@ def adapt() -> AdaptRecipe:
         model=tyro.MISSING,
         data=tyro.MISSING,
         clip=ClipConfig(frames=17, height=256, width=256),
+        lcr=LCRConfig(enabled=True),
+        lmr=LMRConfig(enabled=True),
         batch_size=1,
         perceptual=PerceptualConfig(weight=1.0),
         learned_variance=True,
@@ -188,14 +203,11 @@ def distil() -> DistilRecipe:
         teacher=tyro.MISSING,
         data=tyro.MISSING,
         clip=ClipConfig(frames=9, height=64, width=64),
-        lcr=NO_LCR,
-        lmr=NO_LMR,
         batch_size=2,
         optimizer="muon",
         learning_rate=1e-3,
         final_learning_rate=1e-5,
         warmup_steps=200,
-        kl_weight=0.0,
         ema_decay=0.999,
         checkpoint_every=500,
     )
@@ -222,7 +234,7 @@ def dit_tiny_custom() -> DiffusionRecipe:
 
     AdamW's rate is the best of four (docs/diffusability.md).
     """
-    return dataclasses.replace(
+    return replace(
         dit_tiny(),
         model=TransformerConfig(patch_size=(1, 2, 2)),
         optimizer="adamw",

@@ -25,7 +25,7 @@ from ssvae.app.shared import Models, in_a_sentence
 from ssvae.data import World
 from ssvae.models.backbones import Backbone
 from ssvae.spectra.fidelity import psnr
-from ssvae.spectra.frequency import dct3
+from ssvae.transforms import dct3
 
 
 @pytest.fixture

@@ -38,10 +38,10 @@ def test_scales_are_sound():
         scale = make()
         variants = scale.variants(0)
         assert [problems_of(v) for v in variants.values()] == [[]] * 4
-        assert replace(scale.decoder, init="a run").problems() == []
+        assert replace(scale.decoder, init="a run").problems().found == []
         assert scale.decoder.learning_rate_at(1) == scale.decoder.learning_rate_at(10_000)
         assert scale.diffusion.cooldown_steps == 0  # the benchmark's branches have it
-        kinds = {(v.lcr.weight > 0, len(v.lmr.ratios) > 1) for v in variants.values()}
+        kinds = {(v.lcr.enabled, v.lmr.enabled) for v in variants.values()}
         assert len(kinds) == 4
 
 

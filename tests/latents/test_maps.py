@@ -11,7 +11,7 @@ from ssvae.latents.maps import (
     scrambled_order,
 )
 from ssvae.spectra import ChannelSpectrum, FrequencySpectrum
-from ssvae.spectra.frequency import dct3, inverse_dct3
+from ssvae.transforms import dct3, inverse_dct3
 
 
 def fit(latents: torch.Tensor, config: MapConfig = MapConfig()) -> LatentMap:

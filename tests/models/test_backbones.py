@@ -17,18 +17,10 @@ from diffusers import (
 
 from ssvae.models import AutoencoderKLSSVAE
 from ssvae.models.backbones import Backbone, Layout, load_backbone
-from ssvae.regularizers import balance, local_correlation
+from ssvae.regularizers import LCRConfig, LMRConfig, balance, local_correlation
 from ssvae.spectra import analyze, findings
 from ssvae.training import make_accelerator
-from ssvae.vae import (
-    AdaptRecipe,
-    ClipConfig,
-    GANConfig,
-    LCRConfig,
-    LMRConfig,
-    ValidationConfig,
-    train_autoencoder,
-)
+from ssvae.vae import AdaptRecipe, ClipConfig, GANConfig, ValidationConfig, train_autoencoder
 
 
 def wan():
@@ -189,8 +181,8 @@ def test_every_class_trains_a_step(make, size, shape, tmp_path, caplog):
         subfolder="vae",
         clip=ClipConfig(*size),
         batch_size=2,
-        lcr=LCRConfig(weight=0.5, threshold=1.0),
-        lmr=LMRConfig((0.5,), (1.0,)),
+        lcr=LCRConfig(enabled=True, weight=0.5, threshold=1.0),
+        lmr=LMRConfig(enabled=True, ratios=(0.5,), probabilities=(1.0,)),
         gan=GANConfig(start=0, channels=4, halvings=2),
         learning_rate=1e-3,
         warmup_steps=0,

@@ -19,7 +19,7 @@ from small_runs import RIVALS, cpu, rows, small, with_all_rivals
 from ssvae.diffusion import train_diffusion
 from ssvae.losses import perceptual
 from ssvae.models.config import AutoencoderConfig
-from ssvae.recipes import DIFFUSION_RECIPES, NO_LCR, NO_LMR, RECIPES
+from ssvae.recipes import DIFFUSION_RECIPES, RECIPES, without_regularizers
 from ssvae.storage.settings import replaced
 from ssvae.vae import train_autoencoder
 
@@ -90,7 +90,7 @@ class Losses:
 
     def regularised(self) -> dict[str, Any]:
         """A recipe with each regulariser alone, with all, and with all beside all losses."""
-        plain = small(lcr=NO_LCR, lmr=NO_LMR, steps=STEPS, checkpoint_every=STEPS)
+        plain = without_regularizers(small(steps=STEPS, checkpoint_every=STEPS))
         every = with_all_rivals(small(steps=STEPS, checkpoint_every=STEPS))
         found = {
             "lcr": dataclasses.replace(plain, lcr=small().lcr),

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from ssvae.regularizers import LatentMasking, LocalCorrelation, balance, balance_with_terms
+from ssvae.regularizers import Balance, LatentMasking, LocalCorrelation, balance
 
 
 class Coder(nn.Module):
@@ -53,12 +53,14 @@ def test_equals_the_two_pass_way(weight):
 
     coder.zero_grad()
     moments = coder.moments(x)
-    balanced, told, found = balance_with_terms(moments, penalty, coder.last, weight)
-    assert torch.equal(balanced, moments)
-    assert told.item() == pytest.approx(p.item())
-    assert found.isnan()
-    (losses(coder, balanced, x) + 5e-4 * kl(moments)).backward()
-    assert found.item() == pytest.approx(w.item(), rel=1e-9)
+    balanced = Balance(moments, penalty, coder.last, weight)
+    assert torch.equal(balanced.moments, moments)
+    assert balanced.penalty is not None
+    assert balanced.penalty.item() == pytest.approx(p.item())
+    with pytest.raises(RuntimeError, match="call loss.backward"):
+        balanced.weight()
+    (losses(coder, balanced.moments, x) + 5e-4 * kl(moments)).backward()
+    assert balanced.weight().item() == pytest.approx(w.item(), rel=1e-9)
     for parameter, reference in zip(coder.parameters(), expected, strict=True):
         assert (parameter.grad - reference).norm() <= 1e-6 * reference.norm()
 

@@ -5,6 +5,7 @@ import torch
 
 from ssvae.regularizers import (
     ChannelPrefix,
+    Draws,
     FutureDropping,
     InputMasking,
     LatentNoise,
@@ -30,7 +31,7 @@ def test_manners(module):
     assert z.grad is not None
     assert torch.isfinite(z.grad).all()
     # Each half of the batch, on a process of its own, is as in the whole.
-    halves = [module(z[i * 2 : i * 2 + 2], drawn(), (i, 2)) for i in range(2)]
+    halves = [module(z[i * 2 : i * 2 + 2], Draws(drawn(), i, 2)) for i in range(2)]
     torch.testing.assert_close(torch.cat(halves), out)
     assert module(z.bfloat16(), drawn()).dtype == torch.bfloat16
     assert module(z[:, :, 0], drawn()).shape == (4, 8, 6, 4)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from ssvae.models import AutoencoderKLSSVAE
 from ssvae.spectra import ChannelSpectrum, FrequencySpectrum, Robustness, analyze, psnr
-from ssvae.spectra.frequency import dct3, dct_matrix
+from ssvae.transforms import dct3, dct_matrix
 
 
 def basis(T: int, H: int, W: int, cell: tuple[int, int, int]) -> torch.Tensor:

@@ -39,7 +39,7 @@ def test_arms_are_the_plan_s_and_those_that_are_asked_for():
     ]
     (asked,) = arms(part=1, side=128, seeds=(77,), variants=("lcr",))
     assert (asked.rung, asked.seed, asked.vae.lcr.weight) == (128, 77, 0.1)
-    assert asked.vae.lmr.ratios == (0.0,)
+    assert not asked.vae.lmr.enabled
     of_baseline, under_map = (
         Arm(1, 64, "baseline", 11),
         Arm(9, 64, HURT, 11),

@@ -17,9 +17,9 @@ from accelerate.utils import DistributedType, FullyShardedDataParallelPlugin
 from ssvae.cli.console import exit_without_teardown
 from ssvae.diffusion import DiffusionRecipe, TextConfig, TransformerConfig, train_diffusion
 from ssvae.recipes import tiny
+from ssvae.regularizers import LatentNoiseConfig, ScaleEquivarianceConfig
 from ssvae.training import make_accelerator
 from ssvae.vae import GANConfig, ImagesConfig, VAETrainer, ValidationConfig, train_autoencoder
-from ssvae.vae.regularization import LatentNoiseConfig, ScaleEquivarianceConfig
 
 DOCS = Path(__file__).parents[2] / "docs" / "scaling.md"
 
@@ -57,8 +57,8 @@ def train_vae(out: Path, steps: int, accelerator: Accelerator, divided: bool) ->
         gan=GANConfig(start=1, halvings=3, channels=4),
         images=ImagesConfig(share=0.25, batch_size=2),
         validation=ValidationConfig(every=2, clips=4),
-        scale_equivariance=ScaleEquivarianceConfig(weight=0.25),
-        latent_noise=LatentNoiseConfig(gamma=0.5),
+        scale_equivariance=ScaleEquivarianceConfig(enabled=True),
+        latent_noise=LatentNoiseConfig(enabled=True, gamma=0.5),
     )
     train_autoencoder(recipe, out, accelerator)
 

@@ -15,10 +15,7 @@ from small_models import NARROW, write_lpips
 from ssvae.cli.console import exit_without_teardown
 from ssvae.losses import perceptual
 from ssvae.recipes import tiny
-from ssvae.training import make_accelerator
-from ssvae.training.metrics import read_out
-from ssvae.vae.recipe import ClipConfig, GANConfig, ImagesConfig, PerceptualConfig
-from ssvae.vae.regularization import (
+from ssvae.regularizers import (
     ChannelPrefixConfig,
     EquivarianceConfig,
     FutureDroppingConfig,
@@ -28,6 +25,9 @@ from ssvae.vae.regularization import (
     ScaleEquivarianceConfig,
     SpectrumMatchingConfig,
 )
+from ssvae.training import make_accelerator
+from ssvae.training.metrics import read_out
+from ssvae.vae.recipe import ClipConfig, GANConfig, ImagesConfig, PerceptualConfig
 from ssvae.vae.trainer import VAETrainer
 
 
@@ -47,14 +47,14 @@ def main(out: Path, steps: int) -> None:
         clip=ClipConfig(frames=9, height=28, width=28),
         images=ImagesConfig(share=0.25, batch_size=4 // accelerator.num_processes),
         batch_size=4 // accelerator.num_processes,
-        lcr=LCRConfig(weight=0.5),
-        scale_equivariance=ScaleEquivarianceConfig(weight=0.25, factors=(1.2,)),
-        equivariance=EquivarianceConfig(probability=1.0, scales=(0.84, 0.86)),
-        latent_noise=LatentNoiseConfig(gamma=1.0),
-        input_masking=InputMaskingConfig(max_ratio=0.7),
-        future_dropping=FutureDroppingConfig(probability=0.5, motion_weight=1.0),
-        channel_prefix=ChannelPrefixConfig(shares=(0.5, 1.0)),
-        spectrum_matching=SpectrumMatchingConfig(weight=0.1),
+        lcr=LCRConfig(enabled=True, weight=0.5),
+        scale_equivariance=ScaleEquivarianceConfig(enabled=True, factors=(1.2,)),
+        equivariance=EquivarianceConfig(enabled=True, probability=1.0, scales=(0.84, 0.86)),
+        latent_noise=LatentNoiseConfig(enabled=True, gamma=1.0),
+        input_masking=InputMaskingConfig(enabled=True),
+        future_dropping=FutureDroppingConfig(enabled=True),
+        channel_prefix=ChannelPrefixConfig(enabled=True, shares=(0.5, 1.0)),
+        spectrum_matching=SpectrumMatchingConfig(enabled=True, weight=0.1),
         perceptual=PerceptualConfig(0.5, str(out / "vgg.pt"), str(out / "linear.pt")),
         gan=GANConfig(
             start=1,

@@ -19,13 +19,12 @@ from ssvae.data.video import probe, read_frames
 from ssvae.losses import perceptual as lpips
 from ssvae.models.finding import load_vae
 from ssvae.recipes import RECIPES, ssvae_256p
+from ssvae.regularizers import Draws, LCRConfig, LMRConfig
 from ssvae.storage.runs import checkpoints
 from ssvae.training import make_accelerator
 from ssvae.vae import (
     GANConfig,
     ImagesConfig,
-    LCRConfig,
-    LMRConfig,
     PerceptualConfig,
     ValidationConfig,
     parameters_of,
@@ -163,8 +162,8 @@ def test_an_encoder_that_is_frozen_gets_no_backward_pass(run, perceptual):
         perceptual,
         init=str(run),
         freeze_encoder=True,
-        lcr=LCRConfig(weight=0.0),
-        lmr=LMRConfig((0.0, 0.5), (0.5, 0.5), (2, 2, 2)),
+        lcr=LCRConfig(),
+        lmr=LMRConfig(enabled=True, ratios=(0.0, 0.5), probabilities=(0.5, 0.5), block=(2, 2, 2)),
     )
     trainer = VAETrainer(recipe, cpu())
     ran = []
@@ -187,11 +186,9 @@ def test_the_gan_weight_is_that_of_two_passes(perceptual):
     assert trainer.adversary is not None
     objective, judge = trainer.objective, trainer.adversary.discriminator.eval()
     clips = World(9, 24, 24).batch(range(2)).video
-    generator = torch.Generator().manual_seed(0)
-    outcome = objective(clips, generator, (0, 1), None, judge)
-    assert outcome.weights["generator"].isnan()  # until the backward pass
+    outcome = objective(clips, draws(), None, judge)
     outcome.loss.backward()
-    weighed = outcome.weights["generator"]
+    weighed = outcome.balances["generator"].weight()
     weight = objective.vae.decoder.conv_out.weight
     balanced = weight.grad.clone()
     objective.zero_grad()
@@ -200,7 +197,7 @@ def test_the_gan_weight_is_that_of_two_passes(perceptual):
 
     norms, gradients = [], []
     for kind in ("nll", "generator"):
-        plain = objective(clips, torch.Generator().manual_seed(0))
+        plain = objective(clips, draws())
         made = _decoded_again(objective, clips)
         value = plain.terms["nll"] if kind == "nll" else generator_loss(judge(made))
         (gradient,) = torch.autograd.grad(value, weight)
@@ -212,11 +209,15 @@ def test_the_gan_weight_is_that_of_two_passes(perceptual):
     torch.testing.assert_close(balanced, together, rtol=1e-3, atol=1e-6)
 
 
+def draws() -> Draws:
+    return Draws(torch.Generator().manual_seed(0))
+
+
 def _decoded_again(objective, clips: torch.Tensor) -> torch.Tensor:
     """The reconstruction of the same draw, with its graph."""
     kept = []
     hook = objective.vae.decoder.register_forward_hook(lambda *x: kept.append(x[-1][0]))
-    objective(clips, torch.Generator().manual_seed(0))
+    objective(clips, draws())
     hook.remove()
     return kept[0]
 
@@ -249,7 +250,7 @@ def test_several_equal_batches_are_one(perceptual):
     clips = World(9, 24, 24).batch(range(2))
     found = []
     for count in (1, 4):
-        quiet = dict(lmr=LMRConfig((0.0,), (1.0,)), gan=GANConfig(0, channels=4, halvings=3))
+        quiet = dict(lmr=LMRConfig(), gan=GANConfig(0, channels=4, halvings=3))
         trainer = VAETrainer(full(perceptual, images=ImagesConfig(), **quiet), cpu())
         trainer.backbone.vae.encoder.conv_out.bias.data[4:] = -30.0  # no noise
         row = step(trainer, 1, (clips,) * count)

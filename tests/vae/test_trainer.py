@@ -13,13 +13,13 @@ from small_runs import cpu, rows, small, step
 from ssvae.data import Batch, World
 from ssvae.models import AutoencoderKLSSVAE
 from ssvae.models.finding import find_vae, load_vae, resolve_vae
-from ssvae.recipes import tiny, tiny_baseline
+from ssvae.recipes import tiny, without_regularizers
+from ssvae.regularizers import LCRConfig, LMRConfig
 from ssvae.storage.runs import checkpoints
 from ssvae.training import checkpoint
 from ssvae.training.loop import PATIENCE
 from ssvae.vae import problems_of, train_autoencoder
 from ssvae.vae.recipe import ClipConfig
-from ssvae.vae.regularization import LCRConfig, LMRConfig
 from ssvae.vae.trainer import VAETrainer
 
 
@@ -83,7 +83,7 @@ def test_a_finished_run_says_so_and_goes_on_for_more(run, tmp_path, caplog):
 
 
 def test_other_settings_are_an_error(run, tmp_path):
-    changed = small(learning_rate=1e-2, lcr=LCRConfig(weight=0.3))
+    changed = small(learning_rate=1e-2, lcr=LCRConfig(enabled=True, weight=0.3))
     with pytest.raises(ValueError, match=r"lcr.weight was 0.1 and is 0.3, learning_rate was"):
         train_autoencoder(changed, run, cpu())
     (tmp_path / "mine.txt").write_text("precious")
@@ -107,7 +107,9 @@ def test_what_decides_a_batch_is_a_setting_too(run, tmp_path):
 
 
 def test_all_problems_at_once():
-    recipe = small(steps=0, kl_weight=-1.0, lmr=LMRConfig(ratios=(2.0,), probabilities=(1.0,)))
+    recipe = small(
+        steps=0, kl_weight=-1.0, lmr=LMRConfig(enabled=True, ratios=(2.0,), probabilities=(1.0,))
+    )
     with pytest.raises(ValueError, match=r"steps must be .*kl_weight must .*ratios must be"):
         train_autoencoder(recipe, "unused", cpu())
     assert not Path("unused").exists()
@@ -118,11 +120,13 @@ def test_all_problems_at_once():
     ]:
         with pytest.raises(ValueError, match=message):
             train_autoencoder(dataclasses.replace(small(), clip=clip), "unused", cpu())
-    assert "threshold is a correlation" in " ".join(problems_of(small(lcr=LCRConfig(0.1, 5.0))))
+    assert "threshold is a correlation" in " ".join(
+        problems_of(small(lcr=LCRConfig(enabled=True, threshold=5.0)))
+    )
 
 
 def test_variants_start_from_the_same_weights_and_see_the_same_clips(tmp_path):
-    ours, baseline = small(steps=1), small(steps=1, lcr=LCRConfig(0.0), lmr=tiny_baseline().lmr)
+    ours, baseline = small(steps=1), without_regularizers(small(steps=1))
     a, b = (VAETrainer(recipe, cpu()).objective.vae for recipe in (ours, baseline))
     for x, y in zip(a.parameters(), b.parameters(), strict=True):
         assert torch.equal(x, y)
@@ -134,7 +138,7 @@ def test_variants_start_from_the_same_weights_and_see_the_same_clips(tmp_path):
 
 def test_training_learns():
     clips = World(9, 16, 16).batch(range(4))
-    trainer = VAETrainer(small(lmr=tiny_baseline().lmr, learning_rate=3e-3), cpu())
+    trainer = VAETrainer(small(lmr=LMRConfig(), learning_rate=3e-3), cpu())
     errors = [step(trainer, number, (clips,))["l1"] for number in range(1, 61)]
     assert errors[-1] < 0.7 * errors[0]
 
@@ -143,10 +147,9 @@ def test_lcr_raises_local_correlation():
     """On one batch, with nothing but the penalty's weight between them."""
     clips = World(9, 16, 16).batch(range(4))
     ends = []
-    for weight in (0.0, 1.0):
-        recipe = small(
-            lcr=LCRConfig(weight, threshold=1.0), lmr=tiny_baseline().lmr, learning_rate=3e-3
-        )
+    for enabled in (False, True):
+        lcr = LCRConfig(enabled=enabled, weight=1.0, threshold=1.0)
+        recipe = small(lcr=lcr, lmr=LMRConfig(), learning_rate=3e-3)
         trainer = VAETrainer(recipe, cpu())
         ends.append([step(trainer, s, (clips,)) for s in range(1, 31)][-1]["local_correlation"])
     assert ends[1] > ends[0] + 0.05
@@ -236,8 +239,7 @@ def test_schedule():
 
 
 def test_a_frozen_encoder_stays_and_the_decoder_learns(run, tmp_path):
-    off = dict(lcr=LCRConfig(weight=0.0), lmr=LMRConfig((0.0,), (1.0,)))
-    recipe = small(init=str(run), freeze_encoder=True, steps=2, **off)
+    recipe = without_regularizers(small(init=str(run), freeze_encoder=True, steps=2))
     last = train_autoencoder(recipe, tmp_path / "second", cpu())
     before, after = load_vae(run).state_dict(), load_vae(last).state_dict()
     for name, value in before.items():
@@ -247,4 +249,6 @@ def test_a_frozen_encoder_stays_and_the_decoder_learns(run, tmp_path):
 
 def test_a_frozen_encoder_needs_a_model_and_no_lcr(run):
     assert "give init, a trained model" in " ".join(problems_of(small(freeze_encoder=True)))
-    assert "lcr.weight 0" in " ".join(problems_of(small(freeze_encoder=True, init=str(run))))
+    assert "turn lcr.enabled off" in " ".join(
+        problems_of(small(freeze_encoder=True, init=str(run)))
+    )

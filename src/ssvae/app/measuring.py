@@ -13,7 +13,7 @@ from ssvae.losses import LPIPS
 from ssvae.models.backbones import Backbone
 from ssvae.spectra import Analysis, analyze
 from ssvae.spectra.fidelity import Quality, quality
-from ssvae.spectra.frequency import dct3, inverse_dct3
+from ssvae.transforms import dct3, inverse_dct3
 
 WINDOW = 17  # frames of the pieces that a film is analysed in, where it is longer
 BITS = 16  # of a latent's value, as files of latents in half precision hold it

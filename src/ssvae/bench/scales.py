@@ -7,7 +7,8 @@ from typing import Any
 
 from ssvae.bench.scoring import Sampling
 from ssvae.diffusion.recipe import DiffusionRecipe
-from ssvae.recipes import NO_LCR, NO_LMR, dit_small, dit_tiny, tiny
+from ssvae.recipes import dit_small, dit_tiny, tiny, without_regularizers
+from ssvae.regularizers import LCRConfig, LMRConfig
 from ssvae.storage.settings import replaced
 from ssvae.vae.recipe import VAERecipe
 
@@ -15,31 +16,32 @@ BASELINE, NULL = "baseline", "null"
 """The variant without regularisers, and a control: the same again under other seeds."""
 NULL_SEEDS = 1000
 """Seeds of the null are those of the baseline and this, for VAE and diffusion model."""
-RIVALS: Mapping[str, Mapping[str, Any]] = {
-    "se": {"scale_equivariance.weight": 0.25},
-    "eq": {"equivariance.probability": 0.5},
-    "noise": {"latent_noise.gamma": 3.0},
-    "input-masking": {"input_masking.max_ratio": 0.7},
-    "future": {"future_dropping.probability": 0.5, "future_dropping.motion_weight": 1.0},
-    "prefix": {"channel_prefix.shares": tuple(n / 8 for n in range(1, 9))},
-    "spectrum": {"spectrum_matching.weight": 0.01},
+RIVALS: Mapping[str, dict[str, Any]] = {
+    "se": {"scale_equivariance.enabled": True},
+    "eq": {"equivariance.enabled": True},
+    "noise": {"latent_noise.enabled": True},
+    "input-masking": {"input_masking.enabled": True},
+    "future": {"future_dropping.enabled": True},
+    "prefix": {"channel_prefix.enabled": True},
+    "spectrum": {"spectrum_matching.enabled": True},
 }
 """Other regularisers, each alone: settings of the VAE, those of their papers where these tell them."""
-TUNED: Mapping[str, Mapping[str, Any]] = {
-    "se-weak": {"scale_equivariance.weight": 0.1},
-    "se-strong": {"scale_equivariance.weight": 1.0},
-    "eq-weak": {"equivariance.probability": 0.25},
-    "eq-scales": {"equivariance.probability": 0.5, "equivariance.turns": False},
-    "noise-weak": {"latent_noise.gamma": 0.3},
-    "noise-mild": {"latent_noise.gamma": 1.0},
-    "input-masking-weak": {"input_masking.max_ratio": 0.35},
-    "input-masking-strong": {"input_masking.max_ratio": 0.9},
-    "future-weak": {"future_dropping.probability": 0.25, "future_dropping.motion_weight": 1.0},
-    "future-still": {"future_dropping.probability": 0.5},
-    "prefix-weak": {"channel_prefix.shares": (0.5, 0.75, 1.0)},
-    "prefix-strong": {"channel_prefix.shares": (1 / 16, 1 / 8, 1 / 4, 1 / 2, 1.0)},
-    "spectrum-strong": {"spectrum_matching.weight": 0.1},
-    "spectrum-stronger": {"spectrum_matching.weight": 1.0},
+TUNED: Mapping[str, dict[str, Any]] = {
+    "se-weak": RIVALS["se"] | {"scale_equivariance.weight": 0.1},
+    "se-strong": RIVALS["se"] | {"scale_equivariance.weight": 1.0},
+    "eq-weak": RIVALS["eq"] | {"equivariance.probability": 0.25},
+    "eq-scales": RIVALS["eq"] | {"equivariance.turns": False},
+    "noise-weak": RIVALS["noise"] | {"latent_noise.gamma": 0.3},
+    "noise-mild": RIVALS["noise"] | {"latent_noise.gamma": 1.0},
+    "input-masking-weak": RIVALS["input-masking"] | {"input_masking.max_ratio": 0.35},
+    "input-masking-strong": RIVALS["input-masking"] | {"input_masking.max_ratio": 0.9},
+    "future-weak": RIVALS["future"] | {"future_dropping.probability": 0.25},
+    "future-still": RIVALS["future"] | {"future_dropping.motion_weight": 0.0},
+    "prefix-weak": RIVALS["prefix"] | {"channel_prefix.shares": (0.5, 0.75, 1.0)},
+    "prefix-strong": RIVALS["prefix"]
+    | {"channel_prefix.shares": (1 / 16, 1 / 8, 1 / 4, 1 / 2, 1.0)},
+    "spectrum-strong": RIVALS["spectrum"] | {"spectrum_matching.weight": 0.1},
+    "spectrum-stronger": RIVALS["spectrum"] | {"spectrum_matching.weight": 1.0},
 }
 """Two more settings of each, as many as were tried of LCR's threshold."""
 RIVALS_AND_TUNED: Mapping[str, Mapping[str, Any]] = {**RIVALS, **TUNED}
@@ -126,9 +128,9 @@ class Scale:
     def variants(self, seed: int) -> dict[str, VAERecipe]:
         """The four VAEs of a seed, the baseline first."""
         kinds = {
-            BASELINE: dict(lcr=NO_LCR, lmr=NO_LMR),
-            "lcr": dict(lmr=NO_LMR),
-            "lmr": dict(lcr=NO_LCR),
+            BASELINE: dict(lcr=LCRConfig(), lmr=LMRConfig()),
+            "lcr": dict(lmr=LMRConfig()),
+            "lmr": dict(lcr=LCRConfig()),
             "both": dict(),
         }
         return {
@@ -145,9 +147,7 @@ def seed_of(variant: str, seed: int) -> int:
 def _decoder(vae: VAERecipe, share: float) -> VAERecipe:
     """The decoder's stage of a VAE, at this share of its rates; ``init`` is filled in with its run."""
     return dataclasses.replace(
-        vae,
-        lcr=NO_LCR,
-        lmr=NO_LMR,
+        without_regularizers(vae),
         freeze_encoder=True,
         init="",
         learning_rate=share * vae.learning_rate,

@@ -18,7 +18,8 @@ from typing import Any
 import torch
 
 from ssvae.spectra.channels import ChannelResult
-from ssvae.spectra.frequency import FrequencySpectrum, dct3, inverse_dct3
+from ssvae.spectra.frequency import FrequencySpectrum
+from ssvae.transforms import dct3, inverse_dct3
 
 CHANNELS = ("standardised", "global", "principal", "whitened")
 FLOOR = 1e-3

@@ -1,33 +1,94 @@
-"""LCR, LMR and their rivals, and the balance: plain modules over tensors for anybody's training loop."""
+"""LCR, LMR and the regularisers of other papers: plain modules over tensors for any training loop.
 
-from ssvae.regularizers.balance import Balanced, balance, balance_with_terms
-from ssvae.regularizers.channel_prefix import ChannelPrefix
-from ssvae.regularizers.equivariance import Equivariance, ScaleEquivariance
-from ssvae.regularizers.future_dropping import FutureDropping, motion_loss
-from ssvae.regularizers.input_masking import InputMasking
-from ssvae.regularizers.latent_masking import LatentMasking
-from ssvae.regularizers.latent_noise import LatentNoise
+Each file holds one, with its settings, its paper and its place in a training step.
+"""
+
+# fragment regularizers.exports
+from ssvae.regularizers.balance import (
+    Balance,
+    balance,
+)
+from ssvae.regularizers.channel_prefix import (
+    ChannelPrefix,
+    ChannelPrefixConfig,
+)
+from ssvae.regularizers.draws import (
+    Draws,
+)
+from ssvae.regularizers.equivariance import (
+    Equivariance,
+    EquivarianceConfig,
+    ScaleEquivariance,
+    ScaleEquivarianceConfig,
+)
+from ssvae.regularizers.future_dropping import (
+    FutureDropping,
+    FutureDroppingConfig,
+    motion_loss,
+)
+from ssvae.regularizers.input_masking import (
+    InputMasking,
+    InputMaskingConfig,
+)
+from ssvae.regularizers.latent_masking import (
+    LatentMasking,
+    LMRConfig,
+)
+from ssvae.regularizers.latent_noise import (
+    LatentNoise,
+    LatentNoiseConfig,
+)
 from ssvae.regularizers.local_correlation import (
+    LCRConfig,
     LocalCorrelation,
     LocalCorrelationResult,
     local_correlation,
 )
-from ssvae.regularizers.spectrum_matching import SpectrumMatching
+from ssvae.regularizers.registry import (
+    Decoded,
+    Hooks,
+    LatentSpec,
+    RegularizerConfig,
+    Term,
+    Watch,
+    registered,
+)
+from ssvae.regularizers.spectrum_matching import (
+    SpectrumMatching,
+    SpectrumMatchingConfig,
+)
 
 __all__ = [
-    "Balanced",
+    "Balance",
     "ChannelPrefix",
+    "ChannelPrefixConfig",
+    "Decoded",
+    "Draws",
     "Equivariance",
+    "EquivarianceConfig",
     "FutureDropping",
+    "FutureDroppingConfig",
+    "Hooks",
     "InputMasking",
+    "InputMaskingConfig",
+    "LCRConfig",
+    "LMRConfig",
     "LatentMasking",
     "LatentNoise",
+    "LatentNoiseConfig",
+    "LatentSpec",
     "LocalCorrelation",
     "LocalCorrelationResult",
+    "RegularizerConfig",
     "ScaleEquivariance",
+    "ScaleEquivarianceConfig",
     "SpectrumMatching",
+    "SpectrumMatchingConfig",
+    "Term",
+    "Watch",
     "balance",
-    "balance_with_terms",
     "local_correlation",
     "motion_loss",
+    "registered",
 ]
+# end

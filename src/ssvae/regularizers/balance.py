@@ -2,28 +2,17 @@
 
 import math
 from collections.abc import Callable
-from typing import NamedTuple
 
 import torch
 from torch import nn
+
+__all__ = ["Balance", "balance"]
 
 MAX_RATIO = 1e8
 NEAR = 64  # nodes of the graph behind the moments, among which the last layer's weight is
 
 Reduce = Callable[[torch.Tensor], torch.Tensor]
 """The mean of a tensor over processes."""
-
-
-class Balanced(NamedTuple):
-    """What :func:`balance_with_terms` gives."""
-
-    moments: torch.Tensor
-    """Equal to the given ones; the penalty is in their gradient."""
-    penalty: torch.Tensor | None
-    """The penalty, a scalar without a gradient; None where nothing is added."""
-    weight: torch.Tensor
-    """The penalty's weight, a scalar that the backward pass fills in; NaN until then. Large, and of no
-    effect, where the penalty is met and so has no gradient."""
 
 
 def balance(
@@ -62,18 +51,81 @@ def balance(
             scalar that has a gradient.
     """
     _check_channels(last_layer, moments)
-    return balance_with_terms(moments, penalty_fn, last_layer, weight, max_ratio, reduce).moments
+    return Balance(moments, penalty_fn, last_layer, weight, max_ratio, reduce).moments
 
 
-def balance_with_terms(
-    moments: torch.Tensor,
-    penalty_fn: Callable[[torch.Tensor], torch.Tensor],
-    last_layer: nn.Module,
-    weight: float = 0.002,
-    max_ratio: float = MAX_RATIO,
-    reduce: Reduce | None = None,
-) -> Balanced:
-    """:func:`balance`, with the penalty and its weight for those who log them."""
+class Balance:
+    """:func:`balance`, with the penalty and its weight for those who log them.
+
+    Arguments, and errors, are those of :func:`balance`.
+
+    Attributes:
+        moments: equal to the given ones; the penalty is in their gradient.
+        penalty: a scalar without a gradient; None where the moments need no gradient, and nothing
+            is added.
+    """
+
+    moments: torch.Tensor
+    penalty: torch.Tensor | None
+
+    def __init__(
+        self,
+        moments: torch.Tensor,
+        penalty_fn: Callable[[torch.Tensor], torch.Tensor],
+        last_layer: nn.Module,
+        weight: float = 0.002,
+        max_ratio: float = MAX_RATIO,
+        reduce: Reduce | None = None,
+    ):
+        self.moments, self.penalty = moments, None
+        # In a list, for a hook that holds this object would keep the graph alive.
+        self._weights: list[torch.Tensor] = []
+        W = _weight_of(last_layer, weight)
+        if not (moments.requires_grad and torch.is_grad_enabled()):
+            return
+        _check_trained(last_layer, W, moments)
+        weights, leaf = self._weights, moments.detach().requires_grad_()
+        with torch.enable_grad():
+            penalty = _checked_penalty(penalty_fn(leaf))
+            (penalty_gradient,) = torch.autograd.grad(penalty, leaf)
+
+        def at_weight(gradient: torch.Tensor) -> torch.Tensor:
+            (g,) = torch.autograd.grad(moments, W, gradient, retain_graph=True)
+            return g.to(torch.promote_types(g.dtype, torch.float32))
+
+        def add_penalty(gradient: torch.Tensor) -> torch.Tensor:
+            both = torch.stack([at_weight(gradient), at_weight(penalty_gradient)])
+            of_loss, of_penalty = (both if reduce is None else reduce(both)).unbind()
+            ratio = torch.linalg.vector_norm(of_loss) / (
+                torch.linalg.vector_norm(of_penalty) + 1e-4
+            )
+            balanced = weight * ratio.clamp(max=max_ratio)
+            weights[:] = [balanced]
+            return gradient + (balanced * penalty_gradient).to(gradient.dtype)
+
+        self.moments, self.penalty = moments.view_as(moments), penalty.detach()
+        self.moments.register_hook(add_penalty)
+
+    def weight(self) -> torch.Tensor:
+        """The penalty's weight, a scalar, once the loss went backward.
+
+        Large, and of no effect, where the penalty is met and so has no gradient.
+
+        Raises:
+            RuntimeError: before, and where nothing is added.
+        """
+        if self.penalty is None:
+            raise RuntimeError("nothing is balanced, for the moments need no gradient")
+        if not self._weights:
+            raise RuntimeError(
+                "the weight is known once the gradient came by: call loss.backward() first, of a "
+                "loss that is computed from the balanced moments"
+            )
+        return self._weights[0]
+
+
+def _weight_of(last_layer: nn.Module, weight: float) -> torch.Tensor:
+    """The parameter at which norms are taken; a ValueError for a layer that has none."""
     if not (weight >= 0 and math.isfinite(weight)):
         raise ValueError(f"weight must be a number of at least 0, got {weight}")
     W = getattr(last_layer, "weight", None)
@@ -81,49 +133,37 @@ def balance_with_terms(
         raise ValueError(f"last_layer must have a weight, got {type(last_layer).__name__}")
     if not W.is_leaf:
         raise ValueError(
-            f"the weight of last_layer, a {type(last_layer).__name__}, is computed anew in each step, as "
-            "weight_norm and other parametrisations do, and no gradient arrives there: remove that from this layer"
+            f"the weight of last_layer, a {type(last_layer).__name__}, is computed anew in each "
+            "step, as weight_norm and other parametrisations do, and no gradient arrives there: "
+            "remove that from this layer"
         )
-    found = torch.full(
-        (), math.nan, dtype=torch.promote_types(W.dtype, torch.float32), device=W.device
-    )
-    if not (moments.requires_grad and torch.is_grad_enabled()):
-        return Balanced(moments, None, found)
+    return W
+
+
+def _check_trained(last_layer: nn.Module, W: torch.Tensor, moments: torch.Tensor) -> None:
+    """A ValueError for a layer that is frozen, or that the moments do not come from."""
     if not W.requires_grad:
         raise ValueError(
             "last_layer.weight must require a gradient, for the penalty is weighed there: unfreeze "
             "the layer, or leave the penalty out where the encoder is frozen"
         )
     _check_made_by(last_layer, W, moments)
-    leaf = moments.detach().requires_grad_()
-    with torch.enable_grad():
-        penalty = penalty_fn(leaf)
-        if not isinstance(penalty, torch.Tensor):
-            raise ValueError(
-                f"penalty_fn must make a tensor, a scalar, from the moments, got {type(penalty).__name__}"
-            )
-        if penalty.ndim or not penalty.requires_grad:
-            raise ValueError(
-                "penalty_fn must make a scalar with a gradient from the moments that it is given, got "
-                + (f"a tensor {tuple(penalty.shape)}" if penalty.ndim else "one that is detached")
-                + ": compute it from its argument, and leave out detach() and no_grad()"
-            )
-        (penalty_gradient,) = torch.autograd.grad(penalty, leaf)
 
-    def at_weight(gradient: torch.Tensor) -> torch.Tensor:
-        (g,) = torch.autograd.grad(moments, W, gradient, retain_graph=True)
-        return g.to(torch.promote_types(g.dtype, torch.float32))
 
-    def add_penalty(gradient: torch.Tensor) -> torch.Tensor:
-        both = torch.stack([at_weight(gradient), at_weight(penalty_gradient)])
-        own, its = (both if reduce is None else reduce(both)).unbind()
-        ratio = torch.linalg.vector_norm(own) / (torch.linalg.vector_norm(its) + 1e-4)
-        found.copy_(weight * ratio.clamp(max=max_ratio))
-        return gradient + (found * penalty_gradient).to(gradient.dtype)
-
-    balanced = moments.view_as(moments)
-    balanced.register_hook(add_penalty)
-    return Balanced(balanced, penalty.detach(), found)
+def _checked_penalty(penalty: object) -> torch.Tensor:
+    """A penalty that is a scalar with a gradient; else a ValueError."""
+    if not isinstance(penalty, torch.Tensor):
+        raise ValueError(
+            "penalty_fn must make a tensor, a scalar, from the moments, got "
+            f"{type(penalty).__name__}"
+        )
+    if penalty.ndim or not penalty.requires_grad:
+        raise ValueError(
+            "penalty_fn must make a scalar with a gradient from the moments that it is given, got "
+            + (f"a tensor {tuple(penalty.shape)}" if penalty.ndim else "one that is detached")
+            + ": compute it from its argument, and leave out detach() and no_grad()"
+        )
+    return penalty
 
 
 def _check_channels(last_layer: nn.Module, moments: torch.Tensor) -> None:
@@ -131,11 +171,11 @@ def _check_channels(last_layer: nn.Module, moments: torch.Tensor) -> None:
     W = getattr(last_layer, "weight", None)
     if not isinstance(W, torch.Tensor) or moments.ndim < 3:
         return
-    made = W.shape[0]
-    if moments.shape[-1] == made and moments.shape[1] not in (made, made // 2):
+    channels = W.shape[0]
+    if moments.shape[-1] == channels and moments.shape[1] not in (channels, channels // 2):
         raise ValueError(
-            f"moments must have their channels on the second axis, got {tuple(moments.shape)} of a last_layer "
-            f"that makes {made}: give moments.movedim(-1, 1)"
+            f"moments must have their channels on the second axis, got {tuple(moments.shape)} of a "
+            f"last_layer that makes {channels}: give moments.movedim(-1, 1)"
         )
 
 
@@ -156,5 +196,6 @@ def _check_made_by(last_layer: nn.Module, W: torch.Tensor, moments: torch.Tensor
     if gradient is None:
         raise ValueError(
             f"moments {tuple(moments.shape)} do not come from the weight of last_layer, a {name} of "
-            f"{tuple(W.shape)}: give the layer of the same model that makes them, such as vae.quant_conv"
+            f"{tuple(W.shape)}: give the layer of the same model that makes them, such as "
+            "vae.quant_conv"
         )

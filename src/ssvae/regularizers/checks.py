@@ -1,5 +1,7 @@
 """What every regulariser asks of the tensors that it is given; nothing here waits for a device."""
 
+import math
+
 import torch
 
 
@@ -13,4 +15,28 @@ def check_numbers(x: torch.Tensor, what: str = "latents") -> None:
     if not x.numel():
         raise ValueError(
             f"{what} must hold at least one number, got {tuple(x.shape)}: leave empty batches out"
+        )
+
+
+def check_pair(z: torch.Tensor, clips: torch.Tensor) -> None:
+    """A ValueError where latents and clips are no pair."""
+    if z.ndim not in (4, 5) or clips.ndim != z.ndim or len(z) != len(clips):
+        raise ValueError(
+            "latents (batch, channels, [frames,] height, width) need clips with as many axes, a clip "
+            f"for each, got {tuple(z.shape)} and {tuple(clips.shape)}"
+        )
+    check_numbers(z)
+    check_numbers(clips, "clips")
+    if any(big % small for big, small in zip(clips.shape[-2:], z.shape[-2:], strict=True)):
+        raise ValueError(
+            f"sides of clips must be multiples of those of their latents, got {tuple(z.shape[-2:])} "
+            f"for {tuple(clips.shape[-2:])}"
+        )
+
+
+def check_positive(name: str, value: float) -> None:
+    """A ValueError for a weight that is no positive number."""
+    if not 0 < value < math.inf:
+        raise ValueError(
+            f"{name} must be a positive number, got {value}: enabled turns a regulariser off"
         )

@@ -6,14 +6,18 @@ steps (EQ-VAE, arXiv 2502.09509). Shape legend: B batch, C channels, T frames, H
 """
 
 import math
-from collections.abc import Sequence
-from functools import lru_cache
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import nn
 
-from ssvae.regularizers.checks import check_numbers
+from ssvae.regularizers.checks import check_pair, check_positive
+from ssvae.regularizers.draws import Draws
+from ssvae.regularizers.registry import Decoded, Hooks, LatentSpec, RegularizerConfig, Term
+from ssvae.transforms import resized
+
+__all__ = ["Equivariance", "EquivarianceConfig", "ScaleEquivariance", "ScaleEquivarianceConfig"]
 
 STEPS = 32  # scales are drawn from so many parts, as published
 
@@ -37,18 +41,22 @@ class ScaleEquivariance(nn.Module):
         self.factors = tuple(factors)
 
     def forward(
-        self, z: torch.Tensor, clips: torch.Tensor, generator: torch.Generator | None = None
+        self,
+        z: torch.Tensor,
+        clips: torch.Tensor,
+        generator: torch.Generator | Draws | None = None,
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Latents (B, C, T, h, w) and clips (B, 3, T', H, W), or both without T, to a smaller pair.
 
-        ``generator`` draws; give one of the host, for the sizes are needed there, and the same to all
-        processes.
+        ``generator`` draws, once for the whole batch. Give one of the host, where the sizes are
+        needed, or :class:`Draws`, which holds one.
         """
         check_pair(z, clips)
         if not self.training:
             return z, clips
+        draws = Draws.of(generator)
         drawn = int(
-            torch.randint(len(self.factors), (), generator=generator, device=_of(generator))
+            torch.randint(len(self.factors), (), generator=draws.host, device=draws.host_device)
         )
         return _resized_pair(z, clips, 1 / self.factors[drawn])
 
@@ -91,17 +99,22 @@ class Equivariance(nn.Module):
         self.probability, self.scales, self.turns = probability, tuple(scales), turns
 
     def forward(
-        self, z: torch.Tensor, clips: torch.Tensor, generator: torch.Generator | None = None
+        self,
+        z: torch.Tensor,
+        clips: torch.Tensor,
+        generator: torch.Generator | Draws | None = None,
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Latents (B, C, T, h, w) and clips (B, 3, T', H, W), or both without T, to a pair like it.
 
-        ``generator`` draws; give one of the host, for the sizes are needed there, and the same to all
-        processes.
+        ``generator`` draws, once for the whole batch. Give one of the host, where the sizes are
+        needed, or :class:`Draws`, which holds one.
         """
         check_pair(z, clips)
         if not self.training:
             return z, clips
-        acts, scale, turn = torch.rand(3, generator=generator, device=_of(generator)).tolist()
+        draws = Draws.of(generator)
+        drawn = torch.rand(3, generator=draws.host, device=draws.host_device)
+        acts, scale, turn = drawn.tolist()
         if acts >= self.probability:
             return z, clips
         first, last = self._steps
@@ -112,46 +125,6 @@ class Equivariance(nn.Module):
     def extra_repr(self) -> str:
         """The settings, for printing."""
         return f"probability={self.probability}, scales={self.scales}, turns={self.turns}"
-
-
-def check_pair(z: torch.Tensor, clips: torch.Tensor) -> None:
-    """A ValueError where latents and clips are no pair."""
-    if z.ndim not in (4, 5) or clips.ndim != z.ndim or len(z) != len(clips):
-        raise ValueError(
-            "latents (batch, channels, [frames,] height, width) need clips with as many axes, a clip "
-            f"for each, got {tuple(z.shape)} and {tuple(clips.shape)}"
-        )
-    check_numbers(z)
-    check_numbers(clips, "clips")
-    if any(big % small for big, small in zip(clips.shape[-2:], z.shape[-2:], strict=True)):
-        raise ValueError(
-            f"sides of clips must be multiples of those of their latents, got {tuple(z.shape[-2:])} "
-            f"for {tuple(clips.shape[-2:])}"
-        )
-
-
-def resized(x: torch.Tensor, height: int, width: int) -> torch.Tensor:
-    """Frames (..., H, W) in another size, bilinear and antialiased; in float32 where x is less.
-
-    As two products with matrices, whose gradient is deterministic on a GPU, where interpolation's is not.
-    """
-    if (height, width) == x.shape[-2:]:
-        return x
-    with torch.autocast(x.device.type, enabled=False):
-        frames = x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
-        down, across = (
-            _resizing(old, new, x.device, frames.dtype)
-            for old, new in zip(x.shape[-2:], (height, width), strict=True)
-        )
-        return (down @ frames @ across.T).to(x.dtype)
-
-
-@lru_cache(maxsize=256)
-def _resizing(old: int, new: int, device: torch.device, dtype: torch.dtype) -> torch.Tensor:
-    """The linear map (new, old) of antialiased interpolation of a line."""
-    lines = torch.eye(old, dtype=torch.float64)[:, None, None]  # (old, 1, 1, old)
-    made = F.interpolate(lines, (1, new), mode="bilinear", antialias=True)
-    return made[:, 0, 0].T.to(dtype).contiguous().to(device)
 
 
 def _resized_pair(
@@ -166,5 +139,62 @@ def _resized_pair(
     return resized(z, *sides), resized(clips, *pixels)
 
 
-def _of(generator: torch.Generator | None) -> torch.device:
-    return torch.device("cpu") if generator is None else generator.device
+@dataclass(frozen=True, kw_only=True)
+class ScaleEquivarianceConfig(RegularizerConfig):
+    """Smaller latents decode to smaller clips, a term besides (SE, arXiv 2502.14831)."""
+
+    NAME, TITLE, PAPER = "scale_equivariance", "scale equivariance (SE)", "2502.14831"
+    SUMMARY = (
+        "latents that are scaled down must decode to the clip that is scaled down: a term besides"
+    )
+    ORDER = -1
+
+    weight: float = 0.25
+    """Weight of the smaller pair's loss beside the whole one's; the default is ours."""
+    factors: tuple[float, ...] = (2.0, 4.0)
+    """By how much sides shrink."""
+
+    def hooks(self, latents: LatentSpec) -> Hooks:
+        """The smaller pair's loss as a term."""
+        check_positive("weight", self.weight)
+        module = ScaleEquivariance(self.factors)
+
+        def terms(step: Decoded) -> Mapping[str, Term]:
+            z, clips = module(step.z, step.clips, step.draws)
+            return {self.NAME: Term(self.weight, step.error_of(z, clips))}
+
+        return Hooks(module, terms=terms)
+
+    @property
+    def smallest_scale(self) -> float:
+        """Of the smaller pair."""
+        return 1 / max(self.factors)
+
+
+@dataclass(frozen=True, kw_only=True)
+class EquivarianceConfig(RegularizerConfig):
+    """Latents and clip scaled and turned alike, instead (EQ-VAE, arXiv 2502.09509)."""
+
+    NAME, TITLE, PAPER = "equivariance", "equivariance (EQ-VAE)", "2502.09509"
+    SUMMARY = (
+        "in a share of the steps latents and clip are scaled and turned alike, and that pair is "
+        "trained on instead"
+    )
+    IS_JUDGED = True
+
+    probability: float = 0.5
+    """Share of steps that train on a changed pair."""
+    scales: tuple[float, float] = (0.25, 1.0)
+    """Range of the scales."""
+    turns: bool = True
+    """Turn by a quarter, a half or three quarters besides."""
+
+    def hooks(self, latents: LatentSpec) -> Hooks:
+        """Another pair of latents and clip."""
+        module = Equivariance(self.probability, self.scales, self.turns)
+        return Hooks(module, pair=module)
+
+    @property
+    def smallest_scale(self) -> float:
+        """Of the changed pair."""
+        return min(self.scales)

@@ -2,12 +2,16 @@
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import nn
 
 from ssvae.regularizers.checks import check_numbers
-from ssvae.regularizers.drawing import drawn_for_each, random_blocks, rows_of_blocks
+from ssvae.regularizers.draws import Draws, rows_of_blocks
+from ssvae.regularizers.registry import Hooks, LatentSpec, RegularizerConfig
+
+__all__ = ["InputMasking", "InputMaskingConfig"]
 
 
 class InputMasking(nn.Module):
@@ -38,16 +42,12 @@ class InputMasking(nn.Module):
         self.max_ratio, self.patch = max_ratio, (t, h, w)
 
     def forward(
-        self,
-        clips: torch.Tensor,
-        generator: torch.Generator | None = None,
-        share: tuple[int, int] = (0, 1),
+        self, clips: torch.Tensor, generator: torch.Generator | Draws | None = None
     ) -> torch.Tensor:
         """Clips (B, 3, T, H, W), or images (B, 3, H, W), to the same with patches at 0.
 
-        ``generator`` draws; without it the global state of the clips' device does. Where processes share
-        a batch, give ``share`` (process, processes) and each the same generator: masks are those of one
-        process with the whole batch.
+        ``generator`` draws, or :class:`Draws` where processes share a batch; without it the global
+        state of the clips' device does.
         """
         if clips.ndim not in (4, 5):
             raise ValueError(
@@ -58,13 +58,31 @@ class InputMasking(nn.Module):
             return clips
         video = clips.unsqueeze(2) if clips.ndim == 4 else clips
         size = video.shape[2], video.shape[3], video.shape[4]
-        patches = math.prod(rows_of_blocks(size, self.patch))
-        drawn = drawn_for_each(torch.rand, (len(clips), 1), clips.device, generator, share)
+        patches, draws = math.prod(rows_of_blocks(size, self.patch)), Draws.of(generator)
+        drawn = draws.rand((len(clips), 1), clips)
         ratios = self.LOWEST + (self.max_ratio - self.LOWEST) * drawn
         counts = (ratios.clamp(min=0) * patches).round()
-        mask = random_blocks(counts, len(clips), size, self.patch, generator, share)
+        mask = draws.blocks(counts, video, self.patch)
         return video.masked_fill(mask.to(clips.device), 0).view_as(clips)
 
     def extra_repr(self) -> str:
         """The settings, for printing."""
         return f"max_ratio={self.max_ratio}, patch={self.patch}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class InputMaskingConfig(RegularizerConfig):
+    """Clips with patches greyed out (l-DeTok, arXiv 2507.15856)."""
+
+    NAME, TITLE, PAPER = "input_masking", "input masking (l-DeTok)", "2507.15856"
+    SUMMARY = "the encoder sees a clip with patches greyed out; the whole is reconstructed"
+    SHAPES_LATENTS = True
+
+    max_ratio: float = 0.7
+    """Largest share of patches that are greyed out."""
+
+    def hooks(self, latents: LatentSpec) -> Hooks:
+        """Clips with patches greyed out, a latent's each."""
+        side = latents.space_factor
+        module = InputMasking(self.max_ratio, (latents.time_factor, side, side))
+        return Hooks(module, clip=module)

@@ -6,6 +6,7 @@ It pushes variance into few channel modes and makes the decoder robust (arXiv 25
 import json
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from itertools import accumulate
 from pathlib import Path
@@ -16,7 +17,10 @@ from safetensors.torch import save_file
 from torch import nn
 
 from ssvae.regularizers.checks import check_numbers
-from ssvae.regularizers.drawing import random_blocks, rows_of_blocks
+from ssvae.regularizers.draws import Draws, rows_of_blocks
+from ssvae.regularizers.registry import Hooks, LatentSpec, RegularizerConfig
+
+__all__ = ["LMRConfig", "LatentMasking"]
 
 
 class LatentMasking(nn.Module):
@@ -70,16 +74,12 @@ class LatentMasking(nn.Module):
         self.token = nn.Parameter(torch.randn(1, channels, 1, 1, 1))
 
     def forward(
-        self,
-        z: torch.Tensor,
-        generator: torch.Generator | None = None,
-        share: tuple[int, int] = (0, 1),
+        self, z: torch.Tensor, generator: torch.Generator | Draws | None = None
     ) -> torch.Tensor:
         """Latents (B, C, T, H, W), or (B, C, H, W) for images, to the same with blocks masked.
 
-        ``generator`` draws ratio and masks; without it the global state of ``z``'s device does.
-        Where processes share a batch, give ``share`` (process, processes) and each the same
-        generator: masks are those of one process with the whole batch.
+        ``generator`` draws ratio and masks, or :class:`Draws` where processes share a batch;
+        without it the global state of ``z``'s device does.
         """
         if z.ndim not in (4, 5) or z.shape[1] != self.token.shape[1]:
             raise ValueError(
@@ -90,13 +90,14 @@ class LatentMasking(nn.Module):
         if not self.training:
             return z
         video = z.unsqueeze(2) if z.ndim == 4 else z
-        device = z.device if generator is None else generator.device
-        size = video.shape[2], video.shape[3], video.shape[4]
+        draws = Draws.of(generator)
+        device, size = draws.device(z), (video.shape[2], video.shape[3], video.shape[4])
         blocks = math.prod(rows_of_blocks(size, self.block))
         # Counts stay tensors: reading the drawn ratio would make the host wait for the device.
         edges, counts = _tables(self.probabilities, self.ratios, blocks, device)
-        draw = torch.searchsorted(edges, torch.rand(1, generator=generator, device=device))
-        mask = random_blocks(counts[draw], len(z), size, self.block, generator, share).to(z.device)
+        drawn = torch.rand(1, generator=draws.generator, device=device)
+        counts = counts[torch.searchsorted(edges, drawn)]
+        mask = draws.blocks(counts, video, self.block).to(z.device)
         return torch.where(mask, self.token.to(z.dtype), video).view_as(z)
 
     def save(self, path: str | Path, token: torch.Tensor | None = None) -> None:
@@ -137,3 +138,24 @@ def _tables(
     """
     edges = torch.tensor(list(accumulate(probabilities))[:-1], device=device)
     return edges, torch.tensor([round(ratio * blocks) for ratio in ratios], device=device)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LMRConfig(RegularizerConfig):
+    """Latent masked reconstruction (arXiv 2512.05394)."""
+
+    NAME, TITLE, PAPER = "lmr", "LMR", "2512.05394"
+    SUMMARY = "decodes whole clips from latents with blocks replaced by a learned token"
+    ORDER = 2  # the token stands last
+
+    ratios: tuple[float, ...] = (0.0, 0.25, 0.5, 0.75)
+    """Shares of latent blocks to mask."""
+    probabilities: tuple[float, ...] = (0.7, 0.1, 0.1, 0.1)
+    """How often each ratio is drawn."""
+    block: tuple[int, int, int] = (1, 1, 1)
+    """Block in latent frames, rows and columns."""
+
+    def hooks(self, latents: LatentSpec) -> Hooks:
+        """Latents with blocks masked."""
+        module = LatentMasking(latents.channels, self.ratios, self.probabilities, self.block)
+        return Hooks(module, latents=module)

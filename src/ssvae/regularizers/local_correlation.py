@@ -5,16 +5,22 @@ Shape legend: B batch, C channels, T frames, H height, W width of the latents.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import nn
 
 from ssvae.regularizers.balance import Reduce
-from ssvae.regularizers.checks import check_numbers
+from ssvae.regularizers.checks import check_numbers, check_positive
+from ssvae.regularizers.registry import Hooks, LatentSpec, RegularizerConfig, Watch
+
+__all__ = ["LCRConfig", "LocalCorrelation", "LocalCorrelationResult", "local_correlation"]
 
 EPSILON = 1e-8  # beside vector lengths, as published: a constant vector gives 0, not NaN
+JUDGED = 500  # steps after which a run is judged, or twice its warm-up if that is longer
+PARTS = 5  # of these steps, whose first and last are compared
+MOVED = 0.01  # of a correlation
 
 
 @dataclass(frozen=True)
@@ -81,12 +87,11 @@ def local_correlation(
     check_numbers(mean)
     window = _check_window(window)
     T, H, W = x.shape[2:]
-    t, h, w = window
+    _, h, w = window
     lone = lone_first_frame or mean.ndim == 4
-    frames = T - 1 if lone else T
-    if h > H or w > W or 0 < frames < t:
+    if not _holds_window(x, window, lone):
         raise ValueError(
-            f"latents must be at least as large as the window {window}, got {frames} frames"
+            f"latents must be at least as large as the window {window}, got {T - lone} frames"
             f"{' behind the first' if lone else ''} of {H}x{W}: use a smaller window or larger clips"
         )
     if lone and h * w < 2:
@@ -122,6 +127,12 @@ def local_correlation(
         return LocalCorrelationResult(first, None, first)
     rest = correlation(slice(1, None), window)
     return LocalCorrelationResult(first, rest, (first + rest) / 2)
+
+
+def _holds_window(x_BCTHW: torch.Tensor, window: tuple[int, int, int], lone: bool) -> bool:
+    """Whether no side, nor what follows a lone first frame, is shorter than the window."""
+    (T, H, W), (t, h, w) = x_BCTHW.shape[2:], window
+    return h <= H and w <= W and not 0 < T - lone < t
 
 
 def _check_window(window: Sequence[int]) -> tuple[int, int, int]:
@@ -168,3 +179,85 @@ class LocalCorrelation(nn.Module):
     def extra_repr(self) -> str:
         """The settings, for printing."""
         return f"window={self.window}, threshold={self.threshold}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class LCRConfig(RegularizerConfig):
+    """Local correlation regularisation (arXiv 2512.05394)."""
+
+    NAME, TITLE, PAPER = "lcr", "LCR", "2512.05394"
+    SUMMARY = (
+        "a penalty where neighbouring latents point elsewhere, weighed against the "
+        "reconstruction's gradient (`balance`)"
+    )
+    SHAPES_LATENTS = True
+
+    weight: float = 0.002
+    """Weight beside the gradient balance."""
+    threshold: float = 0.75
+    """Local correlation above which nothing is asked for."""
+    window: tuple[int, int, int] = (2, 2, 2)
+    """Window in latent frames, rows and columns."""
+
+    def hooks(self, latents: LatentSpec) -> Hooks:
+        """The penalty, and the correlation for the log."""
+        check_positive("weight", self.weight)
+        module = LocalCorrelation(self.window, self.threshold, latents.lone_first_frame)
+
+        def monitor(mean: torch.Tensor, reduce: Reduce | None) -> Mapping[str, torch.Tensor]:
+            video, lone = mean, module.lone_first_frame
+            if mean.ndim == 4:
+                video, lone = mean.unsqueeze(2), True
+            if not _holds_window(video, module.window, lone):
+                return {}
+            return {"local_correlation": module.correlation(mean, reduce)}
+
+        return Hooks(module, penalty=module, balanced_weight=self.weight, monitor=monitor)
+
+    def check(self, mean: torch.Tensor, latents: LatentSpec) -> None:
+        """A ValueError for latents smaller than a window."""
+        local_correlation(mean, self.window, latents.lone_first_frame)
+
+    def watch(self, steps: int, warmup_steps: int) -> Watch:
+        """Whether the correlation rises, for weights that fit another length of training."""
+        return CorrelationWatch(steps, warmup_steps, self.threshold, self.weight)
+
+
+class CorrelationWatch(Watch):
+    """Warns once where a run's local correlation has not risen.
+
+    Args:
+        steps: of the run.
+        warmup: steps of them in which the rate rises.
+        threshold: of LCR; a correlation near it need not rise.
+        weight: of LCR, for the message.
+    """
+
+    def __init__(self, steps: int, warmup: int, threshold: float, weight: float):
+        self.threshold, self.weight = threshold, weight
+        self.last = min(max(JUDGED, 2 * warmup), steps)
+        self._heard: list[torch.Tensor] = []
+
+    def hear(self, step: int, scalars: Mapping[str, torch.Tensor]) -> str | None:
+        """Take the correlation of a step; what to warn of after the last one that is judged.
+
+        A run that goes on from a later step is not judged.
+        """
+        if step != len(self._heard) + 1 or step > self.last:
+            return None
+        self._heard.append(scalars["local_correlation"].detach())
+        if step < self.last:
+            return None
+        size = max(1, self.last // PARTS)
+        begin, now = (
+            float(torch.stack(part).mean()) for part in (self._heard[:size], self._heard[-size:])
+        )
+        self._heard.clear()
+        self.last = 0
+        if now >= self.threshold - MOVED or now >= begin + MOVED:
+            return None
+        return (
+            f"LCR has not moved the local correlation in {step} steps ({begin:.3f} at first, "
+            f"{now:.3f} now) with weight {self.weight:g}: about .002 fits 100,000 steps and more, "
+            ".01 ten thousand, .1 a thousand (--lcr.weight)"
+        )

@@ -4,12 +4,18 @@ Shape legend: B batch, C channels, T frames, H height, W width.
 """
 
 import math
+from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import lru_cache
 
 import torch
 from torch import nn
 
-from ssvae.regularizers.equivariance import check_pair, resized
+from ssvae.regularizers.checks import check_pair, check_positive
+from ssvae.regularizers.registry import Decoded, Hooks, LatentSpec, RegularizerConfig, Term
+from ssvae.transforms import dct_matrix_on, resized
+
+__all__ = ["SpectrumMatching", "SpectrumMatchingConfig"]
 
 EPSILON = 1e-8  # beside shares of power, as published
 
@@ -41,10 +47,7 @@ class SpectrumMatching(nn.Module):
         their gradients. A ValueError where a side of the latents is shorter than 2.
         """
         check_pair(z, clips)
-        if min(z.shape[-2:]) < 2:
-            raise ValueError(
-                f"latents must be at least 2 wide and high to have a spectrum, got {tuple(z.shape)}"
-            )
+        check_wide(z)
         rings = min(self.rings, *z.shape[-2:])
         with torch.autocast(z.device.type, enabled=False):
             with torch.no_grad():
@@ -60,6 +63,14 @@ class SpectrumMatching(nn.Module):
         return f"delta={self.delta}, rings={self.rings}"
 
 
+def check_wide(z: torch.Tensor) -> None:
+    """A ValueError for latents (..., h, w) too small to have a spectrum."""
+    if min(z.shape[-2:]) < 2:
+        raise ValueError(
+            f"latents must be at least 2 wide and high to have a spectrum, got {tuple(z.shape)}"
+        )
+
+
 def spectrum(x: torch.Tensor, rings: int) -> torch.Tensor:
     """Mean power in rings of spatial frequency, without the mean: (B, C, [T,] H, W) to (B, rings).
 
@@ -67,25 +78,11 @@ def spectrum(x: torch.Tensor, rings: int) -> torch.Tensor:
     """
     x = x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
     H, W = x.shape[-2:]
-    down, across = (_cosines(n, x.device).to(x.dtype) for n in (H, W))
+    down, across = (dct_matrix_on(n, x.device).to(x.dtype) for n in (H, W))
     x = x - x.mean((-2, -1), keepdim=True)
     power_BHW = (down @ x @ across.T).square().flatten(1, -3).mean(1)
     membership = _membership(H, W, rings, x.device).to(x.dtype)
     return power_BHW.flatten(1) @ membership
-
-
-def dct_matrix(n: int) -> torch.Tensor:
-    """The orthonormal DCT-II as an (n, n) float64 matrix: coefficients are ``dct_matrix(n) @ x``."""
-    k = torch.arange(n, dtype=torch.float64)
-    matrix = torch.cos(math.pi * k[:, None] * (k + 0.5) / n) * math.sqrt(2 / n)
-    matrix[0] /= math.sqrt(2)
-    return matrix
-
-
-@lru_cache(maxsize=64)
-def _cosines(n: int, device: torch.device) -> torch.Tensor:
-    """The matrix, kept on the device, for a copy in every step would make the host wait."""
-    return dct_matrix(n).to(device)
 
 
 @lru_cache(maxsize=64)
@@ -97,3 +94,33 @@ def _membership(height: int, width: int, rings: int, device: torch.device) -> to
     matrix = torch.nn.functional.one_hot(ring, rings).double()
     matrix[0] = 0
     return (matrix / matrix.sum(0).clamp(min=1)).to(device)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SpectrumMatchingConfig(RegularizerConfig):
+    """The latents' spectrum that of the clip, flattened (arXiv 2603.14645)."""
+
+    NAME, TITLE, PAPER = "spectrum_matching", "spectrum matching", "2603.14645"
+    SUMMARY = "a penalty where the latents' spectrum is not that of the clip, flattened"
+    SHAPES_LATENTS = True
+
+    weight: float = 0.01
+    """Weight of the divergence, by default the published code's."""
+    delta: float = 1.0
+    """How much flatter than the clip's."""
+    rings: int = 16
+    """Rings of frequency."""
+
+    def hooks(self, latents: LatentSpec) -> Hooks:
+        """The divergence as a term."""
+        check_positive("weight", self.weight)
+        module = SpectrumMatching(self.delta, self.rings)
+
+        def terms(step: Decoded) -> Mapping[str, Term]:
+            return {self.NAME: Term(self.weight, module(step.mean, step.clips))}
+
+        return Hooks(module, terms=terms)
+
+    def check(self, mean: torch.Tensor, latents: LatentSpec) -> None:
+        """A ValueError for latents too small to have a spectrum."""
+        check_wide(mean)

@@ -9,23 +9,7 @@ from functools import cached_property
 
 import torch
 
-from ssvae.regularizers.spectrum_matching import dct_matrix
-
-
-def dct3(x: torch.Tensor) -> torch.Tensor:
-    """Orthonormal three-dimensional DCT-II over the last three axes."""
-    for axis in (-3, -2, -1):
-        matrix = dct_matrix(x.shape[axis]).to(x)
-        x = torch.movedim(torch.movedim(x, axis, -1) @ matrix.T, -1, axis)
-    return x
-
-
-def inverse_dct3(x: torch.Tensor) -> torch.Tensor:
-    """The inverse of :func:`dct3`."""
-    for axis in (-3, -2, -1):
-        matrix = dct_matrix(x.shape[axis]).to(x)
-        x = torch.movedim(torch.movedim(x, axis, -1) @ matrix, -1, axis)
-    return x
+from ssvae.transforms import dct3
 
 
 def _ranks(T: int, H: int, W: int) -> torch.Tensor:

@@ -9,7 +9,7 @@ from functools import cached_property
 
 import torch
 
-from ssvae.spectra.frequency import dct3, inverse_dct3
+from ssvae.transforms import dct3, inverse_dct3
 
 NODES = 64
 """Points of the Gauss-Hermite rule that integrates over logit-normal times."""

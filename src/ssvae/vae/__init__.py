@@ -1,6 +1,6 @@
 """Training autoencoders: the recipe, the objective with LCR and LMR in it, the adversary, the trainer."""
 
-from ssvae.vae.building import build, build_on_meta, parameters_of, problems_of
+from ssvae.vae.building import build, parameters_of, problems_of
 from ssvae.vae.recipe import (
     AdaptRecipe,
     ClipConfig,
@@ -8,45 +8,26 @@ from ssvae.vae.recipe import (
     GANConfig,
     ImagesConfig,
     PerceptualConfig,
+    RegularizedRecipe,
     TrainingRecipe,
     VAERecipe,
     ValidationConfig,
-)
-from ssvae.vae.regularization import (
-    ChannelPrefixConfig,
-    EquivarianceConfig,
-    FutureDroppingConfig,
-    InputMaskingConfig,
-    LatentNoiseConfig,
-    LCRConfig,
-    LMRConfig,
-    ScaleEquivarianceConfig,
-    SpectrumMatchingConfig,
 )
 from ssvae.vae.trainer import VAETrainer, train_autoencoder
 
 __all__ = [
     "AdaptRecipe",
-    "ChannelPrefixConfig",
     "ClipConfig",
     "DistilRecipe",
-    "EquivarianceConfig",
-    "FutureDroppingConfig",
     "GANConfig",
     "ImagesConfig",
-    "InputMaskingConfig",
-    "LCRConfig",
-    "LMRConfig",
-    "LatentNoiseConfig",
     "PerceptualConfig",
-    "ScaleEquivarianceConfig",
-    "SpectrumMatchingConfig",
+    "RegularizedRecipe",
     "TrainingRecipe",
     "VAERecipe",
     "VAETrainer",
     "ValidationConfig",
     "build",
-    "build_on_meta",
     "parameters_of",
     "problems_of",
     "train_autoencoder",

@@ -28,10 +28,10 @@ class _Judged(nn.Module):
         self.discriminator, self.config = discriminator, config
 
     def forward(
-        self, clips: torch.Tensor, made: torch.Tensor
+        self, clips: torch.Tensor, reconstructions: torch.Tensor
     ) -> tuple[list[torch.Tensor], list[torch.Tensor], torch.Tensor | None]:
         """Both scores, and the R1 penalty where it is asked for."""
-        scores = self.discriminator(torch.cat([clips, made]))
+        scores = self.discriminator(torch.cat([clips, reconstructions]))
         real, fake = ([s.tensor_split(2)[i] for s in scores] for i in (0, 1))
         return real, fake, r1_penalty(self.discriminator, clips) if self.config.r1_weight else None
 
@@ -49,7 +49,9 @@ class Adversary:
         judged = _Judged(self.discriminator, config)
         self._wrapped, self.optimizer = replicate(accelerator, judged, optimizer)
 
-    def learn(self, clips: torch.Tensor, made: torch.Tensor, last: bool) -> dict[str, torch.Tensor]:
+    def learn(
+        self, clips: torch.Tensor, reconstructions: torch.Tensor, last: bool
+    ) -> dict[str, torch.Tensor]:
         """Add the gradients of a batch of clips and their detached reconstructions.
 
         ``last`` says that no other batch of this step follows, so that processes join theirs.
@@ -59,13 +61,13 @@ class Adversary:
             self._wrapped.no_sync() if alone else nullcontext(),
             self.accelerator.autocast(),
         ):
-            return self._learn(clips, made)
+            return self._learn(clips, reconstructions)
 
-    def _learn(self, clips: torch.Tensor, made: torch.Tensor) -> dict[str, torch.Tensor]:
-        real, fake, r1 = self._wrapped(clips, made)
+    def _learn(self, clips: torch.Tensor, reconstructions: torch.Tensor) -> dict[str, torch.Tensor]:
+        real, fake, r1 = self._wrapped(clips, reconstructions)
         loss = hinge_loss(real, fake)
         terms = dict(discriminator=loss)
-        for name, scores in (("score_clips", real), ("score_made", fake)):
+        for name, scores in (("score_clips", real), ("score_reconstructions", fake)):
             terms[name] = torch.stack([s.mean() for s in scores]).mean()
         if r1 is not None:
             terms["r1"], loss = r1, loss + 0.5 * self.config.r1_weight * r1

@@ -7,15 +7,17 @@ from ssvae.models import DiagonalGaussian
 from ssvae.models.backbones import Backbone, Posterior
 from ssvae.models.discriminator import Discriminator
 from ssvae.models.fingerprint import LATENTS_OF, latents_fingerprint
+from ssvae.regularizers import Balance, Draws
 from ssvae.regularizers.balance import Reduce
-from ssvae.vae.objective import Objective, Outcome, Terms
+from ssvae.vae.objective import Outcome, ReconstructionObjective, Terms, penalties_of, sampled
 from ssvae.vae.recipe import DistilRecipe
 
 LEAST_UNIT = 0.01
-"""Of a channel's standard deviation as the teacher's config has it: some posteriors are narrower than any student could be exact."""
+"""Of a channel's standard deviation as the teacher's config has it: some posteriors are narrower
+than any student could be exact."""
 
 
-class Distillation(Objective):
+class Distillation(ReconstructionObjective):
     """A student beside its teacher, which is no part of the module: it does not learn.
 
     The student's encoder learns the teacher's posterior, its decoder to turn samples of it into
@@ -27,7 +29,6 @@ class Distillation(Objective):
         self.halves, self.latent_weight = recipe.halves, recipe.latent_weight
         self._teacher = [teacher]  # in a list, which nn.Module does not look into
         student.vae.register_to_config(**{LATENTS_OF: latents_fingerprint(teacher.vae)})
-        self.masking.requires_grad_(False)
         for name, parameter in student.vae.named_parameters():
             trained = recipe.halves in ("both", name.split(".")[0])
             parameter.requires_grad_(trained and parameter.requires_grad)
@@ -44,57 +45,55 @@ class Distillation(Objective):
     def forward(
         self,
         clips: torch.Tensor,
-        generator: torch.Generator,
-        share: tuple[int, int] = (0, 1),
+        draws: Draws,
         reduce: Reduce | None = None,
         discriminator: Discriminator | None = None,
         moments: torch.Tensor | None = None,
     ) -> Outcome:
-        """Clips (B, C, T, H, W) to the loss, its terms, and the student's decoding; see :class:`Objective`.
+        """Clips (B, C, T, H, W) to the loss, its terms, and the student's decoding.
 
-        ``moments`` are the teacher's of the clips, where they are known.
+        ``moments`` are the teacher's of the clips, where they are known; the rest is as in
+        :class:`Objective`.
         """
         with torch.no_grad():
             teacher = self.teacher
-            wanted = teacher.encode(clips) if moments is None else teacher.posterior(moments)
-        terms: Terms = {}
-        weights: Terms = {}
-        loss = clips.new_zeros(())
-        made = clips
+            target = teacher.encode(clips) if moments is None else teacher.posterior(moments)
+        loss, terms = clips.new_zeros(()), Terms()
+        balances: dict[str, Balance] = {}
+        reconstruction = clips
         if self.halves != "decoder":
-            own = self.backbone.encode(clips, train=True)
+            student = self.backbone.encode(clips, train=True)
             least = LEAST_UNIT * torch.tensor(self.teacher.layout.std, device=clips.device)
-            terms |= latent_terms(own, wanted, least.view(-1, 1, 1, 1))
+            terms |= latent_terms(student, target, least.view(-1, 1, 1, 1))
             loss = loss + self.latent_weight * terms["latents"]
             if "spread" in terms:
                 loss = loss + self.latent_weight * terms["spread"]
         if self.halves != "encoder":
-            made = self.backbone.decode(self._sample(wanted, generator, share), train=True)
-            plain = made.detach()
+            decoded = self.backbone.decode(sampled(target, draws), train=True)
+            reconstruction = decoded.detach()
             if discriminator is not None:
-                made, terms["generator"], weights["generator"] = self._judged(
-                    made, discriminator, reduce
-                )
-            error, errors = self._reconstruction_loss(made, clips)
-            loss, terms, made = loss + error, terms | errors, plain
-        if reduce is not None and clips.shape[2] == 1:
-            loss = loss + self._nothing()
-        return Outcome(loss, terms, weights, made, clips)
+                balances["generator"] = self.judged(decoded, discriminator, reduce)
+                decoded = balances["generator"].moments
+            error, errors = self.reconstruction_loss(decoded, clips)
+            loss, terms = loss + error, terms | penalties_of(balances) | errors
+        return Outcome(self.joined(loss, clips, reduce), terms, balances, reconstruction, clips)
 
 
-def latent_terms(own: Posterior, wanted: Posterior, least: torch.Tensor) -> Terms:
-    """How far a student's posterior is from its teacher's, in units of the teacher's, of ``least`` at least.
+def latent_terms(student: Posterior, teacher: Posterior, least: torch.Tensor) -> Terms:
+    """How far a student's posterior is from its teacher's, in units of the teacher's deviation.
+
+    Units are ``least`` at least.
 
     With e = (mean - mean') / std', ``latents`` is the mean of sqrt(1 + e^2) - 1, which is half of e^2
     near zero and |e| far away, where a student begins; ``spread`` the mean difference of their log
     variances, where the teacher has one, and ``latent_error`` the root of the mean of e^2, to look at.
     """
-    mean, target = full(own.mean), full(wanted.mean)
+    mean, target = full(student.mean), full(teacher.mean)
     terms: Terms = {}
-    if isinstance(wanted, DiagonalGaussian):
-        unit = full(wanted.std).maximum(least)
-        assert isinstance(own, DiagonalGaussian)
-        terms["spread"] = (full(own.logvar) - full(wanted.logvar)).abs().mean()
+    if isinstance(teacher, DiagonalGaussian):
+        unit = full(teacher.std).maximum(least)
+        assert isinstance(student, DiagonalGaussian)
+        terms["spread"] = (full(student.logvar) - full(teacher.logvar)).abs().mean()
     else:
         unit = least.expand_as(target)
     error = (mean - target) / unit

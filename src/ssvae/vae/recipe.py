@@ -5,18 +5,9 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from ssvae.models.config import AutoencoderConfig, StudentSize
+from ssvae.regularizers.registry import enabled, registered
+from ssvae.storage.problems import Problems
 from ssvae.training.schedules import warmup_cosine
-from ssvae.vae.regularization import (
-    ChannelPrefixConfig,
-    EquivarianceConfig,
-    FutureDroppingConfig,
-    InputMaskingConfig,
-    LatentNoiseConfig,
-    LCRConfig,
-    LMRConfig,
-    ScaleEquivarianceConfig,
-    SpectrumMatchingConfig,
-)
 
 
 @dataclass(frozen=True)
@@ -95,23 +86,14 @@ class ValidationConfig:
     """Clips whose reconstructions are shown."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class TrainingRecipe:
-    """All that training an autoencoder has in common, whichever it is."""
+    """What every training run of an autoencoder has, whatever it learns."""
 
     steps: int
     """Optimiser steps."""
     clip: ClipConfig = field(default_factory=ClipConfig)
     images: ImagesConfig = field(default_factory=ImagesConfig)
-    lcr: LCRConfig = field(default_factory=LCRConfig)
-    lmr: LMRConfig = field(default_factory=LMRConfig)
-    scale_equivariance: ScaleEquivarianceConfig = field(default_factory=ScaleEquivarianceConfig)
-    equivariance: EquivarianceConfig = field(default_factory=EquivarianceConfig)
-    latent_noise: LatentNoiseConfig = field(default_factory=LatentNoiseConfig)
-    input_masking: InputMaskingConfig = field(default_factory=InputMaskingConfig)
-    future_dropping: FutureDroppingConfig = field(default_factory=FutureDroppingConfig)
-    channel_prefix: ChannelPrefixConfig = field(default_factory=ChannelPrefixConfig)
-    spectrum_matching: SpectrumMatchingConfig = field(default_factory=SpectrumMatchingConfig)
     perceptual: PerceptualConfig = field(default_factory=PerceptualConfig)
     gan: GANConfig = field(default_factory=GANConfig)
     validation: ValidationConfig = field(default_factory=ValidationConfig)
@@ -141,8 +123,6 @@ class TrainingRecipe:
     """Step at which the cosine ends; None ends it with the steps that the run began with."""
     max_grad_norm: float = 1.0
     """Gradients are scaled down to this length."""
-    kl_weight: float = 5e-4
-    """Weight of the KL divergence."""
     learned_variance: bool = False
     """Learn the scale of the reconstruction's error, one number."""
     ema_decay: float = 0.0
@@ -153,55 +133,31 @@ class TrainingRecipe:
     """Compile the model's blocks, which takes a minute or two and pays on a GPU."""
     checkpoint_every: int = 200
     """Steps between checkpoints; one is also written at the end."""
-    freeze_encoder: bool = False
-    """Train the decoder alone: the second stage of the paper, which leaves the latents as they are."""
 
-    def problems(self) -> list[str]:
-        """All that is wrong with the settings; empty where nothing is."""
-        wrong = []
-        for name in (
+    def problems(self) -> Problems:
+        """All that is wrong with the settings by themselves."""
+        found = Problems()
+        found.positive(
+            self,
             *("steps", "batch_size", "accumulate", "checkpoint_every", "learning_rate"),
-            *("muon_learning_rate", "max_grad_norm"),
-            *("images.batch_size", "validation.clips", "gan.learning_rate"),
-            *("gan.channels", "gan.halvings"),
-        ):
-            if self._value(name) <= 0:
-                wrong.append(f"{name} must be positive, got {self._value(name)}")
-        for name in (
-            *("kl_weight", "warmup_steps", "final_learning_rate", "seed", "workers", "lcr.weight"),
-            *("perceptual.weight", "gan.weight", "gan.r1_weight", "gan.lecam_weight"),
-            *("gan.time_halvings", "validation.every", "validation.shown"),
-            *("scale_equivariance.weight", "latent_noise.gamma", "spectrum_matching.weight"),
-            "future_dropping.motion_weight",
-        ):
-            if self._value(name) < 0:
-                wrong.append(f"{name} must be at least 0, got {self._value(name)}")
-        for name in ("images.share", "ema_decay"):
-            if not 0 <= self._value(name) < 1:
-                wrong.append(f"{name} must be in [0, 1), got {self._value(name)}")
-        if self.optimizer not in ("adam", "muon"):
-            wrong.append(f"optimizer must be adam or muon, got {self.optimizer!r}")
-        if not 0 <= self.max_broken <= 1:
-            wrong.append(f"max_broken must be in [0, 1], got {self.max_broken}")
-        if self.gan.start is not None and self.gan.start < 0:
-            wrong.append(f"gan.start must be at least 0, got {self.gan.start}")
-        if self.clip.fps is not None and self.clip.fps <= 0:
-            wrong.append(f"clip.fps must be positive, got {self.clip.fps}")
-        of_encoders = ("lcr.weight", "spectrum_matching.weight", "input_masking.max_ratio")
-        for name in of_encoders if self.freeze_encoder else ():
-            if self._value(name):
-                wrong.append(
-                    f"freeze_encoder leaves the latents as they are: give {name} 0, "
-                    f"got {self._value(name)}"
-                )
-        return wrong
-
-    def _value(self, name: str) -> Any:
-        """A setting by its full name, such as "gan.weight"."""
-        value: Any = self
-        for part in name.split("."):
-            value = getattr(value, part)
-        return value
+            *("muon_learning_rate", "max_grad_norm", "images.batch_size", "validation.clips"),
+            *("gan.learning_rate", "gan.channels", "gan.halvings"),
+        )
+        found.at_least_0(
+            self,
+            *("warmup_steps", "final_learning_rate", "seed", "workers", "perceptual.weight"),
+            *("gan.weight", "gan.r1_weight", "gan.lecam_weight", "gan.time_halvings"),
+            *("validation.every", "validation.shown"),
+        )
+        found.below_1(self, "images.share", "ema_decay")
+        found.one_of(self, "optimizer", ("adam", "muon"))
+        found.require(
+            0 <= self.max_broken <= 1, f"max_broken must be in [0, 1], got {self.max_broken}"
+        )
+        start, fps = self.gan.start, self.clip.fps
+        found.require(start is None or start >= 0, f"gan.start must be at least 0, got {start}")
+        found.require(fps is None or fps > 0, f"clip.fps must be positive, got {fps}")
+        return found
 
     def learning_rate_at(self, step: int) -> float:
         """Linear warm-up, then a cosine; ``step`` counts from 1."""
@@ -225,26 +181,56 @@ class TrainingRecipe:
         return dataclasses.replace(self, decay_steps=self.decay_steps or end), before
 
 
-@dataclass(frozen=True)
-class VAERecipe(TrainingRecipe):
+_Regularizers: Any = dataclasses.make_dataclass(
+    "_Regularizers",
+    [(name, kind, field(default_factory=kind)) for name, kind in registered().items()],
+    frozen=True,
+    kw_only=True,
+)
+"""A field for each regulariser, off by default: ``lcr``, ``lmr`` and those of other papers."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RegularizedRecipe(TrainingRecipe, _Regularizers):
+    """What a run that shapes latents has: the regularisers, and KL."""
+
+    kl_weight: float = 5e-4
+    """Weight of the KL divergence."""
+    freeze_encoder: bool = False
+    """Train the decoder alone: the second stage of the paper, which leaves the latents as they are."""
+
+    def problems(self) -> Problems:
+        """All that is wrong with the settings by themselves."""
+        found = super().problems()
+        found.at_least_0(self, "kl_weight")
+        for name, config in enabled(self).items():
+            found.require(
+                not (self.freeze_encoder and config.SHAPES_LATENTS),
+                f"freeze_encoder leaves the latents as they are: turn {name}.enabled off",
+            )
+        return found
+
+
+@dataclass(frozen=True, kw_only=True)
+class VAERecipe(RegularizedRecipe):
     """All that defines a training run of our autoencoder."""
 
     model: AutoencoderConfig = field(default_factory=AutoencoderConfig)
     init: str | None = None
     """A trained model or run to start from, instead of random weights."""
 
-    def problems(self) -> list[str]:
-        """All that is wrong with the settings; empty where nothing is."""
-        wrong = super().problems()
-        if self.freeze_encoder and self.init is None:
-            wrong.append(
-                "freeze_encoder leaves the latents as they are: give init, a trained model"
-            )
-        return wrong
+    def problems(self) -> Problems:
+        """All that is wrong with the settings by themselves."""
+        found = super().problems()
+        found.require(
+            not self.freeze_encoder or self.init is not None,
+            "freeze_encoder leaves the latents as they are: give init, a trained model",
+        )
+        return found
 
 
-@dataclass(frozen=True)
-class AdaptRecipe(TrainingRecipe):
+@dataclass(frozen=True, kw_only=True)
+class AdaptRecipe(RegularizedRecipe):
     """All that defines a run that goes on with a VAE of diffusers, or with ours."""
 
     model: str = ""
@@ -252,29 +238,14 @@ class AdaptRecipe(TrainingRecipe):
     subfolder: str | None = None
     """Where the VAE lies in it, such as "vae" in a pipeline."""
 
-    def problems(self) -> list[str]:
-        """All that is wrong with the settings; empty where nothing is."""
-        if not self.model:
-            return ["model must be given: a model's folder, a run or a hub id"]
-        return super().problems()
+    def problems(self) -> Problems:
+        """All that is wrong with the settings by themselves."""
+        found = super().problems()
+        found.require(bool(self.model), "model must be given: a model's folder, a run or a hub id")
+        return found
 
 
-OFF: dict[str, Any] = {
-    "lcr.weight": 0,
-    "lmr.ratios": (0,),
-    "scale_equivariance.weight": 0,
-    "equivariance.probability": 0,
-    "latent_noise.gamma": 0,
-    "input_masking.max_ratio": 0,
-    "future_dropping.probability": 0,
-    "future_dropping.motion_weight": 0,
-    "channel_prefix.shares": (1,),
-    "spectrum_matching.weight": 0,
-}
-"""What turns each regulariser off."""
-
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class DistilRecipe(TrainingRecipe):
     """All that defines a run that trains a small model for the latents of another."""
 
@@ -290,29 +261,24 @@ class DistilRecipe(TrainingRecipe):
     """A cache of the teacher's latents of the data (cache-latents --posterior moments), which spares
     encoding every clip anew; None encodes."""
 
-    def problems(self) -> list[str]:
-        """All that is wrong with the settings; empty where nothing is."""
-        if not self.teacher:
-            return ["teacher must be given: a run, a model's folder, a name or a hub id"]
-        wrong = super().problems()
-        if self.latents is not None and self.images.share:
-            wrong.append("a cache holds clips of one length: give images.share 0, or no latents")
-        if self.latent_weight <= 0:
-            wrong.append(f"latent_weight must be positive, got {self.latent_weight}")
-        if self.freeze_encoder:
-            wrong.append("a student has no encoder to freeze: give halves decoder")
-        if self.gan.start is not None and self.halves == "encoder":
-            wrong.append(
-                "gan judges what a decoder makes, and halves is encoder: leave out gan.start"
-            )
-        if self.learned_variance and self.halves == "encoder":
-            wrong.append(
-                "learned_variance is of what a decoder makes, and halves is encoder: leave it out"
-            )
-        for name, off in OFF.items():
-            if self._value(name) != off:
-                wrong.append(
-                    f"the latents are the teacher's, and not to be regularised: give {name} {off}, got "
-                    f"{self._value(name)}"
-                )
-        return wrong
+    def problems(self) -> Problems:
+        """All that is wrong with the settings by themselves."""
+        found = super().problems()
+        found.positive(self, "latent_weight")
+        found.require(
+            bool(self.teacher), "teacher must be given: a run, a model's folder, a name or a hub id"
+        )
+        found.require(
+            self.latents is None or not self.images.share,
+            "a cache holds clips of one length: give images.share 0, or no latents",
+        )
+        encodes_alone = self.halves == "encoder"
+        found.require(
+            not encodes_alone or self.gan.start is None,
+            "gan judges what a decoder makes, and halves is encoder: leave out gan.start",
+        )
+        found.require(
+            not encodes_alone or not self.learned_variance,
+            "learned_variance is of what a decoder makes, and halves is encoder: leave it out",
+        )
+        return found

@@ -1,98 +1,97 @@
-"""The settings of all regularisers: data, which knows nothing of what it sets up.
+"""The regularisers of a recipe, joined: each takes part where its file says."""
 
-LCR and LMR are on by default; the rivals are off. Each says what its paper gives.
-"""
+from collections.abc import Mapping
 
-from dataclasses import dataclass
+import torch
+from torch import nn
 
-
-@dataclass(frozen=True)
-class LCRConfig:
-    """Local correlation regularisation."""
-
-    weight: float = 0.002
-    """Weight beside the gradient balance; 0 turns LCR off."""
-    threshold: float = 0.75
-    """Local correlation above which nothing is asked for."""
-    window: tuple[int, int, int] = (2, 2, 2)
-    """Window in latent frames, rows and columns."""
-
-
-@dataclass(frozen=True)
-class LMRConfig:
-    """Latent masked reconstruction."""
-
-    ratios: tuple[float, ...] = (0.0, 0.25, 0.5, 0.75)
-    """Shares of latent blocks to mask; (0,) turns LMR off."""
-    probabilities: tuple[float, ...] = (0.7, 0.1, 0.1, 0.1)
-    """How often each ratio is drawn."""
-    block: tuple[int, int, int] = (1, 1, 1)
-    """Block in latent frames, rows and columns."""
+from ssvae.regularizers.balance import Reduce
+from ssvae.regularizers.draws import Draws
+from ssvae.regularizers.latent_masking import LatentMasking
+from ssvae.regularizers.registry import (
+    Decoded,
+    Hooks,
+    LatentSpec,
+    Term,
+    Watch,
+    enabled,
+    registered,
+)
+from ssvae.vae.recipe import RegularizedRecipe, TrainingRecipe
 
 
-@dataclass(frozen=True)
-class ScaleEquivarianceConfig:
-    """Scale equivariance (SE, arXiv 2502.14831): smaller latents decode to smaller clips, besides."""
+class Regularization(nn.Module):
+    """All regularisers, of which those that are enabled act, in the order of the registry.
 
-    weight: float = 0.0
-    """Weight of the smaller pair's loss beside the whole one's, such as .25; 0 turns it off."""
-    factors: tuple[float, ...] = (2.0, 4.0)
-    """By how much sides shrink."""
+    Those that are not are there too: what is initialised after them does not depend on which are
+    enabled, so that runs which differ in them alone begin alike.
+    """
+
+    def __init__(self, recipe: RegularizedRecipe, latents: LatentSpec):
+        super().__init__()
+        hooks = {name: getattr(recipe, name).hooks(latents) for name in registered()}
+        self.held = nn.ModuleDict({name: each.module for name, each in hooks.items()})
+        self._all = hooks
+        self._enabled = {n: each for n, each in hooks.items() if getattr(recipe, n).enabled}
+
+    def idle_parameters(self) -> list[nn.Parameter]:
+        """Of those that are not enabled."""
+        idle = [module for name, module in self.held.items() if name not in self._enabled]
+        return [parameter for module in idle for parameter in module.parameters()]
+
+    @property
+    def masking(self) -> LatentMasking:
+        """LMR's module, whose token is saved beside the model."""
+        (masking,) = (m for m in self.held.values() if isinstance(m, LatentMasking))
+        return masking
+
+    def clip(self, clips: torch.Tensor, draws: Draws) -> torch.Tensor:
+        """What the encoder sees of clips (B, C, T, H, W)."""
+        for each in self._enabled.values():
+            if each.clip is not None:
+                clips = each.clip(clips, draws)
+        return clips
+
+    def monitored(self, mean: torch.Tensor, reduce: Reduce | None) -> dict[str, torch.Tensor]:
+        """Scalars of the posterior's mean for the log, of all regularisers."""
+        found: dict[str, torch.Tensor] = {}
+        for each in self._all.values():
+            if each.monitor is not None:
+                found |= each.monitor(mean, reduce)
+        return found
+
+    def penalties(self) -> Mapping[str, Hooks]:
+        """Those that are balanced against the reconstruction's gradient."""
+        return {name: each for name, each in self._enabled.items() if each.penalty is not None}
+
+    def pair(
+        self, z: torch.Tensor, clips: torch.Tensor, draws: Draws
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Latents to decode, and what their decoding is compared with."""
+        for each in self._enabled.values():
+            if each.pair is not None:
+                z, clips = each.pair(z, clips, draws)
+        return z, clips
+
+    def latents(self, z: torch.Tensor, draws: Draws) -> torch.Tensor:
+        """What the decoder is given."""
+        for each in self._enabled.values():
+            if each.latents is not None:
+                z = each.latents(z, draws)
+        return z
+
+    def terms(self, decoded: Decoded) -> dict[str, Term]:
+        """What they add to the loss."""
+        found: dict[str, Term] = {}
+        for each in self._enabled.values():
+            if each.terms is not None:
+                found |= each.terms(decoded)
+        return found
 
 
-@dataclass(frozen=True)
-class EquivarianceConfig:
-    """Equivariance under scaling and turning, instead (EQ-VAE, arXiv 2502.09509)."""
-
-    probability: float = 0.0
-    """Share of steps that train on a changed pair, a half in the paper; 0 turns it off."""
-    scales: tuple[float, float] = (0.25, 1.0)
-    """Range of the scales."""
-    turns: bool = True
-    """Turn by a quarter, a half or three quarters besides."""
-
-
-@dataclass(frozen=True)
-class LatentNoiseConfig:
-    """Latents mixed with noise (l-DeTok, arXiv 2507.15856)."""
-
-    gamma: float = 0.0
-    """Deviation of the noise in units of the latents, 3 in the paper; 0 turns it off."""
-
-
-@dataclass(frozen=True)
-class InputMaskingConfig:
-    """Clips with patches greyed out (l-DeTok, arXiv 2507.15856)."""
-
-    max_ratio: float = 0.0
-    """Largest share of patches that are not seen, .7 in the paper; 0 turns it off."""
-
-
-@dataclass(frozen=True)
-class FutureDroppingConfig:
-    """Latents without their future (PV-VAE, arXiv 2605.02134)."""
-
-    probability: float = 0.0
-    """Share of clips that are cut short; 0 turns it off."""
-    motion_weight: float = 0.0
-    """Weight of the error of differences between frames, beside L1; 0 goes without."""
-
-
-@dataclass(frozen=True)
-class ChannelPrefixConfig:
-    """Front channels alone (DC-AE 1.5, arXiv 2508.00413)."""
-
-    shares: tuple[float, ...] = (1.0,)
-    """Shares of the channels, one drawn a step, such as eighths; (1,) turns it off."""
-
-
-@dataclass(frozen=True)
-class SpectrumMatchingConfig:
-    """The latents' spectrum that of the clip, flattened (arXiv 2603.14645)."""
-
-    weight: float = 0.0
-    """Weight of the divergence, .01 in the published code; 0 turns it off."""
-    delta: float = 1.0
-    """How much flatter than the clip's."""
-    rings: int = 16
-    """Rings of frequency."""
+def watches_of(recipe: TrainingRecipe) -> list[Watch]:
+    """What looks at a run's log for settings that have no effect."""
+    if not isinstance(recipe, RegularizedRecipe):
+        return []
+    watches = [c.watch(recipe.steps, recipe.warmup_steps) for c in enabled(recipe).values()]
+    return [watch for watch in watches if watch is not None]

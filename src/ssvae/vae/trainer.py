@@ -16,6 +16,7 @@ from ssvae.data.batch import Batch, Source, moved
 from ssvae.data.collection import Collection
 from ssvae.data.loader import Loader, batches
 from ssvae.data.sources import open_source
+from ssvae.regularizers import Draws, LatentMasking
 from ssvae.storage.runs import sample_film
 from ssvae.storage.seeds import generator_of
 from ssvae.training.checkpoint import write_tensors
@@ -40,11 +41,14 @@ from ssvae.training.step import update
 from ssvae.vae.adversary import Adversary
 from ssvae.vae.building import build, cached_clips, objective_of, problems_of
 from ssvae.vae.distillation import Distillation
+from ssvae.vae.objective import Objective, Outcome
 from ssvae.vae.recipe import DistilRecipe, TrainingRecipe
+from ssvae.vae.regularization import watches_of
 from ssvae.vae.validation import validate
-from ssvae.vae.watch import CorrelationWatch
 
 logger = logging.getLogger(__name__)
+
+MASKING = "masking.safetensors"
 
 
 def train_autoencoder(
@@ -83,8 +87,7 @@ class VAETrainer:
             learning_rate=recipe.learning_rate,
         )
         self._wrapped, *self.optimizers = prepare(accelerator, self.objective, *optimizers)
-        lcr = recipe.lcr
-        self._watch = CorrelationWatch(recipe.steps, recipe.warmup_steps, lcr.threshold, lcr.weight)
+        self._watches = watches_of(recipe)
         self.adversary = None
         if recipe.gan.start is not None:
             self.adversary = Adversary(recipe.gan, accelerator, self._reduce)
@@ -135,22 +138,25 @@ class VAETrainer:
                 known["moments"] = moved(part.moments, clips.device).to(clips.dtype)
             # All randomness of a step follows from these, so none is ever saved.
             generator = generator_of(recipe.seed, number, step, device=accelerator.device)
+            host = generator_of(generator.initial_seed(), 1)
             with nullcontext() if last else accelerator.no_sync(self._wrapped):
                 with accelerator.autocast():  # which accelerate leaves out under FSDP
-                    loss, terms, weights, made, wanted = self._wrapped(
+                    outcome: Outcome = self._wrapped(
                         clips,
-                        generator=generator,
-                        share=self.share,
+                        draws=Draws(generator, *self.share, host=host),
                         reduce=self._reduce,
                         discriminator=adversary and adversary.discriminator,
                         **known,
                     )
-                accelerator.backward(loss)
-            # What is balanced enters by its gradient, and so the loss that is told.
-            loss = loss.detach() + sum(weights[name] * terms[name] for name in weights)
-            judged = {} if adversary is None else adversary.learn(wanted, made, last)
+                accelerator.backward(outcome.loss)
+            weights = {name: balance.weight() for name, balance in outcome.balances.items()}
+            # What is balanced enters by its gradient, and so the loss that is logged.
+            loss = outcome.loss.detach() + sum(weights[n] * outcome.terms[n] for n in weights)
+            judged = {}
+            if adversary is not None:
+                judged = adversary.learn(outcome.target, outcome.reconstruction, last)
             weighed = {f"{name}_weight": weight for name, weight in weights.items()}
-            rows.append(dict(loss=loss) | terms | judged | weighed)
+            rows.append(dict(loss=loss) | outcome.terms | judged | weighed)
         scale = 1 / len(batch)
         finite = torch.stack([torch.isfinite(row["loss"]) for row in rows]).all()
         norm, updated = update(
@@ -164,10 +170,10 @@ class VAETrainer:
         for name in dict.fromkeys(name for row in rows for name in row):
             held = [row[name].detach().float() for row in rows if name in row]
             metrics[name] = torch.stack(held).mean()
-        if recipe.lcr.weight and "local_correlation" in rows[-1]:
-            told = self._watch.hear(step, rows[-1]["local_correlation"])
-            if told and accelerator.is_main_process:
-                logger.warning(told)
+        for watch in self._watches:
+            warning = watch.hear(step, rows[-1])
+            if warning and accelerator.is_main_process:
+                logger.warning(warning)
         return StepOutcome(metrics | dict(grad_norm=norm, learning_rate=rate), updated)
 
     def validate(self, step: int, out: Path) -> dict[str, float]:
@@ -199,10 +205,9 @@ class VAETrainer:
         vae = self.backbone.vae
         with averaged(self.ema, self._trained_weights()):
             state: dict[str, Any] = dict(vae=full_state(vae, copied=self.ema is not None))
-        state |= dict(
-            masking=full_tensors(self.objective.masking.token),
-            optimizer=full_tensors(self.optimizers[0].state_dict()),
-        )
+        state["optimizer"] = full_tensors(self.optimizers[0].state_dict())
+        if self._masking is not None:
+            state["masking"] = full_tensors(self._masking.token)
         for muon in self.optimizers[1:]:
             state["muon"] = full_tensors(muon.state_dict())
         if self.ema is not None:
@@ -215,7 +220,8 @@ class VAETrainer:
         """Write a :meth:`state`; the model and its masking load by themselves."""
         self.backbone.vae.save_config(folder / "vae")
         write_tensors(state["vae"], folder / "vae" / SAFETENSORS_WEIGHTS_NAME)
-        self.objective.masking.save(folder / "masking.safetensors", state["masking"])
+        if self._masking is not None:
+            self._masking.save(folder / MASKING, state["masking"])
         for name in ("optimizer", "muon", "ema", "log_variance"):
             if name in state:
                 torch.save(state[name], folder / f"{name}.pt")
@@ -234,7 +240,8 @@ class VAETrainer:
         if self.ema is None:
             (weights,) = (folder / "vae").glob("*.safetensors")
         load_full_state(self.backbone.vae, load_file(weights))
-        load_full_state(self.objective.masking, load_file(folder / "masking.safetensors"))
+        if self._masking is not None:
+            load_full_state(self._masking, load_file(folder / MASKING))
         if self.ema is not None:
             load_ema(self.ema, read("ema.pt"), self._trained_weights())
         if self.objective.log_variance is not None:
@@ -244,6 +251,12 @@ class VAETrainer:
             load_optimizer(optimizer, read(name))
         if self.adversary is not None:
             self.adversary.load(folder)
+
+    @property
+    def _masking(self) -> LatentMasking | None:
+        """Whose token is saved beside the model; None of students."""
+        objective = self.objective
+        return objective.regularization.masking if isinstance(objective, Objective) else None
 
     def _clips(self) -> Source:
         """What the model learns from."""

@@ -6,7 +6,7 @@ import torch
 
 from ssvae.data.world import DETAIL, DETAIL_HIGHEST, DETAIL_LOWEST, World
 from ssvae.models.backbones import Backbone
-from ssvae.spectra.frequency import dct3
+from ssvae.transforms import dct3
 
 CLIPS = 64
 SEED = 8_000_002  # a world that nothing is trained on

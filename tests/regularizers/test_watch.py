@@ -1,12 +1,14 @@
 import pytest
 import torch
 
-from ssvae.vae.watch import CorrelationWatch
+from ssvae.regularizers.local_correlation import CorrelationWatch
 
 
 def heard(values, threshold=0.75, first=1):
     watch = CorrelationWatch(len(values) + first - 1, 0, threshold, 0.002)
-    told = [watch.hear(i, torch.tensor(v)) for i, v in enumerate(values, first)]
+    told = [
+        watch.hear(i, {"local_correlation": torch.tensor(v)}) for i, v in enumerate(values, first)
+    ]
     assert told[:-1] == [None] * (len(values) - 1)
     return told[-1]
 
@@ -27,5 +29,5 @@ def test_one_that_rises_or_is_there_is_not():
 @pytest.mark.parametrize(("warmup", "at"), [(0, 500), (1000, 2000)])
 def test_it_is_told_once_after_500_steps_or_twice_the_warm_up(warmup, at):
     watch = CorrelationWatch(5000, warmup, 0.75, 0.1)
-    told = [watch.hear(step, torch.tensor(0.3)) for step in range(1, 5001)]
+    told = [watch.hear(step, {"local_correlation": torch.tensor(0.3)}) for step in range(1, 5001)]
     assert [i for i, t in enumerate(told, 1) if t] == [at]
