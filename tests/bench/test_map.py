@@ -43,7 +43,7 @@ def test_cells_are_sound_and_differ_from_the_default():
         assert scale.decoder.model == scale.vae.model
         assert scale.decoder.clip == scale.vae.clip
         diffusion = dataclasses.replace(scale.diffusion, latents="a cache", steps=100)
-        assert diffusion.problems() == []
+        assert diffusion.problems().found == []
         assert (scale == made[DEFAULT]) is (name == DEFAULT)
     assert made[CUSTOM].evaluations[-3:] == (2000, 3200, 4800)
     assert made[CUSTOM].diffusion == dit_tiny_custom()

@@ -223,7 +223,7 @@ def test_loss_that_is_not_finite_skips_the_step(cache):
         (dict(text=TextConfig(width=10, heads=4)), "multiple of text.heads"),
         (dict(caption_dropout=1.5), r"caption_dropout must be in \[0, 1\)"),
         (dict(shift=0.0), "shift must be positive"),
-        (dict(channels="white"), "channels must be one of standardised"),
+        (dict(channels="white"), "channels must be standardised, global"),
         (dict(channels="whitened", map="a map"), "channels is for runs without a map"),
     ],
 )

@@ -77,10 +77,8 @@ class Losses:
             return dataclasses.replace(recipe, teacher=str(self.vae))
         if not isinstance(recipe.model, AutoencoderConfig):
             return dataclasses.replace(recipe, model=str(self.vae))
-        recipe = replaced(recipe, "model.z_dim", 4)
-        recipe = replaced(recipe, "model.base_channels", 8)
-        recipe = replaced(recipe, "model.latents_mean", None)
-        recipe = replaced(recipe, "model.latents_std", None)
+        less = dict(z_dim=4, base_channels=8, latents_mean=None, latents_std=None)
+        recipe = dataclasses.replace(recipe, model=dataclasses.replace(recipe.model, **less))
         if recipe.freeze_encoder:
             start = self.folder / f"start-{name}"
             begun = dataclasses.replace(small(steps=1), model=recipe.model, clip=recipe.clip)

@@ -78,8 +78,6 @@ def cache_latents(
     config = CacheConfig(
         vae, data, clips, frames, *size, fps, seed, posterior, shard_clips, common.dtype
     )
-    if problems := config.problems():
-        raise ValueError("; ".join(problems))
     backbone, main = (
         load_backbone(vae, accelerator.device, common.torch_dtype),
         accelerator.is_main_process,

@@ -44,16 +44,16 @@ def parameters_of(recipe: DiffusionRecipe) -> int:
 
 def problems_of(recipe: DiffusionRecipe) -> list[str]:
     """All that is wrong with a recipe, and where it does not fit its latents."""
-    wrong = recipe.problems()
-    if recipe.map is not None and not Path(recipe.map).is_file():
-        wrong.append(f"there is no map at {recipe.map}: ssvae fit-map writes one")
-    try:
+    problems = recipe.problems()
+    problems.require(
+        recipe.map is None or Path(recipe.map).is_file(),
+        f"there is no map at {recipe.map}: ssvae fit-map writes one",
+    )
+    with problems.of():
         cache = LatentCache(recipe.latents)
-        if not wrong:
+        if not problems.found:
             tokens_of(recipe, cache.shape)
-    except ValueError as error:
-        wrong.append(str(error))
-    return wrong
+    return problems.found
 
 
 def tokens_of(recipe: DiffusionRecipe, latent_shape: Sequence[int]) -> int:

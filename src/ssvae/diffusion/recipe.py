@@ -3,6 +3,8 @@
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
+from ssvae.storage.problems import Problems
+
 Channels = Literal["standardised", "global", "principal", "whitened"]
 """How channels can be scaled: see ssvae.latents.maps.MapConfig."""
 
@@ -26,20 +28,17 @@ class TransformerConfig:
     prediction: Literal["velocity", "sample"] = "velocity"
     """What the layers make: the velocity, or the data, from which the velocity follows."""
 
-    def problems(self) -> list[str]:
-        """All that is wrong with it; empty where nothing is."""
-        wrong = [
-            f"model.{name} must be at least 1, got {getattr(self, name)}"
-            for name in ("layers", "heads", "head_dim", "ffn_dim", "freq_dim")
-            if getattr(self, name) < 1
-        ]
-        if self.head_dim % 2 or self.head_dim < 6:
-            wrong.append(f"model.head_dim must be even and at least 6, got {self.head_dim}")
-        if min(self.patch_size) < 1:
-            wrong.append(f"model.patch_size must be positive, got {self.patch_size}")
-        if self.prediction not in ("velocity", "sample"):
-            wrong.append(f"model.prediction must be velocity or sample, got {self.prediction!r}")
-        return wrong
+    def note(self, problems: Problems) -> None:
+        """Note all that is wrong with it."""
+        problems.at_least_1(self, "layers", "heads", "head_dim", "ffn_dim", "freq_dim", of="model.")
+        problems.require(
+            self.head_dim % 2 == 0 and self.head_dim >= 6,
+            f"model.head_dim must be even and at least 6, got {self.head_dim}",
+        )
+        problems.require(
+            min(self.patch_size) >= 1, f"model.patch_size must be positive, got {self.patch_size}"
+        )
+        problems.one_of(self, "prediction", ("velocity", "sample"), of="model.")
 
 
 @dataclass(frozen=True)
@@ -58,20 +57,14 @@ class TextConfig:
     heads: int = 4
     """Its attention heads."""
 
-    def problems(self) -> list[str]:
-        """All that is wrong with it; empty where nothing is."""
-        wrong = [
-            f"text.{name} must be at least 1, got {getattr(self, name)}"
-            for name in ("buckets", "width", "heads")
-            if getattr(self, name) < 1
-        ]
-        if self.layers < 0:
-            wrong.append(f"text.layers must be at least 0, got {self.layers}")
-        if not wrong and self.width % self.heads:
-            wrong.append(
-                f"text.width must be a multiple of text.heads, got {self.width} and {self.heads}"
-            )
-        return wrong
+    def note(self, problems: Problems) -> None:
+        """Note all that is wrong with it."""
+        problems.at_least_1(self, "buckets", "width", "heads", of="text.")
+        problems.at_least_0(self, "layers", of="text.")
+        problems.require(
+            self.heads < 1 or self.width % self.heads == 0,
+            f"text.width must be a multiple of text.heads, got {self.width} and {self.heads}",
+        )
 
 
 @dataclass(frozen=True)
@@ -127,46 +120,33 @@ class DiffusionRecipe:
     checkpoint_every: int = 500
     """Steps between checkpoints; one is also written at the end."""
 
-    def problems(self) -> list[str]:
-        """All that is wrong with the settings; empty where nothing is."""
-        wrong = self.model.problems() + self.text.problems()
-        for name in (
-            *(
-                "steps",
-                "batch_size",
-                "accumulate",
-                "checkpoint_every",
-                "learning_rate",
-                "muon_learning_rate",
-            ),
-            *("max_grad_norm", "time_std"),
-        ):
-            if getattr(self, name) <= 0:
-                wrong.append(f"{name} must be positive, got {getattr(self, name)}")
-        for name in ("warmup_steps", "cooldown_steps", "weight_decay", "seed"):
-            if getattr(self, name) < 0:
-                wrong.append(f"{name} must be at least 0, got {getattr(self, name)}")
-        for name in ("caption_dropout", "ema_decay"):
-            if not 0 <= getattr(self, name) < 1:
-                wrong.append(f"{name} must be in [0, 1), got {getattr(self, name)}")
-        if self.cooldown_steps >= self.steps > 0:
-            wrong.append(
-                f"cooldown_steps must be less than steps ({self.steps}), got {self.cooldown_steps}"
-            )
-        if self.optimizer not in ("muon", "adamw"):
-            wrong.append(f"optimizer must be muon or adamw, got {self.optimizer!r}")
-        if self.channels not in get_args(Channels):
-            wrong.append(
-                f"channels must be one of {', '.join(get_args(Channels))}, got {self.channels!r}"
-            )
-        if self.map and self.channels != "standardised":
-            wrong.append(
-                f"channels is for runs without a map, got {self.channels!r} beside map {self.map}: "
-                "leave out one of them"
-            )
-        if self.shift is not None and self.shift <= 0:
-            wrong.append(f"shift must be positive, got {self.shift}")
-        return wrong
+    def problems(self) -> Problems:
+        """All that is wrong with the settings by themselves."""
+        found = Problems()
+        self.model.note(found)
+        self.text.note(found)
+        found.positive(
+            self,
+            *("steps", "batch_size", "accumulate", "checkpoint_every", "learning_rate"),
+            *("muon_learning_rate", "max_grad_norm", "time_std"),
+        )
+        found.at_least_0(self, "warmup_steps", "cooldown_steps", "weight_decay", "seed")
+        found.below_1(self, "caption_dropout", "ema_decay")
+        found.require(
+            self.cooldown_steps < self.steps or self.steps <= 0,
+            f"cooldown_steps must be less than steps ({self.steps}), got {self.cooldown_steps}",
+        )
+        found.one_of(self, "optimizer", ("muon", "adamw"))
+        found.one_of(self, "channels", get_args(Channels))
+        found.require(
+            not self.map or self.channels == "standardised",
+            f"channels is for runs without a map, got {self.channels!r} beside map {self.map}: "
+            "leave out one of them",
+        )
+        found.require(
+            self.shift is None or self.shift > 0, f"shift must be positive, got {self.shift}"
+        )
+        return found
 
     def settled(
         self, before: dict[str, Any] | None

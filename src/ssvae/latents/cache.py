@@ -21,6 +21,7 @@ from ssvae.latents.maps import LatentMap, MapConfig, fit_map
 from ssvae.spectra.channels import ChannelResult
 from ssvae.storage.digests import checksum, digest
 from ssvae.storage.files import read_json
+from ssvae.storage.problems import Problems
 
 FORMAT = 1
 LOG_VARIANCES = "log_variances"
@@ -78,18 +79,12 @@ class CacheConfig:
         """The clips of a shard, by their indices in the source."""
         return range(self.clips)[shard * self.shard_clips :][: self.shard_clips]
 
-    def problems(self) -> list[str]:
-        """All that is wrong with it; empty where nothing is."""
-        wrong = [
-            f"{name} must be at least 1, got {getattr(self, name)}"
-            for name in ("clips", "frames", "height", "width", "shard_clips")
-            if getattr(self, name) < 1
-        ]
-        if self.posterior not in POSTERIORS:
-            wrong.append(f"posterior must be {', '.join(POSTERIORS)}, got {self.posterior!r}")
-        if self.fps is not None and self.fps <= 0:
-            wrong.append(f"fps must be positive, got {self.fps}")
-        return wrong
+    def __post_init__(self) -> None:
+        problems = Problems()
+        problems.at_least_1(self, "clips", "frames", "height", "width", "shard_clips")
+        problems.one_of(self, "posterior", POSTERIORS)
+        problems.require(self.fps is None or self.fps > 0, f"fps must be positive, got {self.fps}")
+        problems.check("a cache cannot be so")
 
 
 def content_of(clip: torch.Tensor) -> int:

@@ -117,8 +117,6 @@ def write_shards(
     Shards that are there already are kept, so that the same call goes on where one was stopped.
     A clip whose pixels or latents are not finite is left out, and named.
     """
-    if problems := config.problems():
-        raise ValueError("; ".join(problems))
     backbone.latent_shape(*config.size)  # a wrong size should not wait for the first clip
     out.mkdir(parents=True, exist_ok=True)
     _check_folder(out, config)

@@ -19,6 +19,7 @@ import torch
 
 from ssvae.spectra.channels import ChannelResult
 from ssvae.spectra.frequency import FrequencySpectrum
+from ssvae.storage.problems import Problems
 from ssvae.transforms import dct3, inverse_dct3
 
 CHANNELS = ("standardised", "global", "principal", "whitened")
@@ -40,16 +41,15 @@ class MapConfig:
     scramble: tuple[int, int, int] | None = None
     """Permute positions inside windows of this many latent frames, rows and columns."""
 
-    def problems(self) -> list[str]:
-        """All that is wrong with it; empty where nothing is."""
-        wrong = []
-        if self.channels not in CHANNELS:
-            wrong.append(f"channels must be one of {', '.join(CHANNELS)}, got {self.channels!r}")
-        if not 0 <= self.power <= 4:
-            wrong.append(f"power must be between 0 and 4, got {self.power}")
-        if self.scramble is not None and min(self.scramble) < 1:
-            wrong.append(f"scramble must hold positive window sides, got {self.scramble}")
-        return wrong
+    def __post_init__(self) -> None:
+        problems, window = Problems(), self.scramble
+        problems.one_of(self, "channels", CHANNELS)
+        problems.require(0 <= self.power <= 4, f"power must be between 0 and 4, got {self.power}")
+        problems.require(
+            window is None or min(window) >= 1,
+            f"scramble must hold positive window sides, got {window}",
+        )
+        problems.check("a map cannot be so")
 
 
 class LatentMap(torch.nn.Module):
@@ -237,8 +237,6 @@ def fit_map(
         config: which map.
         latents: batches (B, C, T, H, W), read once, and only where ``config.power`` is not 1.
     """
-    if problems := config.problems():
-        raise ValueError("; ".join(problems))
     matrix = channel_matrix(statistics, config.channels)
     gain = order = None
     if config.power != 1:

@@ -82,8 +82,6 @@ class AutoencoderKLSSVAE(ModelMixin, AutoencoderMixin, ConfigMixin):
             latents_mean=tuple(latents_mean) if latents_mean is not None else None,
             latents_std=tuple(latents_std) if latents_std is not None else None,
         )
-        if problems := config.problems():
-            raise ValueError("; ".join(problems))
         self.time_factor = math.prod(time_factors)
         self.space_factor = patch_size * math.prod(space_factors)
         for name, given, actual in (

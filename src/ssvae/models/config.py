@@ -5,6 +5,8 @@ from itertools import accumulate
 from operator import mul
 from typing import Literal
 
+from ssvae.storage.problems import Problems
+
 StudentSize = Literal["small", "medium", "large"]
 
 
@@ -47,37 +49,36 @@ class AutoencoderConfig:
         widths = (self.base_channels * m for m in self.channel_multipliers)
         return max(w / f for w, f in zip(widths, folds, strict=True)) / self.patch_size**2
 
-    def problems(self) -> list[str]:
-        """All that is wrong with it; empty where nothing is."""
-        wrong = []
-        transitions = len(self.channel_multipliers) - 1
+    def __post_init__(self) -> None:
+        problems, multipliers = Problems(), self.channel_multipliers
+        transitions = max(len(multipliers) - 1, 0)
         for name in ("time_factors", "space_factors"):
             factors = getattr(self, name)
-            if len(factors) != transitions or any(f not in (1, 2) for f in factors):
-                wrong.append(
-                    f"{name} must hold a 1 or 2 for each of the {max(transitions, 0)} steps between "
-                    f"the {len(self.channel_multipliers)} levels of channel_multipliers, "
-                    f"got {factors}"
-                )
-        if not wrong and any(
-            t == s == 1 for t, s in zip(self.time_factors, self.space_factors, strict=True)
-        ):
-            wrong.append("each step between levels must halve time or space or both")
-        for name in (
+            problems.require(
+                len(factors) == transitions and set(factors) <= {1, 2},
+                f"{name} must hold a 1 or 2 for each of the {transitions} steps between the "
+                f"{len(multipliers)} levels of channel_multipliers, got {factors}",
+            )
+        problems.require(
+            (1, 1) not in zip(self.time_factors, self.space_factors, strict=False),
+            "each step between levels must halve time or space or both",
+        )
+        problems.at_least_1(
+            self,
             *("z_dim", "base_channels", "encoder_blocks", "decoder_blocks", "patch_size"),
             *("in_channels", "out_channels"),
-        ):
-            if getattr(self, name) < 1:
-                wrong.append(f"{name} must be at least 1, got {getattr(self, name)}")
-        if not self.channel_multipliers or min(self.channel_multipliers) < 1:
-            wrong.append(
-                f"channel_multipliers must hold positive integers, got {self.channel_multipliers}"
-            )
+        )
+        problems.require(
+            bool(multipliers) and min(multipliers) >= 1,
+            f"channel_multipliers must hold positive integers, got {multipliers}",
+        )
         for name in ("latents_mean", "latents_std"):
             values = getattr(self, name)
-            if values is not None and len(values) != self.z_dim:
-                wrong.append(f"{name} must hold {self.z_dim} numbers (z_dim), got {len(values)}")
-        return wrong
+            problems.require(
+                values is None or len(values) == self.z_dim,
+                f"{name} must hold {self.z_dim} numbers (z_dim), got {values and len(values)}",
+            )
+        problems.check("a model cannot be so")
 
 
 # fmt: off

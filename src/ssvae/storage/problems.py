@@ -6,7 +6,10 @@ from typing import Any
 
 
 class Problems:
-    """Collects what is wrong; ``found`` is a sentence for each."""
+    """Collects what is wrong; ``found`` is a sentence for each.
+
+    ``of`` stands before the names of settings that are part of others, such as "model.".
+    """
 
     def __init__(self) -> None:
         self.found: list[str] = []
@@ -24,27 +27,32 @@ class Problems:
         except ValueError as error:
             self.found.append(f"{what}: {error}" if what else str(error))
 
-    def positive(self, settings: Any, *names: str) -> None:
+    def positive(self, settings: Any, *names: str, of: str = "") -> None:
         """Note each setting, such as "gan.channels", that is not above 0."""
         for name, value in _values(settings, names):
-            self.require(value > 0, f"{name} must be positive, got {value}")
+            self.require(value > 0, f"{of}{name} must be positive, got {value}")
 
-    def at_least_0(self, settings: Any, *names: str) -> None:
+    def at_least_1(self, settings: Any, *names: str, of: str = "") -> None:
+        """Note each setting that is below 1."""
+        for name, value in _values(settings, names):
+            self.require(value >= 1, f"{of}{name} must be at least 1, got {value}")
+
+    def at_least_0(self, settings: Any, *names: str, of: str = "") -> None:
         """Note each setting that is below 0."""
         for name, value in _values(settings, names):
-            self.require(value >= 0, f"{name} must be at least 0, got {value}")
+            self.require(value >= 0, f"{of}{name} must be at least 0, got {value}")
 
-    def below_1(self, settings: Any, *names: str) -> None:
+    def below_1(self, settings: Any, *names: str, of: str = "") -> None:
         """Note each setting that is not in [0, 1)."""
         for name, value in _values(settings, names):
-            self.require(0 <= value < 1, f"{name} must be in [0, 1), got {value}")
+            self.require(0 <= value < 1, f"{of}{name} must be in [0, 1), got {value}")
 
-    def one_of(self, settings: Any, name: str, values: tuple[str, ...]) -> None:
+    def one_of(self, settings: Any, name: str, values: tuple[str, ...], of: str = "") -> None:
         """Note a setting that is none of these."""
         for _, value in _values(settings, (name,)):
             *others, last = values
             rule = f"{', '.join(others)} or {last}"
-            self.require(value in values, f"{name} must be {rule}, got {value!r}")
+            self.require(value in values, f"{of}{name} must be {rule}, got {value!r}")
 
     def check(self, what: str) -> None:
         """A ValueError that tells all of them, where there are any."""
