@@ -16,6 +16,7 @@ from pathlib import Path
 
 import torch
 
+from ssvae.analysis import psnr
 from ssvae.bench.records import made_with
 from ssvae.data import open_fixed, open_source, to_show, write_video
 from ssvae.data.pixels import of_colours, over
@@ -24,7 +25,6 @@ from ssvae.models.backbones import Backbone
 from ssvae.models.channels import with_channels
 from ssvae.models.finding import load_vae
 from ssvae.report.figures import contact_sheet, save_figure
-from ssvae.spectra import psnr
 from ssvae.storage.files import write_json
 
 CUTS, FRAMES, SIDE = 400, 9, 96
@@ -71,8 +71,8 @@ def measure(vae: Backbone, clips: list[torch.Tensor]) -> dict[str, float]:
     """PSNR in dB of what is seen before black, before white and before both, and of alpha; means over clips."""
     rows: list[list[float]] = []
     for clip in clips:
-        made = vae.decode(vae.encode(clip).mean).float().clamp(-1, 1)
-        views = [(over(x, -1), over(x, 1), x, x[:, 3:]) for x in (made, clip)]
+        reconstruction = vae.decode(vae.encode(clip).mean).float().clamp(-1, 1)
+        views = [(over(x, -1), over(x, 1), x, x[:, 3:]) for x in (reconstruction, clip)]
         rows.append([float(psnr(a, b)) for a, b in zip(*views, strict=True)])
     names = ("before black", "before white", "before both", "alpha")
     return dict(zip(names, torch.tensor(rows, dtype=torch.float64).mean(0).tolist(), strict=True))

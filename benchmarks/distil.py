@@ -19,6 +19,9 @@ import torch
 
 from autoencoder import machine
 from ssvae import AutoencoderKLSSVAE
+from ssvae.analysis import psnr, ssim
+from ssvae.analysis.cost import measure_cost
+from ssvae.analysis.subject import Subject
 from ssvae.data import open_fixed
 from ssvae.losses import find_lpips, of_frames
 from ssvae.models.backbones import Backbone
@@ -26,9 +29,6 @@ from ssvae.models.config import StudentSize
 from ssvae.models.finding import open_vae
 from ssvae.models.students import student_of
 from ssvae.recipes import distil
-from ssvae.spectra import psnr, ssim
-from ssvae.spectra.cost import measure_cost
-from ssvae.spectra.subject import Subject
 from ssvae.storage.files import write_json
 from ssvae.vae.distillation import Distillation
 
@@ -42,10 +42,10 @@ def quality(
     """What one encodes and another decodes, against the clips."""
     rows = []
     for clips in batches:
-        made = decoder.decode(encoder.encode(clips).mean).float().clamp(-1, 1)
-        scores = [psnr(made, clips), ssim(made, clips)]
+        reconstruction = decoder.decode(encoder.encode(clips).mean).float().clamp(-1, 1)
+        scores = [psnr(reconstruction, clips), ssim(reconstruction, clips)]
         if lpips is not None:
-            scores.append(of_frames(lpips, made, clips).mean(1))
+            scores.append(of_frames(lpips, reconstruction, clips).mean(1))
         rows.append(torch.stack([s.double() for s in scores], 1))
     means = torch.cat(rows).mean(0).tolist()
     return dict(zip(("psnr", "ssim", "lpips"), means, strict=False))

@@ -298,11 +298,11 @@ def about(plan: Plan) -> dict[str, Any]:
 def table_of(rows: list[dict[str, Any]]) -> str:
     names = list(dict.fromkeys(name for row in rows for name in row))
 
-    def told(value: Any) -> str:
+    def text_of(value: Any) -> str:
         return f"{value:.3g}" if isinstance(value, float) else str(value)
 
     return markdown(
-        [n.replace("_", " ") for n in names], [[told(r.get(n, "")) for n in names] for r in rows]
+        [n.replace("_", " ") for n in names], [[text_of(r.get(n, "")) for n in names] for r in rows]
     )
 
 

@@ -42,12 +42,12 @@ class FFmpegAlone(Clip):
             start = where * max(duration - span, 0)
             if start:
                 container.seek(int(start / (stream.time_base or 1)), stream=stream)
-            used, wanted = 0, start
+            used, due = 0, start
             for frame in container.decode(stream):
-                if frame.time is not None and frame.time >= wanted - 1e-6:
+                if frame.time is not None and frame.time >= due - 1e-6:
                     frame.reformat(width=self.width, height=self.height, format="rgb24")
                     used += 1
-                    wanted = start + used / (self.fps or rate)
+                    due = start + used / (self.fps or rate)
                 if used == self.frames:
                     break
         return BLANK[self.frames, self.height, self.width]

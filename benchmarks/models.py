@@ -21,6 +21,7 @@ from typing import Any
 import torch
 from safetensors.torch import load_file, save_file
 
+from ssvae.analysis import analyze
 from ssvae.bench.records import made_with
 from ssvae.bench.scales import mini
 from ssvae.bench.scoring import Sampling, Scorer
@@ -30,7 +31,6 @@ from ssvae.diffusion.pipeline import checkpoint_of, load_config
 from ssvae.models.backbones import Backbone, load_backbone
 from ssvae.models.finding import find_vae
 from ssvae.models.shipped import FOLDER, OWNER, Card
-from ssvae.spectra import analyze
 from ssvae.storage.digests import seal
 from ssvae.storage.files import read_json, replacing, write_json
 
@@ -114,14 +114,14 @@ def measure_generator(folder: Path, unseen: Path | None) -> tuple[dict[str, floa
     """The probe's reward of a clip for each of 256 captions."""
     scorer = _scorer(Sampling(steps=30, guidance=3.0))
     backbone = load_backbone(load_config(folder).vae)
-    made, ceiling = scorer.score(scorer.sample(folder, backbone)), scorer.ceiling(backbone)
+    generated, ceiling = scorer.score(scorer.sample(folder, backbone)), scorer.ceiling(backbone)
     scores = {
-        "reward of clips for 256 captions, 30 steps, guidance 3": made.reward,
+        "reward of clips for 256 captions, 30 steps, guidance 3": generated.reward,
         "its ceiling, true clips that the VAE reconstructs": ceiling.reward,
-        **{f"reward for {kind}": value for kind, value in made.rewards.items()},
-        "Fréchet distance in the probe's features": made.frechet,
+        **{f"reward for {kind}": value for kind, value in generated.rewards.items()},
+        "Fréchet distance in the probe's features": generated.frechet,
     }
-    return scores, {"clips": asdict(made), "ceiling": asdict(ceiling)}
+    return scores, {"clips": asdict(generated), "ceiling": asdict(ceiling)}
 
 
 def _scorer(sampling: Sampling) -> Scorer:

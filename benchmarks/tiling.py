@@ -7,9 +7,9 @@ import argparse
 
 import torch
 
+from ssvae.analysis import psnr
 from ssvae.data import read_clip
 from ssvae.models.finding import load_vae
-from ssvae.spectra import psnr
 
 
 def main() -> None:

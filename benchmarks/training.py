@@ -64,14 +64,14 @@ def published(trainer: VAETrainer, clips: torch.Tensor) -> None:
     def norm(value: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
         return torch.autograd.grad(value, weight, retain_graph=True)[0].norm()
 
-    posterior, made = reconstruct()
-    nll = l1_loss(made, clips)
+    posterior, reconstruction = reconstruct()
+    nll = l1_loss(reconstruction, clips)
     last = vae.encoder.conv_out.weight
     penalty = torch.relu(THRESHOLD - local_correlation(posterior.mean).average)
     weight = LCR_WEIGHT * norm(nll, last) / (norm(penalty, last) + 1e-4)
     loss = nll + 5e-4 * kl_loss(posterior, clips) + weight * penalty
     if judge is not None:
-        generator = generator_loss(judge(made))
+        generator = generator_loss(judge(reconstruction))
         of_decoder = vae.decoder.conv_out.weight
         loss = loss + norm(nll, of_decoder) / (norm(generator, of_decoder) + 1e-4) * generator
     loss.backward()
@@ -79,10 +79,12 @@ def published(trainer: VAETrainer, clips: torch.Tensor) -> None:
     trainer.optimizers[0].step()
     trainer.optimizers[0].zero_grad()
 
-    _, made = reconstruct()  # the discriminators' batch, which there is before they start too
+    _, reconstruction = (
+        reconstruct()
+    )  # the discriminators' batch, which there is before they start too
     if judge is not None and trainer.adversary is not None:
         judge.zero_grad()
-        scores = judge(torch.cat([clips, made.detach()]))
+        scores = judge(torch.cat([clips, reconstruction.detach()]))
         hinge_loss(*([s.tensor_split(2)[i] for s in scores] for i in (0, 1))).backward()
         trainer.adversary.optimizer.step()
 

@@ -60,7 +60,7 @@ def test_version_help_and_recipes(ssvae):
     assert all(f"  {name.split()[0]} " in listed for name in COMMANDS)
     told = ssvae("bench", "--help")
     assert all(name in told for name in ("diffusability", "interventions"))
-    kinds = ("reconstruction", "generation", "reward", "compare")
+    kinds = ("reconstruction", "generation", "judge", "compare")
     told = ssvae("evaluate", "--help")
     assert all(name in told for name in kinds)
     assert "--lcr.weight" in ssvae("train", "tiny", "--help")
@@ -221,7 +221,7 @@ def test_from_latents_to_clips(ssvae, run, tmp_path):
     encode = ("cache-latents", "--vae", run, "--out", cache, "--clips", 12, "--size", 16, 16)
     assert "12 clips in" in ssvae(*encode)
     assert "12 clips in" in ssvae(*encode)  # once more: all is there
-    ssvae("shape", cache, tmp_path / "map.safetensors", "--power", 1.5)
+    ssvae("fit-map", cache, tmp_path / "map.safetensors", "--power", 1.5)
     again = ("fit-map", run, tmp_path / "again.safetensors", "--power", 1.5, "--videos", "world")
     ssvae(*again, "--clips", 12, "--size", 16, 16)
     maps = [load_map(tmp_path / f"{name}.safetensors") for name in ("map", "again")]
@@ -354,7 +354,7 @@ MISTAKES = [
     (
         [
             "evaluate",
-            "reward",
+            "judge",
             "--videos",
             ".",
             "--endpoint",

@@ -69,7 +69,7 @@ def test_generations_and_their_reward(tmp_path):
     endpoint = Endpoint()
     threading.Thread(target=endpoint.serve_forever, daemon=True).start()
     given = ("--generated", "films", "--real", "world", "--network", "probe", "--clips", 12)
-    words = ("evaluate", "reward", "--endpoint", endpoint.url, "--judge", "m")
+    words = ("evaluate", "judge", "--endpoint", endpoint.url, "--judge", "m")
     asked = (*words, "--videos", "films/clips.csv", "--out", "reward.json", "--per-minute", 6000)
     made, first, again, without = each_of(
         [
@@ -87,9 +87,9 @@ def test_generations_and_their_reward(tmp_path):
     assert "clips of 3 files for 64 features: the distance lies too high" in made[1]
     assert json.loads((tmp_path / "fd.json").read_text())["figures"]["frechet"]["low"] is not None
     assert "text-to-video alignment" in first[1]
-    assert "reward of 3 clips of 16 frames" in first[1]
+    assert "mark of 3 clips of 16 frames" in first[1]
     assert len(endpoint.asked) == 3
     assert "3 answers are there already" in again[1]
-    reward = json.loads((tmp_path / "reward.json").read_text())["figures"]["reward"]
+    reward = json.loads((tmp_path / "reward.json").read_text())["figures"]["mark"]
     assert reward["value"] == pytest.approx(2.6)
     assert "0.mp4 has no prompt" in without[1]

@@ -22,6 +22,7 @@ ORDER = [
     "inference",
     "losses",
     "spectra",
+    "analysis",
     "latents",
     "training",
     "vae",

@@ -130,7 +130,7 @@ def test_the_code_of_other_pages(page, capsys):
 COMMANDS = "demo models app train shards encode decode reconstruct convert stats analyze cache-latents train-diffusion generate export fit-map"
 
 
-EVALUATE = [f"evaluate {what}" for what in ("reconstruction", "generation", "reward", "compare")]
+EVALUATE = [f"evaluate {what}" for what in ("reconstruction", "generation", "judge", "compare")]
 
 
 @pytest.mark.parametrize(

@@ -229,8 +229,8 @@ def dit_tiny() -> DiffusionRecipe:
     )
 
 
-def dit_tiny_custom() -> DiffusionRecipe:
-    """As is the custom, for comparison: patches of 2 x 2 latents, AdamW for all, times of mean 0.
+def dit_tiny_conventional() -> DiffusionRecipe:
+    """The conventional recipe, for comparison: patches of 2 x 2 latents, AdamW, times of mean 0.
 
     AdamW's rate is the best of four (docs/diffusability.md).
     """
@@ -277,6 +277,6 @@ RECIPES: dict[str, Callable[[], TrainingRecipe]] = {
 }
 DIFFUSION_RECIPES: dict[str, Callable[[], DiffusionRecipe]] = {
     "dit-tiny": dit_tiny,
-    "dit-tiny-custom": dit_tiny_custom,
+    "dit-tiny-conventional": dit_tiny_conventional,
     "dit-small": dit_small,
 }

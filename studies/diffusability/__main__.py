@@ -41,12 +41,12 @@ def ladder(
     if not chosen:
         raise SystemExit("no arm of the plan is so: see studies/diffusability/ladder/plan.md")
     torch.set_num_threads(threads * jobs)
-    console, told = Console(stderr=True), [""]
+    console, printed = Console(stderr=True), [""]
 
     def tell(done: int, total: int, note: str | None) -> None:
         line = f"{done} of {total} steps, {note}"
-        if line != told[0]:
-            told[0] = line
+        if line != printed[0]:
+            printed[0] = line
             console.print(line, highlight=False)
 
     options = LadderOptions(rows.parent, work, seeds, "cpu", jobs=jobs, rows=rows)
@@ -66,8 +66,8 @@ def ladder_probe(out: Path = PROBE, steps: int = 1500) -> None:
     save_probe(probe, out)
     for size in sizes:
         named = probe_accuracy(probe, 1024, data=DATA, size=size)
-        told = ", ".join(f"{kind} {share:.1%}" for kind, share in named.items())
-        Console(stderr=True).print(f"{size}: {told}", highlight=False)
+        printed = ", ".join(f"{kind} {share:.1%}" for kind, share in named.items())
+        Console(stderr=True).print(f"{size}: {printed}", highlight=False)
 
 
 COMMANDS = {"ladder": ladder, "ladder-probe": ladder_probe}

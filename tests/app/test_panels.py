@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from made_videos import write
+from ssvae.analysis.fidelity import psnr
 from ssvae.app.films import EXAMPLE, Limits, example_film, read_film
 from ssvae.app.generate import generate_panel
 from ssvae.app.measuring import (
@@ -24,7 +25,6 @@ from ssvae.app.runs import metrics_of, runs_below
 from ssvae.app.shared import Models, in_a_sentence
 from ssvae.data import World
 from ssvae.models.backbones import Backbone
-from ssvae.spectra.fidelity import psnr
 from ssvae.transforms import dct3
 
 
@@ -38,7 +38,7 @@ def test_a_film_is_cut_to_what_models_take(backbone, tmp_path):
     film = read_film(path, [backbone.layout], Limits(seconds=2.0, side=80))
     assert film.clip.shape == (3, 21, 44, 80)  # 2 s, 4n + 1, sides of whole latents
     assert film.fps == pytest.approx(10)
-    assert "the film is 160x90" in film.told
+    assert "the film is 160x90" in film.description
     small = read_film(path, [backbone.layout], Limits(seconds=0.05, side=4000))
     assert small.clip.shape == (3, 1, 88, 160)  # never enlarged
     made = example_film([backbone.layout])

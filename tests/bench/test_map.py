@@ -29,7 +29,7 @@ from ssvae.bench.scales import mini
 from ssvae.bench.summary import starts_of
 from ssvae.data.video import probe
 from ssvae.data.world import VOCABULARY
-from ssvae.recipes import dit_tiny, dit_tiny_custom
+from ssvae.recipes import dit_tiny, dit_tiny_conventional
 from ssvae.vae import problems_of
 
 STEPS = [100, 200, 300, 400]
@@ -46,7 +46,7 @@ def test_cells_are_sound_and_differ_from_the_default():
         assert diffusion.problems().found == []
         assert (scale == made[DEFAULT]) is (name == DEFAULT)
     assert made[CUSTOM].evaluations[-3:] == (2000, 3200, 4800)
-    assert made[CUSTOM].diffusion == dit_tiny_custom()
+    assert made[CUSTOM].diffusion == dit_tiny_conventional()
     assert made[RECOMMENDED].diffusion == dit_tiny()
 
 
@@ -168,7 +168,7 @@ def test_the_map_whole(done):
     vaes = {path.name for path in (where.work / "vae").iterdir() if "decoder" not in path.name}
     assert vaes == {f"{v}-{s}" for v in ("baseline", "lcr", "threshold-60-lcr") for s in (0, 1)}
     run = json.loads((where.work / "diffusion" / "whitened.lcr.0" / "config.json").read_text())
-    assert run["channels"] == "whitened"
+    assert run["normalization"] == "whitened"
     # Diffusion models under another map of one VAE's latents: the same ceiling to the last bit.
     assert arms["whitened", "lcr"]["ceiling"] == arms[DEFAULT, "lcr"]["ceiling"]
     assert set(summary["effects"]) == {"regularisers", "settings"}

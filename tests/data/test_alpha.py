@@ -13,7 +13,7 @@ from ssvae.data import open_source
 from ssvae.data.fixed import of_source
 from ssvae.data.opened import VideoError
 from ssvae.data.pixels import of_colours, of_rgb, premultiplied, to_clip
-from ssvae.data.video import alpha_told, probe, read_clip, read_frames
+from ssvae.data.video import alpha_warned, probe, read_clip, read_frames
 from ssvae.data.video_writer import VideoWriter, write_video
 from ssvae.data.world import World
 
@@ -106,7 +106,7 @@ def test_films_without_alpha_are_opaque(tmp_path):
 
 
 def test_alpha_that_is_kept_is_not_told_of(tmp_path, caplog):
-    alpha_told.clear()
+    alpha_warned.clear()
     write_video(tmp_path / "a.mkv", World(2, 16, 16, channels=4).batch([1]).video[0], 8)
     next(read_frames(tmp_path / "a.mkv", channels=4))
     assert not caplog.records
@@ -196,7 +196,7 @@ def test_alpha_that_decoders_drop_is_told_of(tmp_path, caplog):
     picture.save(tmp_path / "opaque.png")
     picture.save(tmp_path / "a.png", transparency=bytes([51]))
     for name, told in (("opaque.png", False), ("a.png", True), ("a.webm", True)):
-        alpha_told.clear()
+        alpha_warned.clear()
         caplog.clear()
         next(read_frames(tmp_path / name))
         assert bool(caplog.records) == told == probe(tmp_path / name).has_alpha

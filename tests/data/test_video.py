@@ -9,7 +9,7 @@ from PIL import Image, ImageOps
 from made_videos import add_sound, frame_number, images, write
 from ssvae.data.opened import VideoError
 from ssvae.data.pixels import to_clip, to_images
-from ssvae.data.video import alpha_told, probe, read_clip, read_frames, read_sound
+from ssvae.data.video import alpha_warned, probe, read_clip, read_frames, read_sound
 from ssvae.data.video_writer import VideoWriter, write_video
 
 
@@ -93,7 +93,7 @@ def test_a_high_range_of_brightness_is_refused(tmp_path, trc):
 
 
 def test_alpha_that_is_left_out_is_told_once(tmp_path, caplog):
-    alpha_told.clear()
+    alpha_warned.clear()
     picture = Image.fromarray(smooth(16, 16)).convert("RGBA")
     picture.save(tmp_path / "a.png")
     picture.convert("RGB").save(tmp_path / "b.png")

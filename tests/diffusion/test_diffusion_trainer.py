@@ -12,10 +12,10 @@ from ssvae.diffusion import train_diffusion
 from ssvae.diffusion.building import parameters_of, problems_of
 from ssvae.diffusion.objective import FlowObjective
 from ssvae.diffusion.pipeline import assemble, generate, load_config
-from ssvae.diffusion.recipe import Channels, TextConfig, TransformerConfig
+from ssvae.diffusion.recipe import Normalization, TextConfig, TransformerConfig
 from ssvae.diffusion.trainer import DiffusionTrainer
 from ssvae.latents.cache import LatentCache
-from ssvae.latents.maps import CHANNELS
+from ssvae.latents.maps import NORMALIZATIONS
 from ssvae.recipes import DIFFUSION_RECIPES
 from ssvae.storage.runs import checkpoints
 from ssvae.training import make_accelerator
@@ -160,12 +160,12 @@ def test_it_learns(cache, tmp_path):
 
 
 def test_the_recipe_knows_the_maps_channels():
-    assert get_args(Channels) == CHANNELS
+    assert get_args(Normalization) == NORMALIZATIONS
 
 
 def test_channels_are_scaled_as_asked(cache):
     """Where no map is given: principal components of variance 1, say, kept with the model."""
-    trainer = DiffusionTrainer(small_recipe(cache, channels="whitened"), cpu())
+    trainer = DiffusionTrainer(small_recipe(cache, normalization="whitened"), cpu())
     (batch,) = next(trainer.batches(1, 1))
     plain = LatentCache(cache)
     whole = trainer.map(plain.latents(range(len(plain)))).movedim(1, 0).flatten(1)
@@ -223,8 +223,8 @@ def test_loss_that_is_not_finite_skips_the_step(cache):
         (dict(text=TextConfig(width=10, heads=4)), "multiple of text.heads"),
         (dict(caption_dropout=1.5), r"caption_dropout must be in \[0, 1\)"),
         (dict(shift=0.0), "shift must be positive"),
-        (dict(channels="white"), "channels must be standardised, global"),
-        (dict(channels="whitened", map="a map"), "channels is for runs without a map"),
+        (dict(normalization="white"), "normalization must be standardised, global"),
+        (dict(normalization="whitened", map="a map"), "normalization is for runs without a map"),
     ],
 )
 def test_problems_are_named(cache, tmp_path, changes, message):

@@ -46,7 +46,7 @@ def test_a_clip_depends_on_its_place_and_seed_alone(run):
 @pytest.mark.parametrize("mapped", [False, True])
 def test_an_export_loads_in_plain_diffusers(mapped, run, cache, tmp_path):
     if mapped:
-        config = MapConfig(channels="principal", power=1.5, scramble=(1, 2, 2))
+        config = MapConfig(normalization="principal", power=1.5, scramble=(1, 2, 2))
         save_map(LatentCache(cache).fit(config), tmp_path / "map.safetensors")
         recipe = small_recipe(cache, map=str(tmp_path / "map.safetensors"), steps=1)
         train_diffusion(recipe, tmp_path / "run", make_accelerator("cpu"))
@@ -113,7 +113,7 @@ def test_the_statistics_go_into_the_vae(run, cache):
 def test_a_mapped_vae_undoes_its_map(vae_folder, cache, tmp_path):
     backbone, latents = load_backbone(vae_folder), LatentCache(cache)
     z = latents.latents([0, 1])
-    fitted = latents.fit(MapConfig(channels="whitened", power=0.5))
+    fitted = latents.fit(MapConfig(normalization="whitened", power=0.5))
     mapped = MappedAutoencoder.of(backbone, fitted)
     assert torch.allclose(mapped.decode(fitted(z)).sample, backbone.decode(z), atol=1e-4)
     clips = backbone.decode(z)

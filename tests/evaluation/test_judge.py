@@ -14,7 +14,7 @@ import pytest
 
 from commands import started, wait_until
 from made_videos import write
-from ssvae.evaluation.judge import SCALES, Film, Judge, evaluate_reward, frames_of, parse_marks
+from ssvae.evaluation.judge import SCALES, Film, Judge, evaluate_with_judge, frames_of, parse_marks
 
 ANSWER = """visual quality: 3
 temporal consistency: 4
@@ -99,7 +99,7 @@ def judge(endpoint, tmp_path, **options):
 
 
 def test_what_is_asked_and_answered(endpoint, films, tmp_path):
-    evaluation = evaluate_reward(judge(endpoint, tmp_path, jobs=3), films)
+    evaluation = evaluate_with_judge(judge(endpoint, tmp_path, jobs=3), films)
     assert len(endpoint.asked) == 3
     for body in endpoint.asked:
         assert body["model"] == "unified-reward"
@@ -113,75 +113,75 @@ def test_what_is_asked_and_answered(endpoint, films, tmp_path):
         with av.open(io.BytesIO(content)) as picture:
             frame = next(picture.decode(video=0))
         assert (frame.width, frame.height) == (64, 48)
-    assert evaluation.figures["reward"].value == pytest.approx(13 / 5)
+    assert evaluation.figures["mark"].value == pytest.approx(13 / 5)
     assert evaluation.figures["final score"].value == 6
     assert evaluation.clips["film 1"]["dynamic degree"] == 2
     assert evaluation.protocol.clips == 3
-    assert "unified-reward, 16 frames" in evaluation.protocol.networks["reward"]
+    assert "unified-reward, 16 frames" in evaluation.protocol.networks["mark"]
 
 
 def test_answers_are_kept_and_a_run_goes_on(endpoint, films, tmp_path):
-    first = evaluate_reward(judge(endpoint, tmp_path), films[:2])
+    first = evaluate_with_judge(judge(endpoint, tmp_path), films[:2])
     cache = tmp_path / "answers.jsonl"
     cache.write_text(cache.read_text() + '{"key": "half a li')  # killed while it wrote
-    whole = evaluate_reward(judge(endpoint, tmp_path), films)
+    whole = evaluate_with_judge(judge(endpoint, tmp_path), films)
     assert len(endpoint.asked) == 3
     assert whole.clips["film 0"] == first.clips["film 0"]
-    evaluate_reward(judge(endpoint, tmp_path), films)
+    evaluate_with_judge(judge(endpoint, tmp_path), films)
     assert len(endpoint.asked) == 3
-    evaluate_reward(judge(endpoint, tmp_path, prompt="Rate this: {prompt}"), films[:1])
+    evaluate_with_judge(judge(endpoint, tmp_path, prompt="Rate this: {prompt}"), films[:1])
     assert len(endpoint.asked) == 4  # another question
 
 
 def test_it_tries_again(endpoint, films, tmp_path):
     endpoint.replies = [503, 429, "I rather like it.", "visual quality: 9", ANSWER]
-    evaluation = evaluate_reward(judge(endpoint, tmp_path, retries=4), films[:1])
-    assert evaluation.figures["reward"].value == pytest.approx(2.6)
+    evaluation = evaluate_with_judge(judge(endpoint, tmp_path, retries=4), films[:1])
+    assert evaluation.figures["mark"].value == pytest.approx(2.6)
     assert len(endpoint.asked) == 5
 
 
 def test_rubbish_is_named(endpoint, films, tmp_path):
     endpoint.replies = ["No."] * 3 + [b"<html>"] * 3
-    evaluation = evaluate_reward(judge(endpoint, tmp_path), films)
+    evaluation = evaluate_with_judge(judge(endpoint, tmp_path), films)
     assert evaluation.protocol.clips == 1
     assert "gave no marks in 3 answers, the last of them 'No.'" in evaluation.left_out["film 0"]
     assert "film 1" in evaluation.left_out
     endpoint.replies = ["No."] * 3
     with pytest.raises(ValueError, match="no video got marks"):
-        evaluate_reward(judge(endpoint, tmp_path), [films[1]])
+        evaluate_with_judge(judge(endpoint, tmp_path), [films[1]])
 
 
 def test_an_endpoint_that_stalls(endpoint, films, tmp_path):
     endpoint.replies = [3.0] * 3
     slow = judge(endpoint, tmp_path, timeout=0.3, retries=0)
     with pytest.raises(ValueError, match="1 clips in a row got no answer.*timed out"):
-        evaluate_reward(slow, films[:1])
+        evaluate_with_judge(slow, films[:1])
 
 
 def test_an_endpoint_that_refuses_or_is_not_there(endpoint, films, tmp_path):
     endpoint.replies = [401] * 20
     with pytest.raises(ValueError, match="refused: .*401"):
-        evaluate_reward(judge(endpoint, tmp_path), films)
+        evaluate_with_judge(judge(endpoint, tmp_path), films)
     gone = Judge("http://127.0.0.1:9/v1", "x", tmp_path / "a.jsonl", retries=0, timeout=2.0)
     with pytest.raises(ValueError, match=r"no answer from http://127.0.0.1:9/v1"):
-        evaluate_reward(gone, films)
+        evaluate_with_judge(gone, films)
 
 
 def test_no_more_requests_than_allowed(endpoint, films, tmp_path):
-    evaluate_reward(judge(endpoint, tmp_path, per_minute=200.0, jobs=3), films)
+    evaluate_with_judge(judge(endpoint, tmp_path, per_minute=200.0, jobs=3), films)
     first, second, third = sorted(endpoint.times)
     assert second - first > 0.2  # 0.3 seconds apart, but for how requests travel
     assert third - first > 0.5
     endpoint.times.clear()
     endpoint.replies = ["rubbish", "rubbish"]  # what is asked again keeps to it too
-    evaluate_reward(judge(endpoint, tmp_path, per_minute=200.0, prompt="{prompt}"), films[:1])
+    evaluate_with_judge(judge(endpoint, tmp_path, per_minute=200.0, prompt="{prompt}"), films[:1])
     assert endpoint.times[2] - endpoint.times[0] > 0.5
 
 
 def test_a_broken_file_is_named(endpoint, films, tmp_path):
     (tmp_path / "bad.mp4").write_bytes(b"junk")
     bad = Film(tmp_path / "bad.mp4", "nothing", "bad")
-    evaluation = evaluate_reward(judge(endpoint, tmp_path), [bad, *films])
+    evaluation = evaluate_with_judge(judge(endpoint, tmp_path), [bad, *films])
     assert "unreadable" in evaluation.left_out["bad"]
     assert evaluation.protocol.clips == 3
 
@@ -229,7 +229,7 @@ def test_an_interrupted_command_ends_at_once(endpoint, films, tmp_path):
     listed.write_text("path,caption\n" + "".join(f"{f.file},{f.prompt}\n" for f in films))
     out = tmp_path / "reward.json"
     options = ["--endpoint", endpoint.url, "--judge", "j", "--out", str(out), "--jobs", "2"]
-    command = ["evaluate", "reward", "--videos", listed, *options]
+    command = ["evaluate", "judge", "--videos", listed, *options]
     process, output = started(*command, folder=tmp_path)
     cache = tmp_path / "reward.answers.jsonl"
     wait_until(lambda: len(endpoint.asked) == 3 and cache.exists(), process)

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from made_videos import write
+from ssvae.analysis import psnr, ssim
 from ssvae.data import open_fixed
 from ssvae.data.pixels import to_images
 from ssvae.data.video_writer import VideoWriter, write_video
@@ -21,7 +22,6 @@ from ssvae.evaluation.measure import (
 from ssvae.evaluation.result import check_comparable, differences, load_evaluation
 from ssvae.losses import LPIPS
 from ssvae.models.backbones import Backbone
-from ssvae.spectra import psnr, ssim
 
 
 def evaluated(vae, batch_size=3, clips=7, **share):
@@ -135,7 +135,7 @@ def test_pairs_of_other_frames_are_refused(tmp_path, change, message):
 def test_a_clip_of_nan_is_left_out(vae):
     def pairs():
         for pair in pairs_of_model(Backbone(vae), open_fixed("world", 4, 9, 32, 32), 2):
-            pair.made[0] = torch.nan
+            pair.reconstruction[0] = torch.nan
             yield pair
 
     network = load_network("probe")
@@ -150,7 +150,7 @@ def test_generated_against_true():
         measure_clips(open_fixed("world", 40, 9, 32, 32, seed=seed), network, 16) for seed in (1, 2)
     ]
     far = measure_clips(open_fixed("world", 40, 9, 32, 32, seed=3), network, 16)
-    far.made = {name: features + 3 for name, features in far.made.items()}
+    far.reconstruction = {name: features + 3 for name, features in far.reconstruction.items()}
     near, away = (
         evaluate_generation(made, sets[0], network, 9, "32x32", None, "from files")
         for made in (sets[1], far)

@@ -1,8 +1,8 @@
 import pytest
 import torch
 
+from ssvae.analysis import ssim
 from ssvae.inference import reconstruct_clips
-from ssvae.spectra import ssim
 
 
 @pytest.mark.parametrize("size", [(1, 16, 16), (6, 17, 30), (9, 16, 16), (2, 5, 3)])

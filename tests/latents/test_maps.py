@@ -19,14 +19,14 @@ def fit(latents: torch.Tensor, config: MapConfig = MapConfig()) -> LatentMap:
 
 MAPS = [
     MapConfig(),
-    MapConfig(channels="global"),
-    MapConfig(channels="principal"),
-    MapConfig(channels="whitened"),
+    MapConfig(normalization="global"),
+    MapConfig(normalization="principal"),
+    MapConfig(normalization="whitened"),
     MapConfig(power=0.0),
     MapConfig(power=1.5),
     MapConfig(power=2.0),
     MapConfig(scramble=(1, 2, 2)),
-    MapConfig(channels="principal", power=0.5, scramble=(2, 3, 3)),
+    MapConfig(normalization="principal", power=0.5, scramble=(2, 3, 3)),
 ]
 
 
@@ -63,7 +63,7 @@ def test_mean_variance_of_a_channel_is_one(config, latents):
 
 def test_channel_spectra_are_what_their_names_say(latents):
     def spectrum(kind):
-        mapped = fit(latents, MapConfig(channels=kind))(latents)
+        mapped = fit(latents, MapConfig(normalization=kind))(latents)
         return ChannelSpectrum().update(mapped).result()
 
     own = ChannelSpectrum().update(latents).result()
@@ -117,8 +117,8 @@ def test_what_does_not_fit_is_refused(latents, tmp_path):
         fitted(latents[:, :3])
     with pytest.raises(ValueError, match=r"channels \[2\] do not vary"):
         fit(latents * torch.tensor([1, 1, 0, 1, 1, 1.0]).view(1, 6, 1, 1, 1))
-    with pytest.raises(ValueError, match="channels must be standardised, "):
-        MapConfig(channels="rotated")
+    with pytest.raises(ValueError, match="normalization must be standardised, "):
+        MapConfig(normalization="rotated")
     with pytest.raises(ValueError, match="power must be between 0 and 4"):
         MapConfig(power=9)
     with pytest.raises(ValueError, match="nearly singular"):

@@ -180,7 +180,7 @@ def test_a_run_does_not_go_on_with_another_cache(folder, tmp_path):
 
 def test_a_map_is_of_one_vae(folder, tmp_path):
     cache, path = cached(folder, tmp_path / "cache"), tmp_path / "map.safetensors"
-    save_map(cache.fit(MapConfig(channels="whitened")), path)
+    save_map(cache.fit(MapConfig(normalization="whitened")), path)
     assert load_map(path).encoder == cache.config.encoder
     MappedAutoencoder.of(load_backbone(folder), load_map(path))
     other = changed(make({}))

@@ -15,10 +15,10 @@ from diffusers import (
     AutoencoderVidTok,
 )
 
+from ssvae.analysis import analyze, findings
 from ssvae.models import AutoencoderKLSSVAE
 from ssvae.models.backbones import Backbone, Layout, load_backbone
 from ssvae.regularizers import LCRConfig, LMRConfig, balance, local_correlation
-from ssvae.spectra import analyze, findings
 from ssvae.training import make_accelerator
 from ssvae.vae import AdaptRecipe, ClipConfig, GANConfig, ValidationConfig, train_autoencoder
 

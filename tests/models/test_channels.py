@@ -2,6 +2,8 @@ import pytest
 import torch
 
 from small_models import SHAPES, make
+from ssvae.analysis import analyze, psnr, ssim
+from ssvae.analysis.fidelity import Fidelity
 from ssvae.data.pixels import of_colours
 from ssvae.losses import l1_loss, of_frames
 from ssvae.losses.perceptual import LPIPS
@@ -11,8 +13,6 @@ from ssvae.models.channels import with_channels
 from ssvae.models.discriminator import Discriminator
 from ssvae.models.official import save_official
 from ssvae.regularizers import LatentMasking
-from ssvae.spectra import analyze, psnr, ssim
-from ssvae.spectra.fidelity import Fidelity
 
 
 @pytest.fixture
@@ -142,4 +142,4 @@ def test_an_analysis(channels):
     assert found.protocol.channels == channels
     assert found.compression["values"] == pytest.approx(channels * 5 * 64 * 64 / (4 * 2 * 16 * 16))
     assert found.artefacts is not None
-    assert all(each.made.shape[0] == 3 for each in found.artefacts.thumbnails)
+    assert all(each.reconstruction.shape[0] == 3 for each in found.artefacts.thumbnails)

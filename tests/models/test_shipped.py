@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from commands import status_and_output
+from ssvae.analysis import psnr
 from ssvae.bench.scales import mini
 from ssvae.bench.scoring import Sampling, Scorer
 from ssvae.data import World
@@ -16,7 +17,6 @@ from ssvae.models import AutoencoderKLSSVAE, shipped
 from ssvae.models.backbones import load_backbone
 from ssvae.models.finding import find_vae, load_vae, resolve_vae
 from ssvae.models.shipped import FOLDER, shipped_autoencoders, shipped_folder, shipped_models
-from ssvae.spectra import psnr
 
 MOST_BYTES = 15e6
 

@@ -9,10 +9,10 @@ import av
 import pytest
 import torch
 
+from ssvae.analysis import analyze
 from ssvae.report.analysis_figures import PLATES, plates
 from ssvae.report.analysis_page import Shown, write_page
 from ssvae.report.html import picture_uri
-from ssvae.spectra import analyze
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 NAMES = [
@@ -49,7 +49,7 @@ def test_what_the_page_holds(vae, tmp_path):
     assert loaded
     assert "flat fields: grid" in text
     assert "called out (!) over 0.5 levels" in text
-    assert text.count('alt="Made films beside') == 1
+    assert text.count('alt="Synthetic films beside') == 1
     assert all(where.startswith(("data:", "#")) for where in loaded)  # nothing from a network
     drawn = {p.stem for p in (tmp_path / "page-figures").glob("*.svg")}
     assert drawn == {plate.name for plate in PLATES} - {"lpips"}

@@ -5,10 +5,10 @@ import av
 import pytest
 import torch
 
+from ssvae.analysis import analyze
 from ssvae.report import html
 from ssvae.report.figures import save_figure, spectra_figure, to_svg, training_figure
 from ssvae.report.tables import analysis_rows, percent
-from ssvae.spectra import analyze
 
 pytestmark = pytest.mark.quick
 

@@ -7,8 +7,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ssvae.analysis import Robustness, analyze, psnr
 from ssvae.models import AutoencoderKLSSVAE
-from ssvae.spectra import ChannelSpectrum, FrequencySpectrum, Robustness, analyze, psnr
+from ssvae.spectra import ChannelSpectrum, FrequencySpectrum
 from ssvae.transforms import dct3, dct_matrix
 
 

@@ -45,7 +45,7 @@ COMMANDS = {
         ["--model", "nowhere", "--videos", "world"],
         ["clips", "frames", "fps", "seed", "batch-size"],
     ),
-    "evaluate reward": (
+    "evaluate judge": (
         [
             "--videos",
             "no.csv",

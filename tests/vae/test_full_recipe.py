@@ -270,13 +270,13 @@ def test_discriminators_skip_what_is_not_finite(perceptual, caplog):
     before = [p.detach().clone() for p in adversary.discriminator.parameters()]
     adversary.learn(clips, clips * 0.5, last=False)
     adversary.learn(clips, clips * float("nan"), last=True)
-    adversary.update(1.0, wanted=True, scale=0.5)
+    adversary.update(1.0, allowed=True, scale=0.5)
     assert "the discriminators skip a step" in caplog.text
     for a, b in zip(before, adversary.discriminator.parameters(), strict=True):
         assert torch.equal(a, b)
     assert torch.isfinite(adversary.lecam.means).all()
     adversary.learn(clips, clips * 0.5, last=True)
-    adversary.update(1.0, wanted=True, scale=1.0)
+    adversary.update(1.0, allowed=True, scale=1.0)
     assert any(
         not torch.equal(a, b)
         for a, b in zip(before, adversary.discriminator.parameters(), strict=True)

@@ -41,7 +41,7 @@ class Film:
     name: str
     clip: torch.Tensor
     fps: float
-    told: str
+    description: str
     """What was done to it, in words."""
 
 
@@ -72,11 +72,11 @@ def read_film(path: Path, layouts: Iterable[Layout], limits: Limits) -> Film:
         raise ValueError(f"{path.name}: no frames in it: re-encode or replace the file")
     whole = (len(frames) - 1) // time * time + 1
     fps = float(info.fps) if info.fps > 0 else 25.0
-    told = f"{whole} frames of {width}x{height}, {fps:.3g} a second"
+    description = f"{whole} frames of {width}x{height}, {fps:.3g} a second"
     if (info.width, info.height) != (width, height):
-        told += f"; the film is {info.width}x{info.height}"
+        description += f"; the film is {info.width}x{info.height}"
     clip = to_clip(frame.image for frame in frames[:whole])
-    return Film(path.name, clip, fps, told)
+    return Film(path.name, clip, fps, description)
 
 
 def example_film(layouts: Iterable[Layout]) -> Film:
@@ -85,9 +85,9 @@ def example_film(layouts: Iterable[Layout]) -> Film:
     time, side = common_period(layouts)
     frames, size = max(1, 32 // time) * time + 1, -(-64 // side) * side
     batch = World(frames, size, size).batch([7])
-    told = f"“{batch.captions[0]}”, {frames} frames of {size}x{size}"
+    description = f"“{batch.captions[0]}”, {frames} frames of {size}x{size}"
     clip = of_colours(batch.video[0].cpu(), common_channels(layouts))
-    return Film(EXAMPLE, clip, 8.0, told)
+    return Film(EXAMPLE, clip, 8.0, description)
 
 
 def _until(seconds: float, frames: Iterator[Frame]) -> Iterator[Frame]:

@@ -70,7 +70,7 @@ def generate_panel(
             raise ValueError("give a prompt")
         if not 1 <= count <= MOST or not 1 <= strength <= 100 or not 2 <= sampler_steps <= 1000:
             raise ValueError(f"1 to {MOST} clips, a guidance of 1 to 100 and 2 to 1000 steps")
-        made: list[str] = []
+        files: list[str] = []
         for i in range(int(count)):
 
             def work(tell: Callable[[Any], None], i: int = i) -> tuple[torch.Tensor, str]:
@@ -99,8 +99,8 @@ def generate_panel(
                 if event is None:
                     continue
                 shown = _figure(event[0], config.fps or 8.0, event[1])
-                yield f'<div class="clips">{"".join([*made, shown])}</div>'
-            made.append(shown)
+                yield f'<div class="clips">{"".join([*files, shown])}</div>'
+            files.append(shown)
 
     running = start.click(
         run, [prompt, number, seed, guidance, steps], [clips], concurrency_id="models"

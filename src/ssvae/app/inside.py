@@ -8,6 +8,7 @@ from typing import Any
 import gradio as gr
 import torch
 
+from ssvae.analysis import Analysis, advise, findings
 from ssvae.app.films import Film, Limits
 from ssvae.app.measuring import (
     analysed,
@@ -21,7 +22,6 @@ from ssvae.app.player import panes, player
 from ssvae.app.reconstruct import film_input, film_of
 from ssvae.app.shared import Models, drawn, in_a_sentence
 from ssvae.report.analysis_figures import plates
-from ssvae.spectra import Analysis, advise, findings
 
 COMPARED = 3
 """Models beside the one that is looked into."""
@@ -95,14 +95,14 @@ def inside_panel(models: Models, limits: Limits) -> None:
         given = film_of(path, models, names, limits)
         progress(0.2, desc=f"through {name}")
         found = Looked(name, given, encoded(models[name], given.clip))
-        yield found, _seen(found, models, sigma, share), f"<p>{given.told}</p>", gr.skip()
+        yield found, _seen(found, models, sigma, share), f"<p>{given.description}</p>", gr.skip()
         analyses: dict[str, Analysis] = {}
         for i, other in enumerate(names):
             progress(0.3 + 0.6 * i / len(names), desc=f"spectra of {other}")
             analyses[other] = analysed(models[other], given.clip)
             yield gr.skip(), gr.skip(), gr.skip(), gr.skip()  # where a cancelled run ends
         chosen = [plate for plate in plates(analyses) if plate.name in SHOWN]
-        words = f"<p>{given.told}</p>{_in_words(name, analyses[name])}"
+        words = f"<p>{given.description}</p>{_in_words(name, analyses[name])}"
         yield gr.skip(), gr.skip(), words, drawn(*(plate.figure(analyses) for plate in chosen))
 
     @in_a_sentence

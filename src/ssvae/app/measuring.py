@@ -8,11 +8,11 @@ from dataclasses import dataclass
 
 import torch
 
+from ssvae.analysis import Analysis, analyze
+from ssvae.analysis.fidelity import Quality, quality
 from ssvae.data.batch import check_finite
 from ssvae.losses import LPIPS
 from ssvae.models.backbones import Backbone
-from ssvae.spectra import Analysis, analyze
-from ssvae.spectra.fidelity import Quality, quality
 from ssvae.transforms import dct3, inverse_dct3
 
 WINDOW = 17  # frames of the pieces that a film is analysed in, where it is longer
@@ -54,11 +54,13 @@ def reconstructed(backbone: Backbone, clip: torch.Tensor, lpips: LPIPS | None) -
     start = time.perf_counter()
     z = encoded(backbone, clip)
     middle = time.perf_counter()
-    made = decoded(backbone, z)
+    reconstruction = decoded(backbone, z)
     end = time.perf_counter()
     pixels = clip[0].numel()
-    marks = quality(made[None], clip[None], lpips)
-    return Reconstruction(made, marks, middle - start, end - middle, BITS * z.numel() / pixels)
+    marks = quality(reconstruction[None], clip[None], lpips)
+    return Reconstruction(
+        reconstruction, marks, middle - start, end - middle, BITS * z.numel() / pixels
+    )
 
 
 def principal_colours(z: torch.Tensor, basis: torch.Tensor | None = None) -> torch.Tensor:

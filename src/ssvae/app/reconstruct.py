@@ -30,7 +30,7 @@ def reconstruct_panel(models: Models, limits: Limits) -> None:
             start = gr.Button("Reconstruct", variant="primary", elem_id="reconstruct-start")
             stop = gr.Button("Cancel", elem_id="reconstruct-stop")
         with gr.Column(scale=3, min_width=320):
-            shown, told = player("The film and its reconstructions"), gr.HTML()
+            shown, summary = player("The film and its reconstructions"), gr.HTML()
             figures = gr.HTML(elem_classes=["plates"])
 
     @in_a_sentence
@@ -41,21 +41,21 @@ def reconstruct_panel(models: Models, limits: Limits) -> None:
             raise ValueError(f"choose one or two models, {len(names)} are chosen")
         progress(0, desc="reading")
         given = film_of(path, models, names, limits)
-        lpips, made = find_lpips(), dict[str, Reconstruction]()
+        lpips, reconstructions = find_lpips(), dict[str, Reconstruction]()
         for i, name in enumerate(names):
             progress((i + 0.2) / (len(names) + 1), desc=f"through {name}")
-            made[name] = reconstructed(models[name], given.clip, lpips)
-            yield gr.skip(), given.told, gr.skip()  # where a cancelled run ends
+            reconstructions[name] = reconstructed(models[name], given.clip, lpips)
+            yield gr.skip(), given.description, gr.skip()  # where a cancelled run ends
         progress(0.9, desc="drawing")
-        clips = {given.name: given.clip} | {name: one.clip for name, one in made.items()}
-        marks = {name: one.quality for name, one in made.items()}
-        told = f"<p>{given.told}</p>{table(HEAD, _rows(made))}"
-        yield panes(clips, given.fps), told, drawn(*frames_figure(marks))
+        clips = {given.name: given.clip} | {name: one.clip for name, one in reconstructions.items()}
+        marks = {name: one.quality for name, one in reconstructions.items()}
+        summary = f"<p>{given.description}</p>{table(HEAD, _rows(reconstructions))}"
+        yield panes(clips, given.fps), summary, drawn(*frames_figure(marks))
 
     running = start.click(
         run,
         [film, chosen],
-        [shown, told, figures],
+        [shown, summary, figures],
         concurrency_id="models",
         show_progress_on=[shown],
     )
@@ -77,7 +77,7 @@ def film_of(path: str | None, models: Models, names: list[str], limits: Limits) 
 HEAD = ["", "PSNR, dB", "SSIM", "LPIPS", "bits a pixel", "encoding, s", "decoding, s"]
 
 
-def _rows(made: Mapping[str, Reconstruction]) -> list[list[str]]:
+def _rows(reconstructions: Mapping[str, Reconstruction]) -> list[list[str]]:
     def mean(values: Any) -> str:
         return "–" if values is None else f"{float(values.mean()):.3f}"
 
@@ -91,5 +91,5 @@ def _rows(made: Mapping[str, Reconstruction]) -> list[list[str]]:
             f"{one.encode_seconds:.2f}",
             f"{one.decode_seconds:.2f}",
         ]
-        for name, one in made.items()
+        for name, one in reconstructions.items()
     ]

@@ -17,25 +17,25 @@ def stepwise(work: Callable[[Callable[[Any], None]], Any]) -> Iterator[Any]:
     It runs in a thread of its own, under this one's context; where it fails the iterator raises the same. An
     iterator that is closed waits until it has ended, at the next time that it tells: what it uses is free then.
     """
-    told: Queue[tuple[str, Any]] = Queue()
+    events: Queue[tuple[str, Any]] = Queue()
     closed = threading.Event()
 
     def tell(event: Any) -> None:
         if closed.is_set():
             raise _ClosedError
-        told.put(("told", event))
+        events.put(("told", event))
 
     def run() -> None:
         try:
-            told.put(("returned", work(tell)))
+            events.put(("returned", work(tell)))
         except BaseException as error:
-            told.put(("raised", error))
+            events.put(("raised", error))
 
     thread = threading.Thread(target=copy_context().run, args=(run,), daemon=True)
     thread.start()
     try:
         while True:
-            kind, value = told.get()
+            kind, value = events.get()
             if kind == "raised":
                 raise value
             yield value

@@ -47,12 +47,12 @@ CELLS: dict[str, Cell] = {
     "recommended-patch-2": Cell("recommended, but patches of 2x2", TIMES | PATCH_2, False),
     "recommended-48": Cell("recommended, 48 channels", TIMES | {"vae.model.z_dim": 48}, False),
     "recommended-whitened": Cell(
-        "recommended, channels whitened", TIMES | {"diffusion.channels": "whitened"}, False
+        "recommended, channels whitened", TIMES | {"diffusion.normalization": "whitened"}, False
     ),
     "patch-2": Cell("patches of 2x2", PATCH_2),
     "adamw": Cell("AdamW", ADAMW),
-    "whitened": Cell("principal channels, whitened", {"diffusion.channels": "whitened"}),
-    "principal": Cell("principal channels, one scale", {"diffusion.channels": "principal"}),
+    "whitened": Cell("principal channels, whitened", {"diffusion.normalization": "whitened"}),
+    "principal": Cell("principal channels, one scale", {"diffusion.normalization": "principal"}),
     "time-minus-1": Cell("times nearer the data, mean -1", {"diffusion.time_mean": -1.0}),
     "time-plus-half": Cell("times nearer the noise, mean +.5", {"diffusion.time_mean": 0.5}),
     "time-plus-2": Cell("times nearer the noise, mean +2", {"diffusion.time_mean": 2.0}),

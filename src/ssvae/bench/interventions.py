@@ -19,15 +19,15 @@ from ssvae.models.finding import resolve_vae
 
 MAPS = {
     BASELINE: MapConfig(),
-    "as-they-are": MapConfig(channels="global"),
-    "principal": MapConfig(channels="principal"),
-    "whitened": MapConfig(channels="whitened"),
+    "as-they-are": MapConfig(normalization="global"),
+    "principal": MapConfig(normalization="principal"),
+    "whitened": MapConfig(normalization="whitened"),
     "power-0": MapConfig(power=0.0),
     "power-1.5": MapConfig(power=1.5),
     "power-2": MapConfig(power=2.0),
     "scrambled": MapConfig(scramble=(1, 4, 4)),
 }
-"""The first is the custom: each channel standardised."""
+"""The first is the usual: each channel standardised."""
 SOURCE = "vae"
 
 

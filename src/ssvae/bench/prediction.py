@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from matplotlib.figure import Figure
 
+from ssvae.analysis.learnability import learnability
 from ssvae.bench.cells import CELLS, DEFAULT, Arm, latents_of
 from ssvae.bench.comparisons import NAMES, learned
 from ssvae.bench.records import Record, read_records
@@ -25,7 +26,6 @@ from ssvae.models.backbones import load_backbone
 from ssvae.report.figures import save_figure, to_svg
 from ssvae.report.scatter import scatter_figure
 from ssvae.report.tables import interval, markdown, number
-from ssvae.spectra.learnability import learnability
 from ssvae.storage.files import write_json, write_text
 
 TARGETS = {"reward": "reward at the end", "steps": f"steps to {CLAIMED:.0%}", "frechet": "Fréchet"}

@@ -9,7 +9,7 @@ from ssvae.bench.scoring import Sampling
 from ssvae.diffusion.recipe import DiffusionRecipe
 from ssvae.recipes import dit_small, dit_tiny, tiny, without_regularizers
 from ssvae.regularizers import LCRConfig, LMRConfig
-from ssvae.storage.settings import replaced
+from ssvae.storage.settings import changed
 from ssvae.vae.recipe import VAERecipe
 
 BASELINE, NULL = "baseline", "null"
@@ -102,9 +102,7 @@ class Scale:
 
         The decoder's stage is of the VAE's model, clips and data.
         """
-        scale = self
-        for name, value in changes.items():
-            scale = replaced(scale, name, value)
+        scale = changed(self, changes)
         vae = scale.vae
         decoder = dataclasses.replace(scale.decoder, model=vae.model, clip=vae.clip, data=vae.data)
         return dataclasses.replace(scale, decoder=decoder)
@@ -120,10 +118,7 @@ class Scale:
         variants = self.variants(seed_of(variant, seed))
         if variant not in RIVALS_AND_TUNED:
             return variants[BASELINE if variant == NULL else variant]
-        vae = variants[BASELINE]
-        for name, value in RIVALS_AND_TUNED[variant].items():
-            vae = replaced(vae, name, value)
-        return vae
+        return changed(variants[BASELINE], RIVALS_AND_TUNED[variant])
 
     def variants(self, seed: int) -> dict[str, VAERecipe]:
         """The four VAEs of a seed, the baseline first."""

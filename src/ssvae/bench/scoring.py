@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from ssvae.analysis import analyze, psnr
 from ssvae.data import Batch, open_source, vocabulary_of
 from ssvae.diffusion.pipeline import assemble, generate
 from ssvae.evaluation.probe import load_probe
@@ -15,7 +16,6 @@ from ssvae.evaluation.reward import Scores, kept_true_clips, score_clips, true_c
 from ssvae.latents.mapped import MappedAutoencoder
 from ssvae.latents.maps import LatentMap
 from ssvae.models.backbones import Backbone
-from ssvae.spectra import analyze, psnr
 
 CAPTIONS_SEED = 8_000_001  # the source whose captions are asked for; nothing is trained on it
 

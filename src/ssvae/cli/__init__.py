@@ -97,9 +97,9 @@ COMMANDS = {
         "evaluation",
         "The Fréchet distance of generated to true clips (FVD by I3D), with a 95 % interval.",
     ),
-    "evaluate reward": Command(
+    "evaluate judge": Command(
         "evaluation",
-        "Video reward: marks on five scales by a model behind an OpenAI-compatible endpoint.",
+        "Marks on five scales by a vision-language model behind an OpenAI-compatible endpoint.",
     ),
     "evaluate drift": Command(
         "drift",
@@ -130,8 +130,6 @@ COMMANDS = {
     ),
 }
 """In the order in which they are listed."""
-OLD_NAMES = {"shape": "fit-map"}
-"""Names of the version before, which still work."""
 GROUPS = {
     "evaluate": "Scores of reconstructions and of generated clips.",
     "bench": "Experiments: which latents are easy to diffuse?",
@@ -150,7 +148,6 @@ def main() -> None:
         _print_commands(group)
         sys.exit(0 if rest else 2)
     name = f"{group} {rest[0]}".strip()
-    name = OLD_NAMES.get(name, name)
     if name not in COMMANDS:
         text = f"error: there is no command {name}{_meant(name, group)} ssvae --help lists all"
         _print(text, stderr=True, style="red")

@@ -10,6 +10,15 @@ import torch
 import tyro
 from accelerate import Accelerator
 
+from ssvae.analysis import (
+    Analysis,
+    Analyzer,
+    Subject,
+    find_artefacts,
+    findings,
+    measure_cost,
+    measure_drift,
+)
 from ssvae.cli.common import Common, CommonOptions, check_outputs, gather_objects
 from ssvae.cli.console import console, print_rows, progress
 from ssvae.data import FixedClips, is_endless, open_fixed
@@ -20,15 +29,6 @@ from ssvae.models.shipped import shipped_autoencoders
 from ssvae.report.analysis_page import Shown, write_page
 from ssvae.report.figures import check_figure_path, save_figure, spectra_figure
 from ssvae.report.tables import analysis_tables
-from ssvae.spectra import (
-    Analysis,
-    Analyzer,
-    Subject,
-    find_artefacts,
-    findings,
-    measure_cost,
-    measure_drift,
-)
 from ssvae.storage.files import write_text
 
 SHOWN = 3  # clips that the page plays
@@ -72,7 +72,7 @@ def analyze(
         batch_size: Clips at a time; changes no figure.
         vgg: File of VGG16's weights, for LPIPS. Where not given, those in torch's cache, if any.
         linear: File of LPIPS's linear weights; those of the package lpips where not given.
-        skip_artefacts: Leave out the made films whose right answer is known, and what becomes of clips
+        skip_artefacts: Leave out the synthetic films whose right answer is known, and what becomes of clips
             that go through again and again.
     """
     check_outputs(out, json_out)
@@ -90,7 +90,7 @@ def analyze(
     lpips = lpips if lpips is None else lpips.to(device)
     work = _Work(source, accelerator, batch_size, fps, lpips, skip_artefacts)
     own = -(-source.number // accelerator.num_processes)
-    analyses, failed, made = {}, {}, {}
+    analyses, failed, reconstructions = {}, {}, {}
     with progress("analysing", own * len(vaes), shown=main) as advance:
         for i, (name, vae) in enumerate(vaes.items()):
             subject = Subject.of(vae)
@@ -102,7 +102,7 @@ def analyze(
                     ),
                 )
                 if found is not None:
-                    analyses[name], made[name] = found
+                    analyses[name], reconstructions[name] = found
             except ValueError as error:
                 failed[name] = str(error)
     unread: dict[str, str] = {}
@@ -123,16 +123,16 @@ def analyze(
         summaries = {name: analysis.summary() for name, analysis in analyses.items()}
         write_text(json_out, json.dumps(summaries, indent=2) + "\n")
     if out is not None:
-        originals = next(iter(made.values()))
+        originals = next(iter(reconstructions.values()))
         shown = [
-            Shown(clip, original, {name: pairs[clip][1] for name, pairs in made.items()})
+            Shown(clip, original, {name: pairs[clip][1] for name, pairs in reconstructions.items()})
             for clip, (original, _) in originals.items()
         ]
         page = write_page(out, analyses, shown, given, unread, failed)
         console.print(f"\nreport: {page}", soft_wrap=True, markup=False)
     if failed:
-        told = "; ".join(f"{name}: {reason}" for name, reason in failed.items())
-        raise ValueError(f"{len(failed)} of {len(vaes)} models could not be analysed: {told}")
+        reasons = "; ".join(f"{name}: {reason}" for name, reason in failed.items())
+        raise ValueError(f"{len(failed)} of {len(vaes)} models could not be analysed: {reasons}")
 
 
 Pairs = dict[str, tuple[torch.Tensor, torch.Tensor]]
@@ -156,16 +156,18 @@ class _Work:
         """
         share = self.accelerator.process_index, self.accelerator.num_processes
         count = len(range(share[0], self.source.number, share[1]))
-        wanted = {count * i // SHOWN for i in range(SHOWN)}
+        shown_places = {count * i // SHOWN for i in range(SHOWN)}
         analyzer, pairs = Analyzer(self.fps), Pairs()
 
         def see() -> tuple[Analyzer, torch.Tensor | None]:
             done, first = 0, None
             for batch in self.source.batches(self.batch_size, *share):
-                made = analyzer.update(vae, batch.video, batch.names, self.lpips).float().cpu()
+                reconstructions = (
+                    analyzer.update(vae, batch.video, batch.names, self.lpips).float().cpu()
+                )
                 for i, name in enumerate(batch.names):
-                    if done + i in wanted:
-                        pairs[name] = batch.video[i].cpu(), made[i]
+                    if done + i in shown_places:
+                        pairs[name] = batch.video[i].cpu(), reconstructions[i]
                 first = batch.video[:1].cpu() if first is None else first
                 done += len(batch.names)
                 on_clips(done)
@@ -178,7 +180,7 @@ class _Work:
                 kept = [clip for name, (clip, _) in pairs.items() if name not in broken]
                 clips = torch.stack(kept) if kept else None
                 if not self.skip_artefacts:
-                    on_clips(count, "on made films, and again and again")
+                    on_clips(count, "on synthetic films, and again and again")
                 return self._joined(vae, parts, clips), pairs
         finally:
             self.accelerator.wait_for_everyone()  # others would take the cores that are measured

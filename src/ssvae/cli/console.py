@@ -40,11 +40,11 @@ def configure_logging(debug: bool) -> None:
         handler = RichHandler(
             console=error_console, show_path=debug, show_time=debug, show_level=debug, markup=False
         )
-    told = "%(message)s"
+    message = "%(message)s"
     if debug and not error_console.is_terminal:
-        told = "%(asctime)s %(levelname)s %(name)s: %(message)s"
+        message = "%(asctime)s %(levelname)s %(name)s: %(message)s"
     level = "DEBUG" if debug else "WARNING"
-    logging.basicConfig(level=level, format=told, handlers=[handler], force=True)
+    logging.basicConfig(level=level, format=message, handlers=[handler], force=True)
     logging.getLogger("ssvae").setLevel("DEBUG" if debug else "INFO")
     for library in (diffusers_logging, transformers_logging):
         library.disable_progress_bar()  # they would cut through ours
@@ -150,8 +150,8 @@ def errors_in_one_line(debug: bool) -> Iterator[None]:
     except (OverflowError, MemoryError) as error:
         if debug:
             raise
-        told = f"error: a number is too large for this machine ({error}): give a smaller one"
-        error_console.print(told, style="red", markup=False, soft_wrap=True)
+        message = f"error: a number is too large for this machine ({error}): give a smaller one"
+        error_console.print(message, style="red", markup=False, soft_wrap=True)
         sys.exit(2)
     except InterruptedRun as stop:
         error_console.print(str(stop), markup=False, soft_wrap=True)

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from safetensors.torch import load_file
 
+from ssvae.analysis import Analysis, analyze, psnr, ssim
 from ssvae.bench.records import recording
 from ssvae.bench.scales import Scale, mini
 from ssvae.bench.scoring import Sampling
@@ -26,7 +27,6 @@ from ssvae.models.finding import load_vae
 from ssvae.report import html
 from ssvae.report.figures import Band, Spectra, diffusability_figure, to_svg, training_figure
 from ssvae.report.tables import Row, analysis_rows, number, percent
-from ssvae.spectra import Analysis, analyze, psnr, ssim
 from ssvae.storage.files import check_folder, read_rows, write_json
 from ssvae.training import make_accelerator
 from ssvae.vae import VAERecipe
@@ -185,20 +185,20 @@ def _report(
     began: float,
 ) -> Path:
     device = make_accelerator(options.device, options.dtype).device
-    vaes = {name: load_vae(its.vae, device) for name, its in prepared.items()}
-    ceilings = {name: its.measure["ceiling"]["reward"] for name, its in prepared.items()}
+    vaes = {name: load_vae(entry.vae, device) for name, entry in prepared.items()}
+    ceilings = {name: entry.measure["ceiling"]["reward"] for name, entry in prepared.items()}
     world = World(*scale.size, HELD_OUT_SEED)
     clips = min(HELD_OUT_CLIPS, scale.clips)
     held_out = [world.batch(range(i, min(i + 32, clips))) for i in range(0, clips, 32)]
     real = [_real_clip(video) for video in videos]
-    analyses, real_scores, made = {}, {}, {}
+    analyses, real_scores, reconstructions = {}, {}, {}
     total = len(vaes) * 2
     with progress("measuring", total) as advance:
         for i, (name, vae) in enumerate(vaes.items()):
             analyses[name] = analyze(vae, (batch.video for batch in held_out))
             advance(2 * i + 1, f"spectra and scores of {name}")
-            made[name] = [reconstruct_clips(vae, clip[None])[0] for clip in real]
-            real_scores[name] = _mean_scores(made[name], real)
+            reconstructions[name] = [reconstruct_clips(vae, clip[None])[0] for clip in real]
+            real_scores[name] = _mean_scores(reconstructions[name], real)
             advance(2 * i + 2, f"real clips through {name}")
 
     def row(name: str, note: str, value: Callable[[str], str]) -> Row:
@@ -239,7 +239,7 @@ def _report(
         )
     ]
     for i, (video, clip) in enumerate(zip(videos, real, strict=True)):
-        named = {"original": clip} | {name: made[name][i] for name in vaes}
+        named = {"original": clip} | {name: reconstructions[name][i] for name in vaes}
         note = f"{clip.shape[1]} frames of real video; the VAEs know nothing but moving shapes."
         strips.append(html.strip(video.name, note, named, probe(video).fps))
 
@@ -259,12 +259,12 @@ def _report(
 
     (out / "figures").mkdir(parents=True, exist_ok=True)
     bands = {}
-    for name, its in learned.items():
-        rewards = [r["reward"] for r in its]
-        steps = [r["step"] for r in its]
+    for name, entry in learned.items():
+        rewards = [r["reward"] for r in entry]
+        steps = [r["step"] for r in entry]
         errors = [
             (r["reward"] - 1.96 * r["reward_error"], r["reward"] + 1.96 * r["reward_error"])
-            for r in its
+            for r in entry
         ]
         low, high = map(list, zip(*errors, strict=True))
         bands[name] = Band(steps, rewards, low, high)
@@ -305,9 +305,11 @@ def _report(
     return report
 
 
-def _mean_scores(made: list[torch.Tensor], clips: list[torch.Tensor]) -> dict[str, float]:
+def _mean_scores(
+    reconstructions: list[torch.Tensor], clips: list[torch.Tensor]
+) -> dict[str, float]:
     """PSNR and SSIM over clips (3, T, H, W) of several sizes."""
-    pairs = [(a[None], b[None]) for a, b in zip(made, clips, strict=True)]
+    pairs = [(a[None], b[None]) for a, b in zip(reconstructions, clips, strict=True)]
     scores = {"psnr": psnr, "ssim": ssim}
     return {n: float(torch.cat([f(a, b) for a, b in pairs]).mean()) for n, f in scores.items()}
 

@@ -164,7 +164,7 @@ def generate(
         if first == end:
             return None
         with progress("generating", end - first, shown=accelerator.is_main_process) as advance:
-            made = make_clips(
+            generated = make_clips(
                 pipeline,
                 captions[first:end],
                 shape,
@@ -176,11 +176,11 @@ def generate(
                 on_step=watch,
             )
         out.mkdir(parents=True, exist_ok=True)
-        for i, clip in enumerate(made, first):
+        for i, clip in enumerate(generated, first):
             write_video(out / _film(i, number, clip), clip, fps or config.fps or 8)
         if watch is not None and first == 0:
             save_figure(watch.figure(), out / "steps.png")
-        return made
+        return generated
 
     parts = gather_objects(accelerator, make)
     if not accelerator.is_main_process:

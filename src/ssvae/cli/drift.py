@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 import tyro
 
+from ssvae.analysis import Drift, Subject, measure_drift
 from ssvae.cli.analysis import check_clip_size, named_models
 from ssvae.cli.common import Common, CommonOptions
 from ssvae.cli.console import console, print_rows, progress
@@ -16,7 +17,6 @@ from ssvae.models.finding import open_vae
 from ssvae.report.drift_figure import drift_figure
 from ssvae.report.figures import check_figure_path, save_figure
 from ssvae.report.tables import Row
-from ssvae.spectra import Drift, Subject, measure_drift
 from ssvae.storage.files import check_file, write_text
 
 
@@ -77,7 +77,7 @@ def drift(
                 Subject.of(vae), seen, rounds, extend,
                 lambda done, i=i, name=name: advance(i * each + done, name),
             )  # fmt: skip
-    told = sorted({1, 2, 5, rounds} & set(range(1, rounds + 1)))
+    columns = sorted({1, 2, 5, rounds} & set(range(1, rounds + 1)))
     rows = [
         Row(f"{label}, round {n}", tuple(f"{getattr(d, name)[n - 1]:{show}}" for d in found.values()), note)
         for name, label, show, note in (
@@ -85,7 +85,7 @@ def drift(
             ("colour", "colour", ".2f", "levels of 255 that the mean has moved"),
             ("contrast", "contrast", ".3f", "deviation over the original's"),
         )
-        for n in told
+        for n in columns
     ]  # fmt: skip
     print_rows(list(found), rows)
     way = "played backwards in each round" if extend else "each round from what the last made"

@@ -19,7 +19,7 @@ from ssvae.data.fixed import file_of
 from ssvae.data.opened import NamedBytes
 from ssvae.evaluation.features import FeatureNetwork, checksum, load_network
 from ssvae.evaluation.intervals import DRAWS_OF_DISTANCES
-from ssvae.evaluation.judge import HIGHEST, PROMPT, SCALES, Film, Judge, evaluate_reward
+from ssvae.evaluation.judge import HIGHEST, PROMPT, SCALES, Film, Judge, evaluate_with_judge
 from ssvae.evaluation.measure import (
     FilePairs,
     Measured,
@@ -41,7 +41,7 @@ UNITS = {
     "rfvd": "Fréchet distance of reconstructions to their clips; lower is better",
     "fvd": "Fréchet distance of generated to true clips; lower is better",
     "frechet": "Fréchet distance of generated to true clips; lower is better",
-    "reward": f"the mean of the five scales, from 1 to {HIGHEST}; higher is better",
+    "mark": f"the mean of the five scales, from 1 to {HIGHEST}; higher is better",
     **dict.fromkeys(SCALES, f"from 1 to {HIGHEST}"),
     "final score": "from 1 to 10",
 }
@@ -110,13 +110,13 @@ def reconstruction(
             clips,
             source.broken,
         )
-        told, read_from = f"{height}x{width}", "raw from the model"
+        description, read_from = f"{height}x{width}", "raw from the model"
     else:
         assert originals is not None
         assert reconstructions is not None
         files = FilePairs(originals, reconstructions, frames, size, fps, device)
         pairs, total, left_out = files.read(*share), len(files), files.left_out
-        told, read_from = f"{size[0]}x{size[1]}" if size else "as in the files", "from files"
+        description, read_from = f"{size[0]}x{size[1]}" if size else "as in the files", "from files"
 
     if features is not None and total < 2:
         raise ValueError("rFVD needs at least 2 clips, got 1: leave out --network")
@@ -131,7 +131,7 @@ def reconstruction(
     if share[0]:
         return
     digest = "" if lpips is None else checksum(lpips)
-    evaluated = (measured, frames, told, fps, read_from, digest, features)
+    evaluated = (measured, frames, description, fps, read_from, digest, features)
     _tell(_drawn(features, lambda on_draw: evaluate_reconstruction(*evaluated, on_draw)), out)
     if features is not None:
         _warn_if_few(measured)
@@ -190,13 +190,13 @@ def generation(
             found.append(_joined(parts, broken))
     if share[0]:
         return
-    made, true = found
-    evaluated = (made, true, features, frames, f"{size[0]}x{size[1]}", fps, "from files")
+    measured, true = found
+    evaluated = (measured, true, features, frames, f"{size[0]}x{size[1]}", fps, "from files")
     _tell(_drawn(features, lambda on_draw: evaluate_generation(*evaluated, on_draw)), out)
-    _warn_if_few(made, true)
+    _warn_if_few(measured, true)
 
 
-def reward(
+def judge(
     videos: str,
     endpoint: str,
     judge: str,
@@ -211,7 +211,7 @@ def reward(
     key: Annotated[str, tyro.conf.arg(help="Variable that holds the API key.")] = "OPENAI_API_KEY",
     common: CommonOptions = Common(),
 ) -> None:
-    """Video reward: marks on five scales by a model behind an OpenAI-compatible endpoint.
+    """Marks on five scales by a vision-language model behind an OpenAI-compatible endpoint.
 
     Answers are kept beside OUT as they come; the same command goes on where it stopped, and asks
     again for what got none.
@@ -253,7 +253,7 @@ def reward(
             f"{len(asked.answers)} answers are there already in {asked.cache}", soft_wrap=True
         )
     with progress("asking", len(films)) as advance:
-        evaluation = evaluate_reward(asked, films, lambda done: advance(done, ""))
+        evaluation = evaluate_with_judge(asked, films, lambda done: advance(done, ""))
     _tell(evaluation, out)
 
 
@@ -280,8 +280,10 @@ def compare(
     console.print(table)
     for name, other in others:
         for measure, change in differences(first, other).items():
-            told = f"{name} - {reference}, clip by clip: {measure} {interval(vars(change), 4)}"
-            console.print(told, soft_wrap=True, markup=False)
+            description = (
+                f"{name} - {reference}, clip by clip: {measure} {interval(vars(change), 4)}"
+            )
+            console.print(description, soft_wrap=True, markup=False)
     for line in first.protocol.lines():
         console.print(line, soft_wrap=True, markup=False, highlight=False, style="dim")
 
@@ -322,8 +324,8 @@ def _drawn(
 
 
 def _warn_if_few(*sets: Measured) -> None:
-    width = len(next(iter(sets[0].made.values())))
-    few = min(len({file_of(name) for name in each.made}) for each in sets)
+    width = len(next(iter(sets[0].reconstruction.values())))
+    few = min(len({file_of(name) for name in each.reconstruction}) for each in sets)
     if few <= width:
         console.print(
             f"clips of {few} files for {width} features: the distance lies too high, and compares with those "

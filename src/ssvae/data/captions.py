@@ -53,8 +53,8 @@ def beside(path: Path, there: Container[Path] | None = None) -> Told | None:
     for ending, read in ((".json", of_json), (".txt", of_text)):
         file = path.with_suffix(ending)
         present = file.is_file() if there is None else file in there
-        if present and (told := read(file.read_bytes())):
-            return told
+        if present and (text := read(file.read_bytes())):
+            return text
     return None
 
 

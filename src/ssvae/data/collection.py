@@ -155,7 +155,7 @@ class Collection:
             reached = True
             try:
                 file, caption = self.shelf.item(shard, item)
-                made = self.clip.make(file, caption, draws)
+                item = self.clip.make(file, caption, draws)
             except ShardError as error:
                 reached = False
                 self._count(error, (shard, None))
@@ -163,7 +163,7 @@ class Collection:
                 self._count(error, (shard, item))
             else:
                 self._count()
-                return made
+                return item
             # In an item's place another of its shard, which is open, or any of the same epoch.
             length = self.shelf.lengths[shard]
             if reached and length > 1 and attempt < ATTEMPTS // 2:

@@ -34,18 +34,18 @@ def find_media(path: str | Path) -> list[FileItem]:
     found = _chosen(path, there, EXTENSIONS + IMAGES, "videos or images")
     beside_any = set(there) if len(there) > 1 else None
     listed = _metadata(Path(path)) if Path(path).is_dir() else {}
-    told = [
+    captions = [
         listed.get(file) or beside(file, beside_any) or (_readable(file.stem), "its name")
         for file in found
     ]
-    if any(where != "its name" for _, where in told):
-        say_where(str(path), [where for _, where in told])
-    return [FileItem(file, caption) for file, (caption, _) in zip(found, told, strict=True)]
+    if any(where != "its name" for _, where in captions):
+        say_where(str(path), [where for _, where in captions])
+    return [FileItem(file, caption) for file, (caption, _) in zip(found, captions, strict=True)]
 
 
 def _metadata(folder: Path) -> dict[Path, Told]:
     """The captions in a folder's own lists of its files; one that is no such list is left alone."""
-    told: dict[Path, Told] = {}
+    captions: dict[Path, Told] = {}
     for name in METADATA:
         if not (folder / name).is_file():
             continue
@@ -54,8 +54,8 @@ def _metadata(folder: Path) -> dict[Path, Told]:
         except ValueError as error:
             logger.info("%s holds no captions: %s", folder / name, error)
             continue
-        told |= {item.path: (item.caption, name) for item in items if item.caption}
-    return told
+        captions |= {item.path: (item.caption, name) for item in items if item.caption}
+    return captions
 
 
 def _readable(name: str) -> str:
@@ -126,9 +126,9 @@ def read_list(path: str | Path) -> list[FileItem]:
                 f"{' or '.join(PATH_FIELDS)}, got {row}"
             )
         file = path.parent / named[0]
-        told: Told = of_fields(row, "the column") or beside(file) or ("", NOWHERE)
-        items.append(FileItem(file, told[0]))
-        where.append(told[1])
+        captions: Told = of_fields(row, "the column") or beside(file) or ("", NOWHERE)
+        items.append(FileItem(file, captions[0]))
+        where.append(captions[1])
     if not items:
         raise ValueError(f"{path} names no file: each line below the first is one")
     say_where(str(path), where)

@@ -130,8 +130,8 @@ class OpenVideo:
             if (frame.height, frame.width) != size:
                 if self.name not in _resized:
                     _resized.add(self.name)
-                    told = "%s changes its size on the way: frames of %dx%d are brought to %dx%d"
-                    logger.warning(told, self.name, frame.height, frame.width, *size)
+                    message = "%s changes its size on the way: frames of %dx%d are brought to %dx%d"
+                    logger.warning(message, self.name, frame.height, frame.width, *size)
                 times = frame.pts, frame.time_base, frame.duration
                 height, width = size
                 frame = frame.reformat(width=width, height=height, interpolation=EXACT)

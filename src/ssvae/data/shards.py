@@ -103,11 +103,11 @@ class Opened:
         key = sample.name
         if part := sample.beside.get(".id"):
             key = self._bytes(part).decode(errors="replace").strip()
-        told = of_fields(self._rows.get(key), ".meta.jsonl, field")
+        caption = of_fields(self._rows.get(key), ".meta.jsonl, field")
         for ending, read in ((".json", of_json), (".txt", of_text)):
-            if told is None and ending in sample.beside:
-                told = read(self._bytes(sample.beside[ending]))
-        return told or ("", NOWHERE)
+            if caption is None and ending in sample.beside:
+                caption = read(self._bytes(sample.beside[ending]))
+        return caption or ("", NOWHERE)
 
     def _bytes(self, part: tuple[int, int]) -> bytes:
         offset, size = part
@@ -164,7 +164,7 @@ class Shards:
             shards.append([url, length, samples])
         return checksum(shards)
 
-    def captions_told(self) -> list[str]:
+    def captions_found(self) -> list[str]:
         """Where the captions of the first shard's samples are found; nothing of a distant one."""
         if not _is_local(self.urls[0]):
             return []
@@ -175,8 +175,8 @@ class Shards:
         """Samples of a shard; of a distant one what is said beside it, which is checked later."""
         try:
             if not _is_local(url):
-                if told := len(_meta(url)):
-                    return told
+                if caption := len(_meta(url)):
+                    return caption
                 logger.info("no fields beside %s: it is copied to be counted", url)
             with _fetch(url) as file:
                 return len(_samples(file, url, self.videos_only))

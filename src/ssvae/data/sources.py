@@ -187,7 +187,7 @@ def open_shelf(name: str, frames: int) -> Files | Shards:
         )
     if urls:
         shards = Shards(name, urls, videos_only=frames > 1)
-        say_where(urls[0], shards.captions_told())
+        say_where(urls[0], shards.captions_found())
         return shards
     listed = path.suffix.lower() in (".csv", ".jsonl")
     items = read_list(path) if listed else find_media(path)

@@ -120,8 +120,8 @@ def claimed_length(video: OpenVideo) -> float:
         return begin + float(stream.duration * stream.time_base)
     # Matroska and Flash tell when the film ends by its own clock.
     tags = {key.lower(): value for key, value in stream.metadata.items()}
-    if told := re.fullmatch(r"(\d+):(\d+):(\d+(?:\.\d+)?)", tags.get("duration", "")):
-        hours, minutes, seconds = map(float, told.groups())
+    if claimed := re.fullmatch(r"(\d+):(\d+):(\d+(?:\.\d+)?)", tags.get("duration", "")):
+        hours, minutes, seconds = map(float, claimed.groups())
         return 3600 * hours + 60 * minutes + seconds - beginning(container)
     alone = len(container.streams) == 1 and not may_jump(container)  # of which others are guesses
     if not (alone and container.duration):
@@ -132,8 +132,8 @@ def claimed_length(video: OpenVideo) -> float:
 def length_of(file: VideoFile, video: OpenVideo) -> float:
     """Seconds from the file's beginning to the end of its last frame; 0 where that cannot be found."""
     stream, container = video.stream, video.container
-    if TELL_LENGTHS & set(container.format.name.split(",")) and (told := claimed_length(video)):
-        return told
+    if TELL_LENGTHS & set(container.format.name.split(",")) and (claimed := claimed_length(video)):
+        return claimed
     if container.format.name.endswith("_pipe"):  # a picture
         return float(1 / frame_rate(stream))
     return _span(file).length
@@ -187,8 +187,8 @@ def _followed(container: Any) -> Span:
         decoded = packet.pts if packet.dts is None else packet.dts
         if decoded is None:
             continue
-        told = float(decoded * stream.time_base) - begin
-        moved = clock.rising(told) - told
+        claimed = float(decoded * stream.time_base) - begin
+        moved = clock.rising(claimed) - claimed
         jumps |= abs(moved) > period
         shown = decoded if packet.pts is None else packet.pts
         lasts = packet.duration or period / stream.time_base

@@ -32,7 +32,7 @@ from ssvae.data.sound import rising_packets, sound_track
 from ssvae.data.timing import claimed_length, frame_rate, length_of, shown_for, timed_frames
 
 logger = logging.getLogger(__name__)
-alpha_told = threading.Event()
+alpha_warned = threading.Event()
 IMAGES = (".jpg", ".jpeg", ".png")
 EXTENSIONS = (
     *(".mp4", ".mkv", ".webm", ".mov", ".avi", ".m4v", ".mpg", ".mpeg", ".ts", ".gif"),
@@ -143,13 +143,13 @@ def _duration(frame: av.VideoFrame, video: OpenVideo) -> float:
 
 def _tell_of_alpha(name: str) -> None:
     """Once in a process, for a folder may hold a million such pictures."""
-    if not alpha_told.is_set():
-        alpha_told.set()
-        told = (
+    if not alpha_warned.is_set():
+        alpha_warned.set()
+        message = (
             "%s has an alpha channel, which is left out, here and elsewhere: colours are as stored; a model of "
             "four channels keeps it (ssvae convert --channels 4)"
         )
-        logger.warning(told, name)
+        logger.warning(message, name)
 
 
 def read_clip(

@@ -27,8 +27,8 @@ class CaptionEmbeddings:
 
     def __init__(self, folder: Path, encoder: str, captions: Sequence[str]):
         unique = sorted({clean(caption) for caption in captions} | {""})
-        made_by = [encoder, encoder_fingerprint(encoder)]
-        digest = hashlib.sha256("\n".join([*made_by, *unique]).encode()).hexdigest()[:16]
+        provenance = [encoder, encoder_fingerprint(encoder)]
+        digest = hashlib.sha256("\n".join([*provenance, *unique]).encode()).hexdigest()[:16]
         folder = folder / f"text-{digest}"
         self._shards = [unique[i : i + SHARD] for i in range(0, len(unique), SHARD)]
         self._paths = [folder / f"{i:05d}.safetensors" for i in range(len(self._shards))]

@@ -291,10 +291,10 @@ def generate(
         ).frames  # type: ignore[union-attr]
         assert isinstance(video, torch.Tensor)
         clips.append(video.float().cpu().transpose(1, 2) * 2 - 1)
-    made = torch.cat(clips)
-    if not torch.isfinite(made).all():
+    generated = torch.cat(clips)
+    if not torch.isfinite(generated).all():
         raise ValueError(
             "the model made clips that are not finite: its weights are broken, or the dtype "
             "overflows; try float32"
         )
-    return made
+    return generated

@@ -5,7 +5,7 @@ from typing import Any, Literal, get_args
 
 from ssvae.storage.problems import Problems
 
-Channels = Literal["standardised", "global", "principal", "whitened"]
+Normalization = Literal["standardised", "global", "principal", "whitened"]
 """How channels can be scaled: see ssvae.latents.maps.MapConfig."""
 
 
@@ -76,8 +76,8 @@ class DiffusionRecipe:
     latents: str
     """A cache that ``ssvae cache-latents`` wrote."""
     map: str | None = None
-    """A map of the latents that ``ssvae fit-map`` wrote; None fits one, as ``channels`` says."""
-    channels: Channels = "standardised"
+    """A map of the latents that ``ssvae fit-map`` wrote; None fits one, as ``normalization`` says."""
+    normalization: Normalization = "standardised"
     """Where no map is given: each channel to variance 1; as they are, under one scale; principal
     components under one scale; or principal components of variance 1 each."""
     model: TransformerConfig = field(default_factory=TransformerConfig)
@@ -137,10 +137,10 @@ class DiffusionRecipe:
             f"cooldown_steps must be less than steps ({self.steps}), got {self.cooldown_steps}",
         )
         found.one_of(self, "optimizer", ("muon", "adamw"))
-        found.one_of(self, "channels", get_args(Channels))
+        found.one_of(self, "normalization", get_args(Normalization))
         found.require(
-            not self.map or self.channels == "standardised",
-            f"channels is for runs without a map, got {self.channels!r} beside map {self.map}: "
+            not self.map or self.normalization == "standardised",
+            f"normalization is for runs without a map, got {self.normalization!r} beside map {self.map}: "
             "leave out one of them",
         )
         found.require(

@@ -79,7 +79,7 @@ class DiffusionTrainer:
         self.recipe, self.accelerator = recipe, accelerator
         device = accelerator.device
         self.cache = LatentCache(recipe.latents)
-        fitted = MapConfig(channels=recipe.channels)
+        fitted = MapConfig(normalization=recipe.normalization)
         self.map = (load_map(recipe.map) if recipe.map else self.cache.fit(fitted)).to(device)
         if recipe.map:
             self.map(self.cache.latents([0]).to(device))  # a map for other latents stops here
@@ -90,8 +90,8 @@ class DiffusionTrainer:
                 )
         empty = sum(not caption.strip() for caption in self.cache.captions)
         if empty and accelerator.is_main_process:
-            told = "%d of %d captions in %s are empty: what they show is learned without words"
-            logger.warning(told, empty, len(self.cache), self.cache.path)
+            message = "%d of %d captions in %s are empty: what they show is learned without words"
+            logger.warning(message, empty, len(self.cache), self.cache.path)
         torch.manual_seed(recipe.seed)
         self.tokenizer: Any = None
         self._tokens: dict[str, tuple[torch.Tensor, torch.Tensor]] = {}

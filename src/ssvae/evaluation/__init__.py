@@ -4,7 +4,7 @@ from ssvae.evaluation.convergence import holm, speedup, steps_to_target, student
 from ssvae.evaluation.features import FeatureNetwork, load_network
 from ssvae.evaluation.frechet import feature_statistics, frechet_distance
 from ssvae.evaluation.intervals import Interval, frechet_interval, mean_interval
-from ssvae.evaluation.judge import Film, Judge, evaluate_reward
+from ssvae.evaluation.judge import Film, Judge, evaluate_with_judge
 from ssvae.evaluation.kernel import kernel_distance
 from ssvae.evaluation.measure import (
     FilePairs,
@@ -40,7 +40,7 @@ __all__ = [
     "differences",
     "evaluate_generation",
     "evaluate_reconstruction",
-    "evaluate_reward",
+    "evaluate_with_judge",
     "feature_statistics",
     "frechet_distance",
     "frechet_interval",

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import torch
 
+from ssvae.analysis.fidelity import psnr
 from ssvae.data import read_frames
-from ssvae.spectra.fidelity import psnr
 
 SHARE = 0.5  # of a frame: times that are farther apart are of other frames
 BETTER = 3.0  # decibels by which frames agree better under a shift, where they are shifted

@@ -267,7 +267,7 @@ def _read_cache(path: Path) -> dict[str, dict[str, float]]:
     return answers
 
 
-def evaluate_reward(
+def evaluate_with_judge(
     judge: Judge, films: Sequence[Film], on_films: Callable[[int], Any] = lambda done: None
 ) -> Evaluation:
     """The marks of videos, and their mean, the reward. Videos without marks are left out and named.
@@ -293,14 +293,14 @@ def evaluate_reward(
         raise ValueError(f"no video got marks: {next(iter(left_out.values()))}")
     names = sorted(marks)
     clips = {
-        name: {"reward": sum(marks[name][s] for s in SCALES) / len(SCALES)} | marks[name]
+        name: {"mark": sum(marks[name][s] for s in SCALES) / len(SCALES)} | marks[name]
         for name in names
     }
     measures = [m for m in clips[names[0]] if all(m in clip for clip in clips.values())]
     prompts = {film.name: film.prompt for film in films}
     protocol = EvaluationProtocol(
-        "reward",
-        {"reward": judge.described},
+        "mark",
+        {"mark": judge.described},
         len(names),
         len(names),
         judge.frames,

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from ssvae.analysis.fidelity import SMALLEST, psnr, ssim
 from ssvae.data import FixedClips, VideoError, probe, read_clip
 from ssvae.data.fixed import file_of
 from ssvae.data.listing import find_videos
@@ -22,7 +23,6 @@ from ssvae.evaluation.result import (
 from ssvae.losses import LPIPS
 from ssvae.losses.perceptual import of_frames
 from ssvae.models.backbones import Backbone
-from ssvae.spectra.fidelity import SMALLEST, psnr, ssim
 
 LPIPS_NETWORK = "VGG16 with the linear weights of lpips 0.1, each frame, sha256 {}"
 OnClips = Callable[[int], Any]
@@ -34,7 +34,7 @@ class Pair:
 
     names: list[str]
     true: torch.Tensor
-    made: torch.Tensor
+    reconstruction: torch.Tensor
 
 
 @dataclass
@@ -45,7 +45,7 @@ class Measured:
     checksums: dict[str, str] = field(default_factory=dict)
     true: dict[str, torch.Tensor] = field(default_factory=dict)
     """Features."""
-    made: dict[str, torch.Tensor] = field(default_factory=dict)
+    reconstruction: dict[str, torch.Tensor] = field(default_factory=dict)
     left_out: dict[str, str] = field(default_factory=dict)
 
     def merge(self, other: "Measured") -> "Measured":
@@ -60,8 +60,8 @@ def pairs_of_model(
 ) -> Iterator[Pair]:
     """Clips and their reconstructions from the posterior's mean."""
     for batch in clips.batches(batch_size, process, processes):
-        made = vae.decode(vae.encode(batch.video).mean)
-        yield Pair(batch.names, batch.video.to(made.device), made.float())
+        reconstruction = vae.decode(vae.encode(batch.video).mean)
+        yield Pair(batch.names, batch.video.to(reconstruction.device), reconstruction.float())
 
 
 @dataclass
@@ -100,21 +100,21 @@ class FilePairs:
         for name, *paths in self.files[process::processes]:
             try:
                 channels = 4 if any(probe(path).has_alpha for path in paths) else 3
-                true, made = (
+                true, reconstruction = (
                     read_clip(path, self.frames, 0.0, self.fps, self.size, channels)
                     for path in paths
                 )
             except VideoError as error:
                 self.left_out[name] = str(error)
                 continue
-            if true.shape != made.shape:
-                sizes = [f"{c.shape[2]}x{c.shape[3]}" for c in (true, made)]
+            if true.shape != reconstruction.shape:
+                sizes = [f"{c.shape[2]}x{c.shape[3]}" for c in (true, reconstruction)]
                 self.left_out[name] = f"sizes differ, {sizes[0]} and {sizes[1]}: give --size"
                 continue
             if self.fps is None:
                 check_same_times(paths[0], paths[1], self.frames)
-            check_aligned(true, made, name)
-            yield Pair([name], true[None].to(self.device), made[None].to(self.device))
+            check_aligned(true, reconstruction, name)
+            yield Pair([name], true[None].to(self.device), reconstruction[None].to(self.device))
 
 
 def _by_name(folder: Path) -> dict[str, Path]:
@@ -140,14 +140,21 @@ def measure_pairs(
     """PSNR, SSIM and LPIPS of each clip, and both sides' features."""
     measured = Measured()
     for pair in pairs:
-        true, made = (x.float().clamp(-1, 1) for x in (pair.true, pair.made))
-        side, finite = min(true.shape[-2:]), torch.isfinite(made.flatten(1)).all(1).tolist()
-        values = {"psnr": psnr(made, true)}
+        true, reconstruction = (x.float().clamp(-1, 1) for x in (pair.true, pair.reconstruction))
+        side, finite = (
+            min(true.shape[-2:]),
+            torch.isfinite(reconstruction.flatten(1)).all(1).tolist(),
+        )
+        values = {"psnr": psnr(reconstruction, true)}
         if side >= SMALLEST["ssim"]:
-            values["ssim"] = ssim(made, true)
+            values["ssim"] = ssim(reconstruction, true)
         if lpips is not None and side >= SMALLEST["lpips"]:
-            values["lpips"] = of_frames(lpips, made, true).mean(1)
-        features = None if network is None else (network(true), network(made.nan_to_num(0, 0, 0)))
+            values["lpips"] = of_frames(lpips, reconstruction, true).mean(1)
+        features = (
+            None
+            if network is None
+            else (network(true), network(reconstruction.nan_to_num(0, 0, 0)))
+        )
         for i, name in enumerate(pair.names):
             measured.checksums[name] = checksum_of_clip(true[i])
             if not finite[i]:
@@ -155,7 +162,7 @@ def measure_pairs(
                 continue
             measured.clips[name] = {m: float(v[i]) for m, v in values.items()}
             if features is not None:
-                measured.true[name], measured.made[name] = features[0][i], features[1][i]
+                measured.true[name], measured.reconstruction[name] = features[0][i], features[1][i]
         on_clips(len(measured.checksums))
     return measured
 
@@ -188,10 +195,13 @@ def evaluate_reconstruction(
     if "lpips" in figures:
         networks["lpips"] = LPIPS_NETWORK.format(lpips_checksum)
     if network is not None:
-        true, made = (
-            torch.stack([f[name] for name in names]) for f in (measured.true, measured.made)
+        true, reconstruction = (
+            torch.stack([f[name] for name in names])
+            for f in (measured.true, measured.reconstruction)
         )
-        figures["rfvd"] = frechet_interval(true, made, (files, files), paired=True, on_draw=on_draw)
+        figures["rfvd"] = frechet_interval(
+            true, reconstruction, (files, files), paired=True, on_draw=on_draw
+        )
         networks["rfvd"] = network.described
     data = checksum_of_all(measured.checksums[name] for name in names)
     protocol = EvaluationProtocol(
@@ -209,7 +219,7 @@ def measure_clips(
     processes: int = 1,
     on_clips: OnClips = lambda done: None,
 ) -> Measured:
-    """The features of clips, under ``made``."""
+    """The features of clips, under ``reconstruction``."""
     measured = Measured()
     for batch in clips.batches(batch_size, process, processes):
         video = batch.video
@@ -218,9 +228,9 @@ def measure_clips(
                 :, :3
             ].contiguous()  # films of colours, whose checksums are those of colours
         for name, clip, features in zip(batch.names, video, network(video), strict=True):
-            measured.made[name] = features
+            measured.reconstruction[name] = features
             measured.checksums[name] = checksum_of_clip(clip)
-        on_clips(len(measured.made))
+        on_clips(len(measured.reconstruction))
     return measured
 
 
@@ -237,10 +247,10 @@ def evaluate_generation(
     """The Fréchet distance between generated and true clips (FVD where the network is I3D)."""
     sets, files = [], []
     for measured, what in ((generated, "generated"), (real, "true")):
-        names = sorted(measured.made)
+        names = sorted(measured.reconstruction)
         if len(names) < 2:
             raise ValueError(f"a Fréchet distance needs at least 2 {what} clips, got {len(names)}")
-        sets.append(torch.stack([measured.made[name] for name in names]))
+        sets.append(torch.stack([measured.reconstruction[name] for name in names]))
         files.append([file_of(name) for name in names])
     distance = frechet_interval(sets[0], sets[1], (files[0], files[1]), on_draw=on_draw)
     name = "fvd" if network.name == "I3D" else "frechet"

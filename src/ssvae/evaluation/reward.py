@@ -112,10 +112,10 @@ def rewards_of(
     asked = probe.vocabulary.read(captions)
     logits = probe.logits(features.to(next(probe.parameters()).device))
     rewards, hits = {}, {}
-    for kind, wanted in asked.items():
+    for kind, value in asked.items():
         probabilities = logits[kind].float().softmax(1).cpu()
-        rewards[kind] = probabilities.gather(1, wanted[:, None])[:, 0]
-        hits[kind] = (probabilities.argmax(1) == wanted).float()
+        rewards[kind] = probabilities.gather(1, value[:, None])[:, 0]
+        hits[kind] = (probabilities.argmax(1) == value).float()
     return rewards, hits
 
 

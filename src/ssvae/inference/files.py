@@ -232,7 +232,7 @@ def _check_length(source: str | Path, info: VideoInfo, shown: Shown, strict: boo
     held = max(info.claimed, info.duration)
     if read >= WHOLE * held:
         return
-    told = f"{source} says it holds {held:.2f} seconds, but only {read:.2f} could be read"
+    message = f"{source} says it holds {held:.2f} seconds, but only {read:.2f} could be read"
     if strict:
-        raise ValueError(f"{told}: mend it, or take what there is, without --strict")
-    logger.warning("%s: it may be cut off", told)
+        raise ValueError(f"{message}: mend it, or take what there is, without --strict")
+    logger.warning("%s: it may be cut off", message)

@@ -125,9 +125,9 @@ class LatentCache:
                 "it anew"
             )
         try:
-            told = index.pop(CHECKSUM, None)
+            recorded = index.pop(CHECKSUM, None)
             self.checksum = checksum(index)
-            if told not in (None, self.checksum):
+            if recorded not in (None, self.checksum):
                 raise ValueError("it is not as it was written")
             self.config = CacheConfig(**index["config"])
             kept = self.path / VAE

@@ -22,7 +22,7 @@ from ssvae.spectra.frequency import FrequencySpectrum
 from ssvae.storage.problems import Problems
 from ssvae.transforms import dct3, inverse_dct3
 
-CHANNELS = ("standardised", "global", "principal", "whitened")
+NORMALIZATIONS = ("standardised", "global", "principal", "whitened")
 FLOOR = 1e-3
 """Modes and frequencies weaker than this share of the strongest are not amplified further."""
 
@@ -31,8 +31,8 @@ FLOOR = 1e-3
 class MapConfig:
     """Which map to fit."""
 
-    channels: str = "standardised"
-    """standardised: each channel to mean 0 and variance 1, as is the custom. global: channels as
+    normalization: str = "standardised"
+    """standardised: each channel to mean 0 and variance 1, as usual. global: channels as
     they are, under one scale for all. principal: rotated to principal components under one scale,
     the natural eigenspectrum. whitened: principal components of variance 1 each, a flat one."""
     power: float = 1.0
@@ -43,7 +43,7 @@ class MapConfig:
 
     def __post_init__(self) -> None:
         problems, window = Problems(), self.scramble
-        problems.one_of(self, "channels", CHANNELS)
+        problems.one_of(self, "normalization", NORMALIZATIONS)
         problems.require(0 <= self.power <= 4, f"power must be between 0 and 4, got {self.power}")
         problems.require(
             window is None or min(window) >= 1,
@@ -237,7 +237,7 @@ def fit_map(
         config: which map.
         latents: batches (B, C, T, H, W), read once, and only where ``config.power`` is not 1.
     """
-    matrix = channel_matrix(statistics, config.channels)
+    matrix = channel_matrix(statistics, config.normalization)
     gain = order = None
     if config.power != 1:
         ones = torch.ones(len(matrix), dtype=torch.float64)

@@ -62,9 +62,9 @@ def common_channels(layouts: Iterable[Layout]) -> int:
     """Channels of the clips that all of these take and make; a ValueError where they differ."""
     (first, *others) = {n for layout in layouts for n in (layout.in_channels, layout.out_channels)}
     if others:
-        told = " and ".join(map(str, sorted([first, *others])))
+        counts = " and ".join(map(str, sorted([first, *others])))
         raise ValueError(
-            f"what goes in and comes out has {told} channels, which cannot be compared: in_channels and "
+            f"what goes in and comes out has {counts} channels, which cannot be compared: in_channels and "
             "out_channels must be equal, and those of all models"
         )
     return first
@@ -250,8 +250,8 @@ class Backbone:
         return self.vae.encode(clips).latent_dist.parameters
 
     def _decoded(self, z: torch.Tensor) -> torch.Tensor:
-        made = self.vae.decode(z)
-        return made if isinstance(made, torch.Tensor) else made.sample
+        decoded = self.vae.decode(z)
+        return decoded if isinstance(decoded, torch.Tensor) else decoded.sample
 
     def _over_frames(
         self, run: Callable[[torch.Tensor], torch.Tensor], x_BCTHW: torch.Tensor

@@ -147,7 +147,7 @@ def _check_trained(last_layer: nn.Module, W: torch.Tensor, moments: torch.Tensor
             "last_layer.weight must require a gradient, for the penalty is weighed there: unfreeze "
             "the layer, or leave the penalty out where the encoder is frozen"
         )
-    _check_made_by(last_layer, W, moments)
+    _check_source(last_layer, W, moments)
 
 
 def _checked_penalty(penalty: object) -> torch.Tensor:
@@ -179,7 +179,7 @@ def _check_channels(last_layer: nn.Module, moments: torch.Tensor) -> None:
         )
 
 
-def _check_made_by(last_layer: nn.Module, W: torch.Tensor, moments: torch.Tensor) -> None:
+def _check_source(last_layer: nn.Module, W: torch.Tensor, moments: torch.Tensor) -> None:
     """A ValueError where moments do not come from a layer."""
     name = type(last_layer).__name__
     waiting, seen = [moments.grad_fn], 0

@@ -9,9 +9,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from ssvae.analysis import Analysis
+from ssvae.analysis.findings import relative_errors
 from ssvae.report.figures import COLOURS, SOFT, STYLE
-from ssvae.spectra import Analysis
-from ssvae.spectra.findings import relative_errors
 
 SIZE = (5.2, 3.6)  # inches: readable in a column of a page and on a phone
 MARKERS = "osD^vPX*"

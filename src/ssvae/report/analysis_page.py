@@ -8,12 +8,12 @@ from pathlib import Path
 
 import torch
 
+from ssvae.analysis import Analysis, advise, findings, unexamined
 from ssvae.report import html
 from ssvae.report.analysis_figures import plates
 from ssvae.report.artefact_figure import artefact_figure
 from ssvae.report.figures import save_figure, to_svg
 from ssvae.report.tables import analysis_tables
-from ssvae.spectra import Analysis, advise, findings, unexamined
 
 CHECKERBOARD_SIDE = 160  # pixels that a shown clip has at least, enlarged
 
@@ -24,7 +24,7 @@ class Shown:
 
     name: str
     clip: torch.Tensor
-    made: dict[str, torch.Tensor]
+    reconstructions: dict[str, torch.Tensor]
 
 
 def write_page(
@@ -83,21 +83,21 @@ def write_page(
         ],
         plates=drawn,
         tables=analysis_tables(list(analyses.values())),
-        made_films=_made_films(folder, analyses),
+        synthetic_films=_example_films(folder, analyses),
         strips=[_strip(each, p.fps or 8) for each in shown],
         details=_details(first),
     )
 
 
-def _made_films(folder: Path, analyses: Mapping[str, Analysis]) -> str:
-    """The picture of the made films, as a URI; empty where there are none."""
+def _example_films(folder: Path, analyses: Mapping[str, Analysis]) -> str:
+    """The picture of the synthetic films, as a URI; empty where there are none."""
     found = {
         name: a.artefacts for name, a in analyses.items() if a.artefacts and a.artefacts.thumbnails
     }
     if not found:
         return ""
-    save_figure(artefact_figure(found), folder / "made-films.png")
-    return html.data_uri((folder / "made-films.png").read_bytes(), "image/png")
+    save_figure(artefact_figure(found), folder / "synthetic-films.png")
+    return html.data_uri((folder / "synthetic-films.png").read_bytes(), "image/png")
 
 
 def _lead(analyses: Mapping[str, Analysis]) -> str:
@@ -139,10 +139,10 @@ def _strip(shown: Shown, fps: float) -> dict:
             "height": enlarged.shape[2],
         }
 
-    clips = {"original": shown.clip} | shown.made
+    clips = {"original": shown.clip} | shown.reconstructions
     errors = [
-        pane(f"{name}, error x 4", (made.clamp(-1, 1) - shown.clip) * 4)
-        for name, made in shown.made.items()
+        pane(f"{name}, error x 4", (reconstructions.clamp(-1, 1) - shown.clip) * 4)
+        for name, reconstructions in shown.reconstructions.items()
     ]
     panes = [pane(name, clip) for name, clip in clips.items()]
     return {"title": shown.name, "panes": panes, "errors": errors}

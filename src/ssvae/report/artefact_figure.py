@@ -1,4 +1,4 @@
-"""Made films beside what VAEs make of them, as one picture."""
+"""Synthetic films beside what VAEs make of them, as one picture."""
 
 from collections.abc import Mapping
 
@@ -6,8 +6,8 @@ import matplotlib as mpl
 import torch
 from matplotlib.figure import Figure
 
+from ssvae.analysis.artefacts import Artefacts
 from ssvae.report.figures import INK, STYLE
-from ssvae.spectra.artefacts import Artefacts
 
 ERROR = 8  # times that errors are enlarged
 PANE = 1.05  # inches
@@ -19,8 +19,11 @@ def artefact_figure(found: Mapping[str, Artefacts]) -> Figure:
     rows = [("original", [t.original for t in first])]
     for name, artefacts in found.items():
         rows += [
-            (name, [t.made for t in artefacts.thumbnails]),
-            (f"its error x {ERROR}", [(t.made - t.original) * ERROR for t in artefacts.thumbnails]),
+            (name, [t.reconstruction for t in artefacts.thumbnails]),
+            (
+                f"its error x {ERROR}",
+                [(t.reconstruction - t.original) * ERROR for t in artefacts.thumbnails],
+            ),
         ]
     _, H, W = first[0].original.shape
     height = PANE * H / W

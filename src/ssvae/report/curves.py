@@ -7,17 +7,17 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from ssvae.analysis.fidelity import Quality
 from ssvae.report.figures import COLOURS, STYLE, smooth
-from ssvae.spectra.fidelity import Quality
 
 MEASURES = {"frame_psnr": "PSNR, dB", "frame_ssim": "SSIM", "frame_lpips": "LPIPS"}
 
 
-def frames_figure(made: Mapping[str, Quality]) -> list[Figure]:
+def frames_figure(qualities: Mapping[str, Quality]) -> list[Figure]:
     """PSNR, and SSIM and LPIPS where they were measured, of each frame of a clip: a figure each."""
     figures = []
     for field, title in MEASURES.items():
-        curves = {name: getattr(quality, field) for name, quality in made.items()}
+        curves = {name: getattr(quality, field) for name, quality in qualities.items()}
         if any(curve is None or curve.shape[1] < 2 for curve in curves.values()):
             continue
         with mpl.rc_context(STYLE):

@@ -6,8 +6,8 @@ import matplotlib as mpl
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from ssvae.analysis import Drift
 from ssvae.report.figures import COLOURS, STYLE
-from ssvae.spectra import Drift
 
 PANES = (
     ("psnr", "PSNR, dB"),

@@ -13,8 +13,8 @@ import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from ssvae.analysis import Analysis
 from ssvae.data.pixels import to_show
-from ssvae.spectra import Analysis
 from ssvae.storage.files import check_file, replacing
 
 # Okabe and Ito's colours, and a brown: told apart by the colour-blind, and in print.
@@ -137,9 +137,9 @@ def _courses(panel: Axes, bands: Mapping[str, Band], colours: Mapping[str, str])
 
 
 def _spectra_panels(frequency: Axes, channels: Axes, spectra: Mapping[str, Spectra]) -> None:
-    for (name, its), colour in zip(spectra.items(), _cycle(len(spectra)), strict=True):
-        _frequency_curve(frequency, np.asarray(its.frequency), name, colour)
-        channels.plot([0.0, *its.explained], "o-", ms=4, color=colour, label=name)
+    for (name, spectrum), colour in zip(spectra.items(), _cycle(len(spectra)), strict=True):
+        _frequency_curve(frequency, np.asarray(spectrum.frequency), name, colour)
+        channels.plot([0.0, *spectrum.explained], "o-", ms=4, color=colour, label=name)
     frequency.set_yscale("log")
     frequency.set(title="Frequency spectrum", xlabel="zigzag index", ylabel="share of the energy")
     channels.axhline(0.9, color=SOFT, lw=1, ls=":")

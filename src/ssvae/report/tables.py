@@ -4,8 +4,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ssvae.spectra import Analysis, Cost, Drift
-from ssvae.spectra.findings import border_ratios, leading_share
+from ssvae.analysis import Analysis, Cost, Drift
+from ssvae.analysis.findings import border_ratios, leading_share
 
 
 @dataclass(frozen=True)
@@ -252,7 +252,7 @@ def _drift(analyses: Sequence[Analysis]) -> list[Row]:
 
 
 def _artefacts(analyses: Sequence[Analysis]) -> dict[str, list[Row]]:
-    """What became of made films; what is called out is marked."""
+    """What became of synthetic films; what is called out is marked."""
     found = [a.artefacts for a in analyses]
     measures = {(m.film, m.name): m for each in found if each for m in each.measures}
     if not measures:
@@ -265,7 +265,7 @@ def _artefacts(analyses: Sequence[Analysis]) -> dict[str, list[Row]]:
             values.append(f"{own[0].value:.3g}{' !' * own[0].called_out}" if own else "–")
         note = f"{measure.unit + '; ' if measure.unit else ''}called out (!) {measure.rule}"
         rows.append(_row(f"{film}: {name}", note, values))
-    return {"Artefacts on made films": rows}
+    return {"Artefacts on synthetic films": rows}
 
 
 def analysis_tables(analyses: Sequence[Analysis]) -> dict[str, list[Row]]:

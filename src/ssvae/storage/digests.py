@@ -40,14 +40,14 @@ def damaged(folder: Path, part: str = "") -> list[str]:
     """
     try:
         sealed = json.loads((folder / SEAL).read_text())
-        wanted = {name: sha for name, sha in sealed.items() if name.startswith(part)}
+        expected = {name: sha for name, sha in sealed.items() if name.startswith(part)}
     except FileNotFoundError:
         return []
     except (ValueError, AttributeError):
         return [SEAL]
     return [
         name
-        for name, sha in wanted.items()
+        for name, sha in expected.items()
         if not (folder / name).is_file() or digest(folder / name) != sha
     ]
 

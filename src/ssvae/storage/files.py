@@ -83,8 +83,8 @@ class NumberedReplacement(Replacement):
         """Give them their names."""
         for before in numbered_files(self.path).values():
             before.unlink()
-        for made in self._folder.iterdir():
-            os.replace(made, self.path.with_name(made.name))
+        for path in self._folder.iterdir():
+            os.replace(path, self.path.with_name(path.name))
         self._folder.rmdir()
 
     def discard(self) -> None:

@@ -40,14 +40,14 @@ def written_together(folder: Path, what: str, accelerator: Accelerator) -> Itera
         with written_alone(folder, what):
             yield
         return
-    alone, told = ExitStack(), [""]
+    alone, problem = ExitStack(), [""]
     if accelerator.is_main_process:
         try:
             alone.enter_context(written_alone(folder, what))
         except (ValueError, OSError) as error:
-            told = [str(error)]
-    broadcast_object_list(told)
-    if told[0]:
-        raise ValueError(told[0])
+            problem = [str(error)]
+    broadcast_object_list(problem)
+    if problem[0]:
+        raise ValueError(problem[0])
     with alone:
         yield

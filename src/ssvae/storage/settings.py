@@ -22,9 +22,20 @@ def flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 def replaced(settings: Any, name: str, value: Any) -> Any:
     """A dataclass of settings with another value under a full name, such as "gan.weight"."""
-    head, _, rest = name.partition(".")
-    inner = replaced(getattr(settings, head), rest, value) if rest else value
-    return dataclasses.replace(settings, **{head: inner})
+    return changed(settings, {name: value})
+
+
+def changed(settings: Any, changes: Mapping[str, Any]) -> Any:
+    """A dataclass of settings with other values under full names, all at once."""
+    groups: dict[str, dict[str, Any]] = {}
+    for name, value in changes.items():
+        head, _, rest = name.partition(".")
+        groups.setdefault(head, {})[rest] = value
+    fields = {
+        head: rests[""] if "" in rests else changed(getattr(settings, head), rests)
+        for head, rests in groups.items()
+    }
+    return dataclasses.replace(settings, **fields)
 
 
 def check_same_settings(
@@ -36,14 +47,14 @@ def check_same_settings(
 ) -> None:
     """A ValueError that names what has changed between settings, but for those that are ``free``."""
     one, two = flat(before), flat(now)
-    changed = [
-        f"{name} was {_told(one.get(name))} and is {_told(two.get(name))}"
+    differences = [
+        f"{name} was {_shortened(one.get(name))} and is {_shortened(two.get(name))}"
         for name in sorted(one | two)
         if one.get(name) != two.get(name) and name not in free
     ]
-    if changed:
+    if differences:
         raise ValueError(
-            f"{what} began with other settings ({', '.join(changed)}): keep them, or {remedy}"
+            f"{what} began with other settings ({', '.join(differences)}): keep them, or {remedy}"
         )
 
 
@@ -61,6 +72,6 @@ def as_json(settings: Mapping[str, Any]) -> dict[str, Any]:
     return json.loads(json.dumps(settings, default=str))
 
 
-def _told(value: Any) -> str:
+def _shortened(value: Any) -> str:
     text = str(value)
     return text if len(text) <= LONGEST else text[:LONGEST] + "..."

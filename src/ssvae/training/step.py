@@ -15,7 +15,7 @@ def update(
     max_grad_norm: float,
     finite: torch.Tensor,
     scale: float = 1.0,
-    wanted: bool = True,
+    allowed: bool = True,
 ) -> tuple[torch.Tensor, bool]:
     """One update by the gradients that there are: their norm before clipping, and whether it was made.
 
@@ -34,7 +34,7 @@ def update(
         reduced = accelerator.reduce(good.float(), "mean")
         assert isinstance(reduced, torch.Tensor)
         good = reduced == 1
-    updated = wanted and bool(good)
+    updated = allowed and bool(good)
     for optimizer in optimizers:
         if updated:
             optimizer.step()

@@ -78,14 +78,14 @@ class Adversary:
         self.accelerator.backward(loss)
         return terms
 
-    def update(self, max_grad_norm: float, wanted: bool, scale: float) -> None:
+    def update(self, max_grad_norm: float, allowed: bool, scale: float) -> None:
         """The step, where it is ``wanted`` and every loss since the last was finite everywhere."""
         finite, self._finite = self._finite, torch.ones_like(self._finite)
         optimizers = [self.optimizer]
         _, updated = update(
-            self.accelerator, self._wrapped, optimizers, max_grad_norm, finite, scale, wanted
+            self.accelerator, self._wrapped, optimizers, max_grad_norm, finite, scale, allowed
         )
-        if wanted and not updated:
+        if allowed and not updated:
             logger.warning("the discriminators skip a step: their loss is not finite")
 
     def save(self, folder: Path) -> None:

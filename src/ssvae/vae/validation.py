@@ -6,12 +6,13 @@ from pathlib import Path
 import torch
 from accelerate import Accelerator
 
+from ssvae.analysis import psnr, ssim
 from ssvae.data.batch import Source
 from ssvae.data.pixels import to_show
 from ssvae.data.video_writer import write_video
 from ssvae.models.backbones import Backbone
 from ssvae.regularizers import local_correlation
-from ssvae.spectra import ChannelSpectrum, FrequencySpectrum, psnr, ssim
+from ssvae.spectra import ChannelSpectrum, FrequencySpectrum
 
 
 @torch.no_grad()
@@ -42,11 +43,15 @@ def validate(
             batch = batch.to(backbone.vae.dtype)
             with accelerator.autocast():
                 mean = backbone.encode(batch).mean
-                made = backbone.decode(mean).to(batch.dtype)
+                reconstruction = backbone.decode(mean).to(batch.dtype)
             means.append(mean.float())
-            scores.append(torch.stack([psnr(made, batch), ssim(made, batch)], 1).to(made.device))
+            scores.append(
+                torch.stack([psnr(reconstruction, batch), ssim(reconstruction, batch)], 1).to(
+                    reconstruction.device
+                )
+            )
             if start < shown:
-                films.append(torch.stack([batch, made], 1).cpu())
+                films.append(torch.stack([batch, reconstruction], 1).cpu())
     finally:
         backbone.vae.train(training)
     if films and accelerator.is_main_process:
@@ -76,7 +81,7 @@ def validate(
     )
 
 
-def _write(path: Path, clips: torch.Tensor, made: torch.Tensor, fps: float) -> None:
-    rows = [torch.cat(list(x), dim=-1) for x in (clips, made)]  # side by side
+def _write(path: Path, clips: torch.Tensor, reconstruction: torch.Tensor, fps: float) -> None:
+    rows = [torch.cat(list(x), dim=-1) for x in (clips, reconstruction)]  # side by side
     path.parent.mkdir(parents=True, exist_ok=True)
     write_video(path, to_show(torch.cat(rows, dim=-2)), fps)

@@ -109,14 +109,14 @@ def _learned(arm: Arm, options: LadderOptions) -> None:
         options,
     )
     ceiling = measured(map_label or arm.latents, options)["ceiling"]["reward"]
-    wanted = set(arm.scale.evaluations)
+    planned = set(arm.scale.evaluations)
     append(
         [
             _described(arm, DIFFUSION)
             | {"latents": arm.latents, "ceiling": ceiling, "step": row["step"]}
             | {"scores": {name: value for name, value in row.items() if name != "step"}}
             for row in scored
-            if row["step"] in wanted
+            if row["step"] in planned
         ],
         options.rows,
     )

@@ -89,12 +89,12 @@ def quality(
     """Measure reconstructions of clips, both (B, 3, T, H, W) in [-1, 1] and clamped to it."""
     side = min(clips.shape[-2:])
     squares = _squared_error(reconstruction, clips)
-    made, true = (x.float().clamp(-1, 1) for x in (reconstruction, clips))
+    decoded, true = (x.float().clamp(-1, 1) for x in (reconstruction, clips))
     return Quality(
         _decibels(squares.mean(1)),
         _decibels(squares),
-        in_double(ssim_of_frames(made, true)) if side >= SMALLEST["ssim"] else None,
-        in_double(of_frames(lpips, made, true))
+        in_double(ssim_of_frames(decoded, true)) if side >= SMALLEST["ssim"] else None,
+        in_double(of_frames(lpips, decoded, true))
         if lpips is not None and side >= SMALLEST["lpips"]
         else None,
     )
@@ -153,11 +153,11 @@ class Fidelity:
         """Add reconstructions and their clips, (B, 3, T, H, W) in [-1, 1]."""
         measured = quality(reconstruction, clips, lpips)
         sums = {name: v.sum(0) for name, v in vars(measured).items() if v is not None}
-        made, true = _unit(reconstruction), _unit(clips)
+        decoded, true = _unit(reconstruction), _unit(clips)
         for axis, dim in AXES.items():
             if true.shape[dim] > 1:
                 others = [d for d in range(5) if d not in (0, dim)]
-                a, b = (x.diff(dim=dim) for x in (made, true))
+                a, b = (x.diff(dim=dim) for x in (decoded, true))
                 for what, size in (("error", (a - b).abs()), ("activity", b.abs())):
                     sums[f"{axis} {what}"] = _by_clip(in_double(size).mean(others), clips).sum(0)
         self._add({name: v.cpu() for name, v in sums.items()}, len(clips))

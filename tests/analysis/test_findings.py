@@ -5,8 +5,8 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from ssvae.spectra import Analysis, Analyzer, Subject, advise, analyze, findings, unexamined
-from ssvae.spectra.findings import leading_share
+from ssvae.analysis import Analysis, Analyzer, Subject, advise, analyze, findings, unexamined
+from ssvae.analysis.findings import leading_share
 
 T, SIDE, CHANNELS = 13, 32, 12
 

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 
 import torch
 
-from ssvae.spectra.fidelity import psnr
+from ssvae.analysis.fidelity import psnr
 
 # sqrt(0.005) is the paper's noise; 0 is the plain reconstruction.
 SIGMAS = (0.0, math.sqrt(0.005), 0.15, 0.3, 0.6)

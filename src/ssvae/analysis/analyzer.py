@@ -8,17 +8,17 @@ from typing import Any
 
 import torch
 
+from ssvae.analysis.artefacts import Artefacts, find_artefacts
+from ssvae.analysis.cost import Cost, measure_cost
+from ssvae.analysis.drift import Drift, measure_drift
+from ssvae.analysis.fidelity import Fidelity, FidelityResult
+from ssvae.analysis.robustness import Robustness
+from ssvae.analysis.subject import Subject
 from ssvae.data.batch import check_finite, in_batches
 from ssvae.losses.perceptual import LPIPS
-from ssvae.spectra.artefacts import Artefacts, find_artefacts
 from ssvae.spectra.channels import ChannelResult, ChannelSpectrum
 from ssvae.spectra.correlation import CorrelationSample
-from ssvae.spectra.cost import Cost, measure_cost
-from ssvae.spectra.drift import Drift, measure_drift
-from ssvae.spectra.fidelity import Fidelity, FidelityResult
 from ssvae.spectra.frequency import FrequencyResult, FrequencySpectrum
-from ssvae.spectra.robustness import Robustness
-from ssvae.spectra.subject import Subject
 
 DEAD = 1e-6  # variance of a channel that carries nothing
 
@@ -78,7 +78,7 @@ class Analysis:
     """Clips that gave NaN or infinity and are left out of all figures, with what did."""
     cost: Cost | None = None
     artefacts: Artefacts | None = None
-    """What became of made films."""
+    """What became of synthetic films."""
     drift: Drift | None = None
     """What became of clips that went through again and again."""
 
@@ -206,17 +206,17 @@ class Analyzer:
         clips = vae.placed(clips)
         mean = vae.encode(clips)
         self._describe(vae, clips, mean)
-        made = vae.decode(mean)
-        whole = self._whole(names, mean, made)
+        reconstruction = vae.decode(mean)
+        whole = self._whole(names, mean, reconstruction)
         if whole.any():
-            mean, truth, kept = mean[whole], clips[whole], made[whole]
+            mean, truth, kept = mean[whole], clips[whole], reconstruction[whole]
             keys = [key for key, is_whole in zip(keys, whole.tolist(), strict=True) if is_whole]
             self.frequency.update(mean)
             self.channels.update(mean)
             self.correlation.update(mean, keys)
             self.fidelity.update(kept, truth, lpips)
             self.robustness.update(vae.decode, mean, truth, keys, kept)
-        return made
+        return reconstruction
 
     def merge(self, other: "Analyzer") -> "Analyzer":
         """Add all that another has seen of the same model."""
@@ -287,9 +287,11 @@ class Analyzer:
             vae.lone_first_frame,
         )
 
-    def _whole(self, names: Sequence[str], mean: torch.Tensor, made: torch.Tensor) -> torch.Tensor:
+    def _whole(
+        self, names: Sequence[str], mean: torch.Tensor, reconstruction: torch.Tensor
+    ) -> torch.Tensor:
         """Which clips came through without NaN or infinity; the others are named."""
-        good = [torch.isfinite(x.flatten(1)).all(1).tolist() for x in (mean, made)]
+        good = [torch.isfinite(x.flatten(1)).all(1).tolist() for x in (mean, reconstruction)]
         for name, latents, reconstruction in zip(names, *good, strict=True):
             if not (latents and reconstruction):
                 self.broken[name] = "the latents" if not latents else "the reconstructions"
@@ -315,7 +317,7 @@ def analyze(
         fps: frame rate of the clips, noted in the protocol.
         lpips: the network of :func:`ssvae.losses.load_lpips`, to measure LPIPS too.
         cost: also measure time and memory, of the first clip.
-        artefacts: also pass made films of the clips' size through; see :func:`find_artefacts`.
+        artefacts: also pass synthetic films of the clips' size through; see :func:`find_artefacts`.
         drift: also pass the first batch through again and again; see :func:`measure_drift`.
         on_clips: hears how many clips are done.
 
@@ -329,9 +331,12 @@ def analyze(
     subject, analyzer, first, done = Subject.of(vae), Analyzer(fps), None, 0
     whole = torch.zeros(0)
     for batch in in_batches(clips):
-        made = analyzer.update(subject, batch, lpips=lpips)
+        reconstruction = analyzer.update(subject, batch, lpips=lpips)
         if first is None:
-            first, whole = batch, batch[torch.isfinite(made.flatten(1)).all(1).to(batch.device)]
+            first, whole = (
+                batch,
+                batch[torch.isfinite(reconstruction.flatten(1)).all(1).to(batch.device)],
+            )
         done += len(batch)
         on_clips(done)
     if first is None:

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from ssvae.spectra.subject import Subject
+from ssvae.analysis.subject import Subject
 
 ROUNDS, LEAST, ENOUGH = 5, 0.5, 10.0  # calls that are timed, and seconds: at least, at most
 

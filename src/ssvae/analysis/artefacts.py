@@ -1,4 +1,4 @@
-"""What a VAE does to made films whose right answer is known: grids, bands, flicker, ghosts, bleeding.
+"""What a VAE does to synthetic films whose right answer is known: grids, bands, flicker, ghosts, bleeding.
 
 Values are in levels of 255 unless they say otherwise. T frames, H rows, W columns.
 """
@@ -9,17 +9,17 @@ from typing import Any
 
 import torch
 
-from ssvae.data.pixels import as_seen, of_colours
-from ssvae.spectra.fidelity import ssim
-from ssvae.spectra.made_films import (
+from ssvae.analysis.fidelity import ssim
+from ssvae.analysis.subject import Subject
+from ssvae.analysis.synthetic_films import (
     FLAT,
     GRADIENT,
     cut_at,
     dot_places,
     edge_places,
-    made_films,
+    synthetic_films,
 )
-from ssvae.spectra.subject import Subject
+from ssvae.data.pixels import as_seen, of_colours
 
 SMALLEST_SSIM = 11  # pixels of its window
 HALF_A_LEVEL = 1 / 255
@@ -53,11 +53,11 @@ class Artefact:
 
 @dataclass(frozen=True)
 class Thumbnail:
-    """A frame of a film and what was made of it, (3, H, W) each, in [-1, 1]."""
+    """A frame of a film and its reconstruction, (3, H, W) each, in [-1, 1]."""
 
     film: str
     original: torch.Tensor
-    made: torch.Tensor
+    reconstruction: torch.Tensor
 
 
 @dataclass(frozen=True)
@@ -86,37 +86,39 @@ class Artefacts:
 
 @torch.no_grad()
 def find_artefacts(vae: Subject, frames: int, height: int, width: int) -> Artefacts:
-    """Pass made films of this size, one by one, through a VAE, and measure what became of them.
+    """Pass synthetic films of this size, one by one, through a VAE, and measure what became of them.
 
     Reconstructions are from posterior means, cut to [-1, 1]. The size must suit the VAE. Where one is not
     finite, nothing is measured, and that is said.
     """
-    films, made, period = {}, {}, 1
-    for name, film in made_films(frames, height, width).items():
+    films, reconstructions, period = {}, {}, 1
+    for name, film in synthetic_films(frames, height, width).items():
         taken = of_colours(film[None], vae.channels)
         latents = vae.encode(vae.placed(taken))
         period = height // latents.shape[-2]
-        films[name], made[name] = (
+        films[name], reconstructions[name] = (
             as_seen(clips)[0].float().cpu() for clips in (taken, vae.decode(latents))
         )
-    broken = [name for name, clip in made.items() if not torch.isfinite(clip).all()]
-    made = {name: clip.clamp(-1, 1) for name, clip in made.items()}
+    broken = [name for name, clip in reconstructions.items() if not torch.isfinite(clip).all()]
+    reconstructions = {name: clip.clamp(-1, 1) for name, clip in reconstructions.items()}
     if broken:
         named = ", ".join(broken)
         return Artefacts((), (), (f"artefacts (NaN or infinity in what is made of: {named})",))
-    return judged(films, made, period)
+    return judged(films, reconstructions, period)
 
 
-def judged(films: dict[str, torch.Tensor], made: dict[str, torch.Tensor], period: int) -> Artefacts:
+def judged(
+    films: dict[str, torch.Tensor], reconstructions: dict[str, torch.Tensor], period: int
+) -> Artefacts:
     """The measures of films and what was made of them; ``period`` is pixels a latent."""
     measures: list[Artefact] = []
     unmeasured: list[str] = []
     for measure in MEASURES:
-        found = measure(films, made, period)
+        found = measure(films, reconstructions, period)
         (unmeasured if isinstance(found, str) else measures).append(found)  # type: ignore[arg-type]
     middles = {name: film.shape[1] // 2 for name, film in films.items()}
     thumbnails = [
-        Thumbnail(name, films[name][:, t].clone(), made[name][:, t].clone())
+        Thumbnail(name, films[name][:, t].clone(), reconstructions[name][:, t].clone())
         for name, t in middles.items()
     ]
     return Artefacts(tuple(measures), tuple(thumbnails), tuple(unmeasured))
@@ -126,9 +128,9 @@ Films = dict[str, torch.Tensor]
 Measure = Callable[[Films, Films, int], Artefact | str]
 
 
-def _colour_shift(films: Films, made: Films, period: int) -> Artefact:
+def _colour_shift(films: Films, reconstructions: Films, period: int) -> Artefact:
     shifts = {
-        name: float(_residue(films, made, f"flat: {name}").mean((1, 2, 3)).abs().max())
+        name: float(_residue(films, reconstructions, f"flat: {name}").mean((1, 2, 3)).abs().max())
         for name in FLAT
     }
     worst = max(shifts, key=lambda name: shifts[name])
@@ -138,12 +140,12 @@ def _colour_shift(films: Films, made: Films, period: int) -> Artefact:
     )  # fmt: skip
 
 
-def _grid(films: Films, made: Films, period: int) -> Artefact | str:
+def _grid(films: Films, reconstructions: Films, period: int) -> Artefact | str:
     if period < 2:
         return "a grid in flat fields (a latent is a pixel)"
     values = []
     for name in FLAT:
-        residue = _interior(_residue(films, made, f"flat: {name}").mean(1), period)
+        residue = _interior(_residue(films, reconstructions, f"flat: {name}").mean(1), period)
         _, H, W = residue.shape
         folded = residue.view(3, H // period, period, W // period, period).mean((1, 3))
         pattern = folded - folded.mean((1, 2), keepdim=True)
@@ -155,8 +157,8 @@ def _grid(films: Films, made: Films, period: int) -> Artefact | str:
     )  # fmt: skip
 
 
-def _banding(films: Films, made: Films, period: int) -> Artefact:
-    profile = LEVELS * _inner_columns(made["gradient"], period).mean((0, 1, 2))
+def _banding(films: Films, reconstructions: Films, period: int) -> Artefact:
+    profile = LEVELS * _inner_columns(reconstructions["gradient"], period).mean((0, 1, 2))
     W = films["gradient"].shape[-1]
     slope = LEVELS * (GRADIENT[1] - GRADIENT[0]) / (W - 1)
     return Artefact(
@@ -166,8 +168,8 @@ def _banding(films: Films, made: Films, period: int) -> Artefact:
     )  # fmt: skip
 
 
-def _flicker(films: Films, made: Films, period: int) -> Artefact:
-    clip = LEVELS * made["still texture"]
+def _flicker(films: Films, reconstructions: Films, period: int) -> Artefact:
+    clip = LEVELS * reconstructions["still texture"]
     change = clip - clip.mean(1, keepdim=True)
     return Artefact(
         "still texture", "flicker", float(change.square().mean().sqrt()), "levels", 1.0, True,
@@ -175,8 +177,8 @@ def _flicker(films: Films, made: Films, period: int) -> Artefact:
     )  # fmt: skip
 
 
-def _ghosts(films: Films, made: Films, period: int) -> Artefact | str:
-    residue = _residue(films, made, "moving edge")
+def _ghosts(films: Films, reconstructions: Films, period: int) -> Artefact | str:
+    residue = _residue(films, reconstructions, "moving edge")
     T, W = residue.shape[1], residue.shape[3]
     distance = torch.arange(W)[None] - edge_places(T, W)[:, None]
     error = residue.square().mean((0, 2))
@@ -198,8 +200,8 @@ def _ghosts(films: Films, made: Films, period: int) -> Artefact | str:
     )  # fmt: skip
 
 
-def _bleeding(films: Films, made: Films, period: int) -> Artefact | str:
-    clip, film = made["cut"], films["cut"]
+def _bleeding(films: Films, reconstructions: Films, period: int) -> Artefact | str:
+    clip, film = reconstructions["cut"], films["cut"]
     T = film.shape[1]
     if T < 3:
         return "bleeding at a cut (fewer than 3 frames)"
@@ -216,8 +218,8 @@ def _bleeding(films: Films, made: Films, period: int) -> Artefact | str:
     )  # fmt: skip
 
 
-def _kept_pixel(films: Films, made: Films, period: int) -> Artefact:
-    clip = made["one bright pixel"]
+def _kept_pixel(films: Films, reconstructions: Films, period: int) -> Artefact:
+    clip = reconstructions["one bright pixel"]
     _, T, H, W = clip.shape
     kept = [float(clip[:, t, y, x].mean()) for t, (y, x) in enumerate(dot_places(T, H, W))]
     return Artefact(
@@ -226,8 +228,8 @@ def _kept_pixel(films: Films, made: Films, period: int) -> Artefact:
     )  # fmt: skip
 
 
-def _spread_pixel(films: Films, made: Films, period: int) -> Artefact | str:
-    clip = made["one bright pixel"].mean(0)
+def _spread_pixel(films: Films, reconstructions: Films, period: int) -> Artefact | str:
+    clip = reconstructions["one bright pixel"].mean(0)
     T, H, W = clip.shape
     rows, columns = torch.arange(H)[:, None], torch.arange(W)[None]
     light, count = torch.zeros(4 * period + 1), torch.zeros(4 * period + 1)
@@ -247,26 +249,26 @@ def _spread_pixel(films: Films, made: Films, period: int) -> Artefact | str:
     )  # fmt: skip
 
 
-def _text(films: Films, made: Films, period: int) -> Artefact | str:
+def _text(films: Films, reconstructions: Films, period: int) -> Artefact | str:
     if min(films["text"].shape[-2:]) < SMALLEST_SSIM:
         return f"text (it takes sides of {SMALLEST_SSIM} pixels)"
-    value = float(ssim(made["text"][None], films["text"][None])[0])
+    value = float(ssim(reconstructions["text"][None], films["text"][None])[0])
     return Artefact(
         "text", "SSIM", value, "", 0.8, False, "how alike still letters are: small print is not readable"
     )  # fmt: skip
 
 
-def _black(films: Films, made: Films, period: int) -> Artefact:
-    lifted = (LEVELS * (made["black"] + 1)).mean((0, 2, 3)).max()
+def _black(films: Films, reconstructions: Films, period: int) -> Artefact:
+    lifted = (LEVELS * (reconstructions["black"] + 1)).mean((0, 2, 3)).max()
     return Artefact(
         "black", "lift", float(lifted), "levels", 2.0, True,
         "the mean of the brightest of black frames: fades do not end in black",
     )  # fmt: skip
 
 
-def _noise(films: Films, made: Films, period: int) -> Artefact:
+def _noise(films: Films, reconstructions: Films, period: int) -> Artefact:
     noise = films["noise"]
-    gain = (made["noise"] * noise).sum() / noise.square().sum()
+    gain = (reconstructions["noise"] * noise).sum() / noise.square().sum()
     return Artefact(
         "noise", "kept", float(gain), "of 1", 1.1, True,
         "the share of white noise that comes through: over 1.1 grain grows",
@@ -279,9 +281,9 @@ MEASURES: tuple[Measure, ...] = (
 )
 
 
-def _residue(films: Films, made: Films, name: str) -> torch.Tensor:
+def _residue(films: Films, reconstructions: Films, name: str) -> torch.Tensor:
     """What a reconstruction has too much, (3, T, H, W) in levels."""
-    return LEVELS * (made[name] - films[name])
+    return LEVELS * (reconstructions[name] - films[name])
 
 
 def _interior(x: torch.Tensor, period: int) -> torch.Tensor:

@@ -3,10 +3,10 @@ import math
 import pytest
 import torch
 
+from ssvae.analysis import Fidelity, psnr, ssim
+from ssvae.analysis.fidelity import SMALLEST, quality
+from ssvae.analysis.findings import border_ratio, relative_errors
 from ssvae.losses import LPIPS, of_frames
-from ssvae.spectra import Fidelity, psnr, ssim
-from ssvae.spectra.fidelity import SMALLEST, quality
-from ssvae.spectra.findings import border_ratio, relative_errors
 
 pytestmark = pytest.mark.quick
 

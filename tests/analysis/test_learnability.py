@@ -1,8 +1,8 @@
 import pytest
 import torch
 
+from ssvae.analysis.learnability import decoded_strongest, learnability, neighbours_r2
 from ssvae.spectra.joint import JointSpectrum
-from ssvae.spectra.learnability import decoded_strongest, learnability, neighbours_r2
 
 
 def test_neighbours_tell_all_nothing_or_half():

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 import torch
 import torch.nn.functional as F
 
-from ssvae.spectra.fidelity import psnr
+from ssvae.analysis.fidelity import psnr
 from ssvae.spectra.joint import JointResult, JointSpectrum
 
 STRONGEST = 0.1

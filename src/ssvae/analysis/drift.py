@@ -6,8 +6,8 @@ from typing import Any
 
 import torch
 
-from ssvae.spectra.fidelity import psnr
-from ssvae.spectra.subject import Subject
+from ssvae.analysis.fidelity import psnr
+from ssvae.analysis.subject import Subject
 
 ROUNDS = 5
 

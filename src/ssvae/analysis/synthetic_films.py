@@ -1,4 +1,4 @@
-"""Made films whose right answer is known: each shows one kind of mistake that a VAE can make.
+"""Synthetic films whose right answer is known: each shows one kind of mistake that a VAE can make.
 
 All are (3, T, H, W) in [-1, 1] and the same in every run.
 """
@@ -17,7 +17,7 @@ GRADIENT = (-0.5, 0.5)  # from the left to the right side
 EDGE = (0.6, -0.6)  # what lies behind and before the moving edge
 
 
-def made_films(frames: int, height: int, width: int) -> dict[str, torch.Tensor]:
+def synthetic_films(frames: int, height: int, width: int) -> dict[str, torch.Tensor]:
     """All films by their names."""
     still = (1, frames, 1, 1)
     films = {

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 import torch
 
-from ssvae.spectra.analysis import Analysis
-from ssvae.spectra.fidelity import Steps
+from ssvae.analysis.analyzer import Analysis
+from ssvae.analysis.fidelity import Steps
 
 SEAM = 1.3  # error of steps across latents' borders over that of steps within
 JUMP = 3.0  # error of one step over the median step's

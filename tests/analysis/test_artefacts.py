@@ -3,12 +3,12 @@
 import pytest
 import torch
 
-from ssvae.spectra import Subject, find_artefacts, findings, measure_drift
-from ssvae.spectra.artefacts import judged
-from ssvae.spectra.made_films import cut_at, edge_places, made_films
+from ssvae.analysis import Subject, find_artefacts, findings, measure_drift
+from ssvae.analysis.artefacts import judged
+from ssvae.analysis.synthetic_films import cut_at, edge_places, synthetic_films
 
 SIZE, PERIOD = (9, 64, 96), 4
-FILMS = made_films(*SIZE)
+FILMS = synthetic_films(*SIZE)
 
 
 def spoiled(*names: str, by=lambda film: film) -> dict[str, torch.Tensor]:
@@ -24,7 +24,7 @@ def called_out(made) -> dict[str, float]:
 
 
 def test_films_are_of_their_size_and_the_same_each_time():
-    again = made_films(*SIZE)
+    again = synthetic_films(*SIZE)
     for name, film in FILMS.items():
         assert film.shape == (3, *SIZE), name
         assert film.abs().max() <= 1, name
@@ -33,7 +33,7 @@ def test_films_are_of_their_size_and_the_same_each_time():
 
 @pytest.mark.parametrize("size", [(1, 8, 8), (2, 16, 9), (5, 33, 47)])
 def test_films_of_odd_sizes(size):
-    films = made_films(*size)
+    films = synthetic_films(*size)
     assert {tuple(film.shape) for film in films.values()} == {(3, *size)}
     found = judged(films, films, 4)
     assert [m for m in found.measures if m.called_out] == []
@@ -202,7 +202,7 @@ def test_nothing_to_measure():
 
 
 def test_findings_tell_of_them(vae):
-    from ssvae.spectra import analyze
+    from ssvae.analysis import analyze
 
     clips = torch.rand(2, 3, 5, 32, 32) * 2 - 1
     analysis = analyze(vae, clips, artefacts=True, drift=True)
