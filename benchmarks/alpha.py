@@ -17,7 +17,7 @@ from pathlib import Path
 import torch
 
 from ssvae.analysis import psnr
-from ssvae.bench.records import made_with
+from ssvae.bench.provenance import provenance
 from ssvae.data import open_fixed, open_source, to_show, write_video
 from ssvae.data.pixels import of_colours, over
 from ssvae.data.world import World
@@ -129,6 +129,6 @@ if __name__ == "__main__":
         "of clips without, dB": {name: opaque(vae, clips) for name, vae in beside.items()},
     }
     name = "film-alone" if arguments.alone else "film"
-    write_json(arguments.out / f"{name}.json", found | {"made_with": made_with("cpu")}, indent=2)
+    write_json(arguments.out / f"{name}.json", found | {"provenance": provenance()}, indent=2)
     figure(models, arguments.out / f"{name}.png")
     print(found)

@@ -12,7 +12,7 @@ import argparse
 import dataclasses
 from pathlib import Path
 
-from ssvae.bench.scales import mini
+from ssvae.bench.scales import laptop
 from ssvae.bench.stages import Options, encode_vae, learning_curve
 from ssvae.data.world import VOCABULARY
 from ssvae.models.backbones import load_backbone
@@ -37,7 +37,7 @@ def main() -> None:
     parser.add_argument("--dtype", default="float32")
     given = parser.parse_args()
 
-    scale, vae = mini(), resolve_vae(given.vae)
+    scale, vae = laptop(), resolve_vae(given.vae)
     options = Options(given.out, given.out, (given.seed,), dtype=given.dtype)
     prepared = encode_vae("latents", vae, scale, options)
     accelerator = options.accelerator()

@@ -13,7 +13,7 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from shutil import copytree
 from typing import Any
@@ -22,9 +22,9 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from ssvae.analysis import analyze
-from ssvae.bench.records import made_with
-from ssvae.bench.scales import mini
-from ssvae.bench.scoring import Sampling, Scorer
+from ssvae.bench.provenance import provenance
+from ssvae.bench.scales import laptop
+from ssvae.bench.scoring import ProbeScorer, Sampling
 from ssvae.cli.demo import real_videos
 from ssvae.data import open_fixed
 from ssvae.diffusion.pipeline import checkpoint_of, load_config
@@ -116,16 +116,16 @@ def measure_generator(folder: Path, unseen: Path | None) -> tuple[dict[str, floa
     backbone = load_backbone(load_config(folder).vae)
     generated, ceiling = scorer.score(scorer.sample(folder, backbone)), scorer.ceiling(backbone)
     scores = {
-        "reward of clips for 256 captions, 30 steps, guidance 3": generated.reward,
-        "its ceiling, true clips that the VAE reconstructs": ceiling.reward,
-        **{f"reward for {kind}": value for kind, value in generated.rewards.items()},
-        "Fréchet distance in the probe's features": generated.frechet,
+        "reward of clips for 256 captions, 30 steps, guidance 3": generated["reward"],
+        "its ceiling, true clips that the VAE reconstructs": ceiling["reward"],
+        **{f"reward for {kind}": value for kind, value in generated["rewards"].items()},
+        "Fréchet distance in the probe's features": generated["frechet"],
     }
-    return scores, {"clips": asdict(generated), "ceiling": asdict(ceiling)}
+    return scores, {"clips": generated, "ceiling": ceiling}
 
 
-def _scorer(sampling: Sampling) -> Scorer:
-    return Scorer(sampling, mini().size, None, "cpu")
+def _scorer(sampling: Sampling) -> ProbeScorer:
+    return ProbeScorer(sampling, laptop().size, None, "cpu")
 
 
 def _on_films(backbone: Backbone, where: str) -> dict[str, Any]:
@@ -217,7 +217,7 @@ def main() -> None:
         seal(partial)
         for path in partial.rglob("*"):
             path.chmod(0o755 if path.is_dir() else 0o644)  # safetensors writes for its owner alone
-    results = {"scores": scores, "measured": measured, "made_with": made_with("cpu")}
+    results = {"scores": scores, "measured": measured, "provenance": provenance()}
     out = ROOT / "results" / "models" / f"{options.name}.json"
     out.parent.mkdir(parents=True, exist_ok=True)
     write_json(out, results, indent=1)

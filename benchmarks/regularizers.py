@@ -1,6 +1,6 @@
 """What each regulariser costs a training step of a VAE.
 
-    python benchmarks/regularizers.py [--scale mini] [--batch 4] [--rounds 30] [--out results/map-mini/costs.json]
+    python benchmarks/regularizers.py [--scale laptop] [--batch 4] [--rounds 30] [--out studies/diffusability/results/costs.json]
 
 All take turns, so that a machine whose speed drifts is fair to all. Printed are the median of a step and
 the ratio to the step without regularisers, round by round, with its quartiles. --out keeps the medians of
@@ -15,7 +15,7 @@ from pathlib import Path
 
 import torch
 
-from ssvae.bench.scales import BASELINE, RIVALS, SCALES
+from ssvae.bench.scales import BASELINE, SCALES
 from ssvae.data import World
 from ssvae.regularizers import Draws
 from ssvae.storage.files import write_json
@@ -28,7 +28,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
-    parser.add_argument("--scale", default="mini", choices=SCALES)
+    parser.add_argument("--scale", default="laptop", choices=SCALES)
     parser.add_argument("--batch", type=int, default=None)
     parser.add_argument("--rounds", type=int, default=30)
     parser.add_argument("--out", type=Path)
@@ -36,7 +36,7 @@ def main() -> None:
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
     scale = SCALES[options.scale]()
-    names = [*scale.variants(0), *RIVALS]
+    names = list(scale.variants(0))
     batch = options.batch or scale.vae.batch_size
     clips = World(*scale.size).batch(range(batch)).on(device)
     runs = {}

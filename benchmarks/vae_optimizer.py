@@ -15,7 +15,7 @@ from typing import Literal
 
 from accelerate import Accelerator
 
-from ssvae.bench.scales import mini
+from ssvae.bench.scales import laptop
 from ssvae.bench.stages import Options
 from ssvae.models.backbones import load_backbone
 from ssvae.models.finding import find_vae
@@ -50,7 +50,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=100)
     given = parser.parse_args()
 
-    scale = mini()
+    scale = laptop()
     options = Options(given.out, given.out, (given.seed,))
     accelerator, scorer = options.accelerator(), options.scorer(scale)
     rows = []

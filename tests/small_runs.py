@@ -7,10 +7,10 @@ from typing import Any
 
 import torch
 
-from ssvae.bench.scales import RIVALS
 from ssvae.models import AutoencoderKLSSVAE
 from ssvae.recipes import tiny
-from ssvae.storage.settings import replaced
+from ssvae.regularizers import registered
+from ssvae.storage.settings import changed
 from ssvae.training import make_accelerator
 from ssvae.training.metrics import read_out
 from ssvae.vae import ClipConfig, VAERecipe
@@ -34,11 +34,13 @@ def small(**changes) -> VAERecipe:
     return dataclasses.replace(recipe, **(settings | changes))
 
 
-def with_all_rivals(recipe: VAERecipe) -> VAERecipe:
-    for settings in RIVALS.values():
-        for setting, value in settings.items():
-            recipe = replaced(recipe, setting, value)
-    return recipe
+OTHERS = [name for name in registered() if name not in ("lcr", "lmr")]
+"""Other papers' regularisers."""
+
+
+def with_regularizers(recipe: VAERecipe, *names: str) -> VAERecipe:
+    """The recipe with these enabled too."""
+    return changed(recipe, {f"{name}.enabled": True for name in names})
 
 
 def rows(run: Path) -> list[dict]:

@@ -59,7 +59,7 @@ def test_version_help_and_recipes(ssvae):
     listed = installed("--help")
     assert all(f"  {name.split()[0]} " in listed for name in COMMANDS)
     told = ssvae("bench", "--help")
-    assert all(name in told for name in ("diffusability", "interventions"))
+    assert all(name in told for name in ("vaes", "interventions"))
     kinds = ("reconstruction", "generation", "judge", "compare")
     told = ssvae("evaluate", "--help")
     assert all(name in told for name in kinds)
@@ -418,7 +418,7 @@ MISTAKES = [
         ],
         "batch-size must be at least 1",
     ),
-    (["bench", "map", "--jobs", "-2"], "jobs must be at least 1, got -2"),
+    (["bench", "vaes", "--jobs", "-2"], "jobs must be at least 1, got -2"),
     (["app", "x", "--port", "70000"], "port must be at most 65535, got 70000"),
     (["reconstruct", ".", "b.mp4"], ".: a folder: give the path of a video file in it"),
     (["generate", "a", "--model", "m", "--out", "o", "--fps", "nan"], "fps is nan"),
@@ -429,12 +429,11 @@ MISTAKES = [
     (["export", ".", "r"], "neither a checkpoint of a diffusion model"),
     (["fit-map", "c", "map.pt"], "NAME.safetensors"),
     (["train-probe", "--out", "p.pt"], "NAME.safetensors"),
-    (["bench", "diffusability", "--seeds", "1,1"], "different numbers"),
-    (["bench", "diffusability", "--vae", "a=x"], "at least two autoencoders"),
-    (["bench", "diffusability", "--vae", "a=x", "--vae", "b=y"], "no model at x"),
+    (["bench", "vaes", "--seeds", "1,1"], "different numbers"),
+    (["bench", "vaes", "--vae", "a=x"], "at least two autoencoders"),
+    (["bench", "vaes", "--vae", "a=x", "--vae", "b=y"], "no model at x"),
     (["bench", "interventions", "--steps", "20", "10"], "rising numbers"),
-    (["bench", "map", "--cells", "grid-16", "--vae", "a=x"], "no model at x"),
-    (["bench", "map", "--cells", "grid-17"], "grid-16"),
+    (["bench", "vaes", "--size", "9", "30", "30", "--vae", "a=x", "--vae", "b=y"], "no model at x"),
 ]
 
 

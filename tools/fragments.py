@@ -15,9 +15,12 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from tools.regularizer_fragments import FRAGMENTS as OF_REGULARIZERS
+from tools.result_fragments import FRAGMENTS as OF_RESULTS
+from tools.study_fragments import COPIES
+from tools.study_fragments import FRAGMENTS as OF_THE_STUDY
 
 ROOT = Path(__file__).parents[1]
-FRAGMENTS: Mapping[str, Callable[[], str]] = {**OF_REGULARIZERS}
+FRAGMENTS: Mapping[str, Callable[[], str]] = {**OF_REGULARIZERS, **OF_RESULTS, **OF_THE_STUDY}
 """What makes each, by name."""
 PLACES = ("README.md", "docs/**/*.md", "studies/**/*.md", "src/**/*.py")
 MARKED = re.compile(
@@ -47,6 +50,10 @@ def stale() -> Iterator[tuple[Path, str]]:
             text = path.read_text(encoding="utf-8")
             if (fresh := renewed(text)) != text:
                 yield path, fresh
+    for source, target in COPIES.items():
+        path, fresh = ROOT / target, source.read_text(encoding="utf-8")
+        if not path.exists() or path.read_text(encoding="utf-8") != fresh:
+            yield path, fresh
 
 
 def main() -> None:

@@ -9,7 +9,7 @@ import tyro
 from ssvae.diffusion.recipe import DiffusionRecipe, TextConfig, TransformerConfig
 from ssvae.models import PRESETS
 from ssvae.regularizers import LCRConfig, LMRConfig
-from ssvae.regularizers.registry import enabled
+from ssvae.regularizers.registry import registered
 from ssvae.vae.recipe import (
     AdaptRecipe,
     ClipConfig,
@@ -28,8 +28,7 @@ R = TypeVar("R", bound=RegularizedRecipe)
 
 def without_regularizers(recipe: R) -> R:
     """The recipe without any, for comparison; all else is the same."""
-    off = {name: replace(config, enabled=False) for name, config in enabled(recipe).items()}
-    return replace(recipe, **off)
+    return replace(recipe, **{name: kind() for name, kind in registered().items()})
 
 
 def tiny() -> VAERecipe:

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from small_diffusion import small_recipe
-from small_runs import rows, small, with_all_rivals
+from small_runs import OTHERS, rows, small, with_regularizers
 from ssvae.data import World
 from ssvae.diffusion import train_diffusion
 from ssvae.models import AutoencoderKLSSVAE
@@ -140,7 +140,7 @@ def test_a_diffusion_model_trains(cache, tmp_path, dtype):
 def test_a_run_that_was_stopped_repeats_bit_for_bit(cache, tmp_path):
     repeat_bit_for_bit()
     accelerator = make_accelerator("auto" if DEVICE == "cuda" else "cpu")
-    for name, recipe in {"lcr": small(), "rivals": with_all_rivals(small())}.items():
+    for name, recipe in {"lcr": small(), "others": with_regularizers(small(), *OTHERS)}.items():
         recipe = dataclasses.replace(recipe, decay_steps=6)
         whole, parts = tmp_path / name, tmp_path / f"{name}-parts"
         train_autoencoder(recipe, whole, accelerator)

@@ -8,8 +8,8 @@ import torch
 
 from commands import status_and_output
 from ssvae.analysis import psnr
-from ssvae.bench.scales import mini
-from ssvae.bench.scoring import Sampling, Scorer
+from ssvae.bench.scales import laptop
+from ssvae.bench.scoring import ProbeScorer, Sampling
 from ssvae.data import World
 from ssvae.data.video import probe
 from ssvae.diffusion.pipeline import generate, open_pipeline
@@ -91,11 +91,11 @@ def test_reconstructions_are_as_the_card_says(name):
 
 def test_it_makes_what_it_is_asked_for():
     pipeline, config = open_pipeline("world-t2v")
-    scorer = Scorer(Sampling(samples=16), mini().size, None, "cpu")
+    scorer = ProbeScorer(Sampling(samples=16), laptop().size, None, "cpu")
     size = config.frames, config.height, config.width
     clips = generate(pipeline, scorer.captions, size, steps=8, seed=1)
     scores = scorer.score(clips)
-    assert scores.reward > 0.8, scores
+    assert scores["reward"] > 0.8, scores
 
 
 def test_the_commands_need_no_model(tmp_path):

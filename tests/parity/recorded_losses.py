@@ -15,12 +15,12 @@ import torch
 
 from small_diffusion import save_latents, save_vae, small_recipe
 from small_models import NARROW, write_lpips
-from small_runs import RIVALS, cpu, rows, small, with_all_rivals
+from small_runs import OTHERS, cpu, rows, small, with_regularizers
 from ssvae.diffusion import train_diffusion
 from ssvae.losses import perceptual
 from ssvae.models.config import AutoencoderConfig
 from ssvae.recipes import DIFFUSION_RECIPES, RECIPES, without_regularizers
-from ssvae.storage.settings import replaced
+from ssvae.storage.settings import changed, replaced
 from ssvae.vae import train_autoencoder
 
 FILE = Path(__file__).with_name("losses.json")
@@ -67,10 +67,8 @@ class Losses:
     def recipe(self, name: str) -> Any:
         """A recipe of the VAE, smaller."""
         recipe = RECIPES[name]()
-        for setting, value in SMALLER.items():
-            recipe = replaced(recipe, setting, value)
-        recipe = replaced(recipe, "perceptual.vgg", self.lpips[0])
-        recipe = replaced(recipe, "perceptual.linear", self.lpips[1])
+        lpips = {"perceptual.vgg": self.lpips[0], "perceptual.linear": self.lpips[1]}
+        recipe = changed(recipe, {**SMALLER, **lpips})
         if recipe.gan.start is not None:
             recipe = replaced(recipe, "gan.start", min(recipe.gan.start, 4))
         if hasattr(recipe, "teacher"):
@@ -89,11 +87,11 @@ class Losses:
     def regularised(self) -> dict[str, Any]:
         """A recipe with each regulariser alone, with all, and with all beside all losses."""
         plain = without_regularizers(small(steps=STEPS, checkpoint_every=STEPS))
-        every = with_all_rivals(small(steps=STEPS, checkpoint_every=STEPS))
+        every = with_regularizers(small(steps=STEPS, checkpoint_every=STEPS), *OTHERS)
         found = {
             "lcr": dataclasses.replace(plain, lcr=small().lcr),
             "lmr": dataclasses.replace(plain, lmr=small().lmr),
-            **{name: with_settings(plain, settings) for name, settings in RIVALS.items()},
+            **{name: with_regularizers(plain, name) for name in OTHERS},
             "all": every,
         }
         rest = {
@@ -103,7 +101,7 @@ class Losses:
             "perceptual.linear": self.lpips[1], "gan.start": 3, "gan.channels": 4,
             "gan.halvings": 2, "gan.lecam_weight": 0.1, "gan.r1_weight": 0.1, "ema_decay": 0.9,
         }  # fmt: skip
-        return found | {"all beside all losses": with_settings(every, rest)}
+        return found | {"all beside all losses": changed(every, rest)}
 
     def _train(self, recipe: Any) -> list[dict[str, float]]:
         with tempfile.TemporaryDirectory() as folder, patch.object(perceptual, "STAGES", NARROW):
@@ -120,13 +118,6 @@ class Losses:
         with tempfile.TemporaryDirectory() as folder:
             train_diffusion(recipe, Path(folder) / "run", cpu())
             return kept(Path(folder) / "run")
-
-
-def with_settings(recipe: Any, settings: Mapping[str, Any]) -> Any:
-    """A recipe with these settings, by their full names."""
-    for name, value in settings.items():
-        recipe = replaced(recipe, name, value)
-    return recipe
 
 
 def kept(run: Path) -> list[dict[str, float]]:

@@ -66,7 +66,7 @@ COMMANDS = {
         ["--teacher", "nowhere", "--out", "out", "--data", "world"],
         ["steps", "batch-size", "latent-weight", "clip.frames"],
     ),
-    "bench map": (["--vae", "baseline=nowhere"], ["jobs", "seeds"]),
+    "bench vaes": (["--vae", "a=nowhere", "--vae", "b=nowhere"], ["jobs", "seeds"]),
     "demo": (["--out", "out", "--videos", "nowhere.mp4"], ["steps", "diffusion-steps", "seed"]),
     "app": (["nowhere"], ["megabytes", "seconds", "side", "port"]),
 }

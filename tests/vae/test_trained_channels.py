@@ -6,7 +6,7 @@ import math
 import pytest
 import torch
 
-from small_runs import cpu, rows, small, with_all_rivals
+from small_runs import OTHERS, cpu, rows, small, with_regularizers
 from ssvae.data.world import World
 from ssvae.models.channels import with_channels
 from ssvae.models.finding import load_vae
@@ -37,7 +37,7 @@ def test_each_part_of_training(tmp_path, channels):
         images=ImagesConfig(share=0.3, batch_size=2),
         validation=ValidationConfig(every=3, clips=2, shown=1),
     )  # fmt: skip
-    train_autoencoder(with_all_rivals(recipe), tmp_path / "run", cpu())
+    train_autoencoder(with_regularizers(recipe, *OTHERS), tmp_path / "run", cpu())
     assert [row["step"] for row in rows(tmp_path / "run")] == [1, 2, 3]
     parts = {"lcr", "scale_equivariance", "motion", "spectrum_matching", "kl"}
     for row in rows(tmp_path / "run"):

@@ -4,16 +4,21 @@ What a diffusion model makes goes back through the inverse before it is decoded:
 be said, the ceiling is the same to rounding.
 """
 
-import dataclasses
 from typing import Any
 
-from ssvae.bench.records import keep_plan, read_records, recording, still_needed
-from ssvae.bench.results import write_results
+from ssvae.bench.records import (
+    ROWS,
+    RunKey,
+    keep_plan,
+    read_records,
+    recording,
+    still_needed,
+)
+from ssvae.bench.report import write_report
 from ssvae.bench.scales import BASELINE, Scale
 from ssvae.bench.stages import Options, encode_vae, map_latents, train_vae
-from ssvae.bench.summary import Curves, summarise
 from ssvae.bench.tasks import OnProgress, Task, run_tasks
-from ssvae.data import vocabulary_of
+from ssvae.bench.vaes import comparison_of
 from ssvae.latents.maps import MapConfig
 from ssvae.models.finding import resolve_vae
 
@@ -42,27 +47,23 @@ def run_interventions(
     ``vae`` is a folder or a hub id; where None the baseline of the scale is trained.
     """
     vae = resolve_vae(vae) if vae else None
-    keep_plan(options, scale, {"vae": vae, "maps": sorted(MAPS)})
-    records = read_records(options.out)
-    tasks = still_needed(_tasks(scale, options, vae), records)
-    records |= run_tasks(tasks, options.jobs, on_progress)
-    of = {label: [records[f"learn {label}-{seed}"] for seed in options.seeds] for label in MAPS}
-    measures = {label: [its[0].measure] for label, its in of.items()}
-    rows = {label: [record.rows for record in its] for label, its in of.items()}
-    curves = Curves(BASELINE, options.seeds, rows, (), vocabulary_of(scale.data))
-    summary = summarise(curves, measures, [0])
-    for label, config in MAPS.items():
-        summary["variants"][label]["map"] = dataclasses.asdict(config)
-        summary["variants"][label]["round_trip"] = measures[label][0]["round_trip"]
-    protocol = {"vae": vae or "trained", "dtype": options.dtype}
-    return write_results(summary, curves, measures, scale, protocol, options)
+    keep_plan(options, scale, {"vae": vae, "maps": sorted(MAPS), "network": options.network})
+    options.scorer(scale)  # which may refuse
+    tasks = still_needed(_tasks(scale, options, vae), read_records(options.out))
+    run_tasks(tasks, options.jobs, on_progress)
+    return write_report(
+        comparison_of(BASELINE, [name for name in MAPS if name != BASELINE]),
+        read_records(options.out / ROWS),
+        scale,
+        options,
+    )
 
 
 def _tasks(scale: Scale, options: Options, vae: str | None) -> list[Task]:
     """The VAE's latents, the maps of them, and a diffusion model on each for every seed."""
     name = f"latents {SOURCE}"
     if vae is None:
-        recipe = scale.variants(0)[BASELINE]
+        recipe = scale.vae_of(BASELINE, 0)
         tasks = [Task(name, train_vae, (SOURCE, recipe, scale, options))]
     else:
         tasks = [Task(name, encode_vae, (SOURCE, vae, scale, options))]
@@ -71,6 +72,7 @@ def _tasks(scale: Scale, options: Options, vae: str | None) -> list[Task]:
         tasks.append(Task(f"latents {label}", map_latents, arguments, needs=(name,)))
     for seed in options.seeds:
         tasks += [
-            recording(f"{label}-{seed}", SOURCE, label, seed, scale, options) for label in MAPS
+            recording(RunKey("", label, seed), SOURCE, label, seed, scale, options)
+            for label in MAPS
         ]
     return tasks

@@ -8,44 +8,14 @@ from typing import Any
 from ssvae.bench.scoring import Sampling
 from ssvae.diffusion.recipe import DiffusionRecipe
 from ssvae.recipes import dit_small, dit_tiny, tiny, without_regularizers
-from ssvae.regularizers import LCRConfig, LMRConfig
+from ssvae.regularizers.registry import registered
 from ssvae.storage.settings import changed
 from ssvae.vae.recipe import VAERecipe
 
-BASELINE, NULL = "baseline", "null"
-"""The variant without regularisers, and a control: the same again under other seeds."""
+BASELINE, BOTH, NULL = "baseline", "both", "null"
+"""What others are compared with; LCR and LMR; and a control, the baseline again under other seeds."""
 NULL_SEEDS = 1000
-"""Seeds of the null are those of the baseline and this, for VAE and diffusion model."""
-RIVALS: Mapping[str, dict[str, Any]] = {
-    "se": {"scale_equivariance.enabled": True},
-    "eq": {"equivariance.enabled": True},
-    "noise": {"latent_noise.enabled": True},
-    "input-masking": {"input_masking.enabled": True},
-    "future": {"future_dropping.enabled": True},
-    "prefix": {"channel_prefix.enabled": True},
-    "spectrum": {"spectrum_matching.enabled": True},
-}
-"""Other regularisers, each alone: settings of the VAE, those of their papers where these tell them."""
-TUNED: Mapping[str, dict[str, Any]] = {
-    "se-weak": RIVALS["se"] | {"scale_equivariance.weight": 0.1},
-    "se-strong": RIVALS["se"] | {"scale_equivariance.weight": 1.0},
-    "eq-weak": RIVALS["eq"] | {"equivariance.probability": 0.25},
-    "eq-scales": RIVALS["eq"] | {"equivariance.turns": False},
-    "noise-weak": RIVALS["noise"] | {"latent_noise.gamma": 0.3},
-    "noise-mild": RIVALS["noise"] | {"latent_noise.gamma": 1.0},
-    "input-masking-weak": RIVALS["input-masking"] | {"input_masking.max_ratio": 0.35},
-    "input-masking-strong": RIVALS["input-masking"] | {"input_masking.max_ratio": 0.9},
-    "future-weak": RIVALS["future"] | {"future_dropping.probability": 0.25},
-    "future-still": RIVALS["future"] | {"future_dropping.motion_weight": 0.0},
-    "prefix-weak": RIVALS["prefix"] | {"channel_prefix.shares": (0.5, 0.75, 1.0)},
-    "prefix-strong": RIVALS["prefix"]
-    | {"channel_prefix.shares": (1 / 16, 1 / 8, 1 / 4, 1 / 2, 1.0)},
-    "spectrum-strong": RIVALS["spectrum"] | {"spectrum_matching.weight": 0.1},
-    "spectrum-stronger": RIVALS["spectrum"] | {"spectrum_matching.weight": 1.0},
-}
-"""Two more settings of each, as many as were tried of LCR's threshold."""
-RIVALS_AND_TUNED: Mapping[str, Mapping[str, Any]] = {**RIVALS, **TUNED}
-
+"""Seeds of the null are those of the baseline and this."""
 STILLS_CEILING = 0.86
 """Stills' rewards of reconstructions end lower than the world's: of moves by a pixel or two a few cannot be
 told."""
@@ -113,25 +83,30 @@ class Scale:
         stills = data.partition(":")[0] == "stills"
         return scale.changed({"ceiling": STILLS_CEILING}) if stills else scale
 
-    def vae_of(self, variant: str, seed: int) -> VAERecipe:
-        """The VAE of a variant, of a rival, or of the null."""
-        variants = self.variants(seed_of(variant, seed))
-        if variant not in RIVALS_AND_TUNED:
-            return variants[BASELINE if variant == NULL else variant]
-        return changed(variants[BASELINE], RIVALS_AND_TUNED[variant])
-
     def variants(self, seed: int) -> dict[str, VAERecipe]:
-        """The four VAEs of a seed, the baseline first."""
-        kinds = {
-            BASELINE: dict(lcr=LCRConfig(), lmr=LMRConfig()),
-            "lcr": dict(lmr=LMRConfig()),
-            "lmr": dict(lcr=LCRConfig()),
-            "both": dict(),
+        """The VAEs of a seed: without regularisers, with each alone, and with the scale's own."""
+        plain = dataclasses.replace(without_regularizers(self.vae), seed=seed)
+        alone = {
+            name: dataclasses.replace(getattr(self.vae, name), enabled=True)
+            for name in registered()
         }
         return {
-            name: dataclasses.replace(self.vae, seed=seed, **changes)
-            for name, changes in kinds.items()
+            BASELINE: plain,
+            **{
+                variant_of(name): dataclasses.replace(plain, **{name: config})
+                for name, config in alone.items()
+            },
+            BOTH: dataclasses.replace(self.vae, seed=seed),
         }
+
+    def vae_of(self, variant: str, seed: int) -> VAERecipe:
+        """The VAE of a variant, or of the null."""
+        return self.variants(seed_of(variant, seed))[BASELINE if variant == NULL else variant]
+
+
+def variant_of(regularizer: str) -> str:
+    """What the variant with a regulariser alone is called."""
+    return regularizer.replace("_", "-")
 
 
 def seed_of(variant: str, seed: int) -> int:
@@ -152,12 +127,12 @@ def _decoder(vae: VAERecipe, share: float) -> VAERecipe:
     )
 
 
-def mini() -> Scale:
+def laptop() -> Scale:
     """Clips 9 x 32 x 32, VAEs of 1.3 M and diffusion models of 1.2 M parameters: about an hour a seed
     on two cores.
 
     Regularisers and rates are the tiny recipe's, tried on seed 100, which is not to be reported; times
-    are as is the custom.
+    are the conventional recipe's.
     """
     vae = tiny()
     return Scale(
@@ -174,11 +149,11 @@ def mini() -> Scale:
     )
 
 
-def small() -> Scale:
+def gpu() -> Scale:
     """The same clips, VAEs trained twenty times longer, diffusion models of 34 M parameters: hours on
     one GPU.
     """
-    vae = dataclasses.replace(mini().vae, steps=12_000, batch_size=32)
+    vae = dataclasses.replace(laptop().vae, steps=12_000, batch_size=32)
     return Scale(
         vae=vae,
         decoder=_decoder(vae, 0.2),
@@ -193,4 +168,4 @@ def small() -> Scale:
     )
 
 
-SCALES: dict[str, Callable[[], Scale]] = {"mini": mini, "small": small}
+SCALES: dict[str, Callable[[], Scale]] = {"laptop": laptop, "gpu": gpu}

@@ -1,5 +1,6 @@
 """How generated clips are scored: the same probe, captions and true clips for every model."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache
@@ -10,9 +11,13 @@ import torch
 
 from ssvae.analysis import analyze, psnr
 from ssvae.data import Batch, open_source, vocabulary_of
+from ssvae.data.vocabulary import Vocabulary
 from ssvae.diffusion.pipeline import assemble, generate
+from ssvae.evaluation.features import FeatureNetwork, load_network
+from ssvae.evaluation.frechet import feature_statistics, frechet_distance
+from ssvae.evaluation.kernel import kernel_distance
 from ssvae.evaluation.probe import load_probe
-from ssvae.evaluation.reward import Scores, kept_true_clips, score_clips, true_clips
+from ssvae.evaluation.reward import kept_true_clips, score_clips, true_clips
 from ssvae.latents.mapped import MappedAutoencoder
 from ssvae.latents.maps import LatentMap
 from ssvae.models.backbones import Backbone
@@ -34,59 +39,39 @@ class Sampling:
     """Seed of the noise."""
 
 
-class Scorer:
-    """The probe, what true clips are like, and the captions: the same for every model."""
+class Scorer(ABC):
+    """The captions, the true clips behind them, and scores: the same for every model."""
 
-    def __init__(
-        self,
-        sampling: Sampling,
-        size: tuple[int, int, int],
-        probe: Path | None,
-        device: torch.device | str,
-        data: str = "world",
-    ):
+    network: str = ""
+    """Whose features distances are of, where rewards are not scored."""
+
+    def __init__(self, sampling: Sampling, size: tuple[int, int, int], data: str):
         self.sampling, self.size, self.data = sampling, size, data
-        self.probe = load_probe(probe, device, data)
-        known, asked = self.probe.vocabulary, vocabulary_of(data)
-        if not known.says_the_same(asked):
-            raise ValueError(
-                f"the probe names what captions of {known.source} say, and those of {data} say "
-                f"something else: ssvae train-probe --data {data} trains another"
-            )
-        self.true = kept_true_clips(probe, size, data) or true_clips(self.probe, size, data=data)
         self.captions = [caption for batch in self._batches() for caption in batch.captions]
 
-    def score(self, clips: torch.Tensor) -> Scores:
+    @abstractmethod
+    def score(self, clips: torch.Tensor) -> dict[str, Any]:
         """Scores of a clip for each caption."""
-        return score_clips(self.probe, clips, self.captions, self.true)
 
-    def ceiling(self, backbone: Backbone) -> Scores:
+    def ceiling(self, backbone: Backbone) -> dict[str, Any]:
         """Scores of reconstructions of true clips: no diffusion model on this VAE can pass them."""
         return self.score(torch.cat(_reconstructed(backbone, self._videos())))
 
-    def _batches(self) -> list[Batch]:
-        """The true clips of the captions."""
-        n, source = self.sampling.samples, open_source(self.data, *self.size, seed=CAPTIONS_SEED)
-        return [source.batch(range(i, min(i + 32, n))) for i in range(0, n, 32)]
-
-    def _videos(self) -> list[torch.Tensor]:
-        return [batch.on() for batch in self._batches()]
-
     def measure(self, backbone: Backbone, latent_map: LatentMap | None = None) -> dict[str, Any]:
-        """What a VAE can do: the scores of its reconstructions of true clips (the ceiling that a
-        diffusion model on it cannot pass), their PSNR, and the analysis of its latents.
+        """What a VAE can do: its ceiling, PSNR, and the analysis of its latents.
 
         Noise for the robustness is added where the diffusion model leaves it, to mapped latents.
         """
         videos = self._videos()
-        made = _reconstructed(backbone, videos)
-        decibels = torch.cat([psnr(a, b) for a, b in zip(made, videos, strict=True)])
+        reconstructions = _reconstructed(backbone, videos)
+        pairs = zip(reconstructions, videos, strict=True)
+        decibels = torch.cat([psnr(reconstruction, video) for reconstruction, video in pairs])
         analysis = analyze(backbone.vae, videos).summary()
         if latent_map is not None:
             mapped = MappedAutoencoder.of(backbone, latent_map)
             analysis["robustness"] = analyze(mapped, videos).summary()["robustness"]
         return {
-            "ceiling": asdict(self.score(torch.cat(made))),
+            "ceiling": self.score(torch.cat(reconstructions)),
             "psnr": float(decibels.mean()),
             "psnr_error": float(decibels.std() / len(decibels) ** 0.5),
             "analysis": analysis,
@@ -100,6 +85,72 @@ class Scorer:
             pipeline, self.captions, self.size, s.steps, s.guidance, s.seed, batch_size=64
         )
 
+    def _batches(self) -> list[Batch]:
+        """The true clips of the captions."""
+        n, source = self.sampling.samples, open_source(self.data, *self.size, seed=CAPTIONS_SEED)
+        return [source.batch(range(i, min(i + 32, n))) for i in range(0, n, 32)]
+
+    def _videos(self) -> list[torch.Tensor]:
+        return [batch.on() for batch in self._batches()]
+
+
+class ProbeScorer(Scorer):
+    """Rewards: the probability that a probe gives to what the captions ask for."""
+
+    def __init__(
+        self,
+        sampling: Sampling,
+        size: tuple[int, int, int],
+        probe: Path | None,
+        device: torch.device | str,
+        data: str = "world",
+    ):
+        self.probe = load_probe(probe, device, data)
+        known, asked = self.probe.vocabulary, vocabulary_of(data)
+        if not known.says_the_same(asked):
+            raise ValueError(
+                f"the probe names what captions of {known.source} say, and those of {data} say "
+                f"something else: ssvae train-probe --data {data} trains another"
+            )
+        self.true = kept_true_clips(probe, size, data) or true_clips(self.probe, size, data=data)
+        super().__init__(sampling, size, data)
+
+    def score(self, clips: torch.Tensor) -> dict[str, Any]:
+        """Rewards, and the distance on the probe's features."""
+        return asdict(score_clips(self.probe, clips, self.captions, self.true))
+
+
+class FeatureScorer(Scorer):
+    """Fréchet distance and KVD on a network's features, for captions that may say anything."""
+
+    def __init__(
+        self,
+        sampling: Sampling,
+        size: tuple[int, int, int],
+        features: FeatureNetwork,
+        data: str,
+    ):
+        super().__init__(sampling, size, data)
+        self.features, self.network = features, features.described
+        self.true = torch.cat([features(video) for video in self._videos()])
+
+    def score(self, clips: torch.Tensor) -> dict[str, Any]:
+        """Both distances to the true clips of the captions."""
+        found = torch.cat([self.features(part) for part in clips.split(32)])
+        return {
+            "frechet": frechet_distance(feature_statistics(found), feature_statistics(self.true)),
+            "kernel": kernel_distance(found, self.true),
+            "clips": len(clips),
+        }
+
+
+def known_words(data: str) -> Vocabulary | None:
+    """What captions of a source can say; None where they may say anything."""
+    try:
+        return vocabulary_of(data)
+    except ValueError:
+        return None
+
 
 def _reconstructed(backbone: Backbone, videos: Sequence[torch.Tensor]) -> list[torch.Tensor]:
     return [backbone.decode(backbone.encode(v).mean).float().cpu() for v in videos]
@@ -110,8 +161,16 @@ def scorer_of(
     sampling: Sampling,
     size: tuple[int, int, int],
     probe: Path | None,
+    network: str | None,
     device: torch.device | str,
     data: str,
 ) -> Scorer:
-    """The scorer of a process, made once."""
-    return Scorer(sampling, size, probe, device, data)
+    """The scorer of a process, made once: of rewards where captions have known words."""
+    if known_words(data) is not None:
+        return ProbeScorer(sampling, size, probe, device, data)
+    if network is None:
+        raise ValueError(
+            f"captions of {data} may say anything, so that distances on the features of a network "
+            "are scored: give --network, such as i3d:FILE.pt or videomae:NAME"
+        )
+    return FeatureScorer(sampling, size, load_network(network, device), data)

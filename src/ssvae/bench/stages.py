@@ -4,7 +4,7 @@ import dataclasses
 import json
 import shutil
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +50,10 @@ class Options:
     are trained and measured in float32."""
     probe: Path | None = None
     """Another probe than the package's."""
+    network: str | None = None
+    """The network whose features are compared where captions may say anything."""
+    part: str = ""
+    """What the rows of the results are called together."""
     jobs: int = 1
     """Stages that run at once."""
     compile: bool = False
@@ -63,7 +67,7 @@ class Options:
     def scorer(self, scale: Scale) -> Scorer:
         """The scorer, on a GPU where there is one."""
         device = "cuda" if torch.cuda.is_available() and self.device != "cpu" else "cpu"
-        return scorer_of(scale.evaluation, scale.size, self.probe, device, scale.data)
+        return scorer_of(scale.evaluation, scale.size, self.probe, self.network, device, scale.data)
 
 
 @dataclass(frozen=True)
@@ -95,7 +99,7 @@ def train_vae(label: str, recipe: VAERecipe, scale: Scale, options: Options) -> 
             train_autoencoder(dataclasses.replace(decoder, steps=steps), run, accelerator)
             accelerator.free_memory()
         backbone = load_backbone(str(find_vae(run)), accelerator.device)
-        if scorer.ceiling(backbone).reward >= scale.ceiling:
+        if scorer.ceiling(backbone)["reward"] >= scale.ceiling:
             break
     return encode_vae(label, str(find_vae(run).resolve()), scale, options, steps)
 
@@ -212,6 +216,6 @@ def learning_curve(
             save_file({"clips": clips[:SHOWN].contiguous()}, run / SAMPLES)
         elif falling:
             shutil.rmtree(checkpoint)  # it is scored, and 30 MB
-        rows.append({"step": steps, **asdict(scores)})
+        rows.append({"step": steps, **scores})
         write_text(path, "".join(json.dumps(row) + "\n" for row in rows))
     return rows

@@ -108,20 +108,12 @@ COMMANDS = {
     "evaluate compare": Command(
         "evaluation", "Lay evaluations side by side; where their protocols differ that is refused."
     ),
-    "bench diffusability": Command(
+    "bench vaes": Command(
         "bench",
-        "Train the same diffusion model on the latents of VAEs that differ in LCR and LMR alone.",
+        "Which VAE's latents are learned faster? The same diffusion model on each, over seeds.",
     ),
     "bench interventions": Command(
         "bench", "Change the spectrum of one VAE's latents by invertible maps, and nothing else."
-    ),
-    "bench map": Command(
-        "bench",
-        "Map where LCR and LMR help: settings that differ one at a time, and recipes against the custom.",
-    ),
-    "bench predict": Command(
-        "bench",
-        "Which figure of latents alone tells how they are learned? Over all VAEs of a map.",
     ),
     "recipes": Command("recipes", "List the training recipes."),
     "models": Command(

@@ -1,6 +1,5 @@
-"""Scores: of reconstructions, of generated clips, and of how fast a model converges."""
+"""Scores of reconstructions and of generated clips."""
 
-from ssvae.evaluation.convergence import holm, speedup, steps_to_target, student
 from ssvae.evaluation.features import FeatureNetwork, load_network
 from ssvae.evaluation.frechet import feature_statistics, frechet_distance
 from ssvae.evaluation.intervals import Interval, frechet_interval, mean_interval
@@ -44,7 +43,6 @@ __all__ = [
     "feature_statistics",
     "frechet_distance",
     "frechet_interval",
-    "holm",
     "kernel_distance",
     "load_evaluation",
     "load_network",
@@ -55,9 +53,6 @@ __all__ = [
     "pairs_of_model",
     "probe_accuracy",
     "score_clips",
-    "speedup",
-    "steps_to_target",
-    "student",
     "train_probe",
     "true_clips",
 ]

@@ -77,11 +77,13 @@ def diffusability_figure(
     rewards: Mapping[str, Band],
     ceilings: Mapping[str, float],
     gains: Mapping[str, Band] | None = None,
+    score: str = "reward",
+    sign: int = 1,
 ) -> Figure:
     """The paper's three panels: both spectra, and what the diffusion model makes of them.
 
-    ``gains``, rewards less the baseline's seed by seed, are a fourth. All mappings are by variant, the
-    baseline first.
+    ``gains``, by how much scores are better than the baseline's seed by seed, are a fourth. All
+    mappings are by variant, the baseline first; ``sign`` is -1 where less of the score is better.
     """
     colours = dict(zip(rewards, _cycle(len(rewards)), strict=True))
     with mpl.rc_context(STYLE):
@@ -92,12 +94,16 @@ def diffusability_figure(
         _courses(right, rewards, colours)
         for name, ceiling in ceilings.items():
             right.axhline(ceiling, color=colours[name], lw=1, ls=":")
-        highest, lowest = max(ceilings.values()), min(min(band.mean) for band in rewards.values())
+        highest = max(ceilings.values())
         right.set(
-            title="Reward of generated clips",
-            ylabel="reward, with 95 % intervals",
-            ylim=(lowest - 0.08, highest + 0.05),
+            title=f"{score.capitalize()} of generated clips",
+            ylabel=f"{score}, with 95 % intervals",
         )
+        if sign > 0:
+            lowest = min(min(band.mean) for band in rewards.values())
+            right.set(ylim=(lowest - 0.08, highest + 0.05))
+        else:
+            right.set(yscale="symlog" if min(ceilings.values()) <= 0 else "log")
         right.annotate(
             "ceilings: true clips, reconstructed",
             (0.02, highest),
@@ -110,7 +116,7 @@ def diffusability_figure(
             (panel,) = last
             _courses(panel, gains, colours)
             panel.axhline(0, color=next(iter(colours.values())), lw=2)
-            panel.set(title="Gain over the baseline, seed by seed", ylabel="gain in reward, 95 %")
+            panel.set(title="Gain over the baseline, seed by seed", ylabel=f"gain in {score}, 95 %")
         handles, names = right.get_legend_handles_labels()
         figure.legend(handles, names, loc="outside lower center", ncols=len(names))
     return figure

@@ -8,6 +8,7 @@ from ssvae.bench.scales import BASELINE, NULL, Scale, seed_of
 from ssvae.latents.maps import MapConfig
 from ssvae.vae.recipe import VAERecipe
 from studies.diffusability.ladder.rungs import VAE_STEPS, rung
+from studies.diffusability.variants import vae_of
 
 FIVE, THREE = tuple(range(11, 16)), tuple(range(11, 14))
 HURT = "whitened-frequencies"
@@ -47,7 +48,7 @@ class Arm:
     @property
     def vae(self) -> VAERecipe:
         """How the VAE is trained."""
-        return self.scale.vae_of(BASELINE if self.variant in MAPS else self.variant, self.seed)
+        return vae_of(self.scale, BASELINE if self.variant in MAPS else self.variant, self.seed)
 
     @property
     def diffusion_seed(self) -> int:

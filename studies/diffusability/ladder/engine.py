@@ -9,13 +9,13 @@ from typing import Any
 
 from ssvae.bench.records import training
 from ssvae.bench.scales import Scale
-from ssvae.bench.scoring import Scorer
+from ssvae.bench.scoring import ProbeScorer
 from ssvae.bench.stages import Options, learn, map_latents, measured, train_vae
 from ssvae.bench.tasks import OnProgress, Task, run_tasks
 from ssvae.models.backbones import load_backbone
 from studies.diffusability.ladder.arms import MAPS, SETTINGS, Arm
 from studies.diffusability.ladder.detail import kept_detail
-from studies.diffusability.ladder.rows import DIFFUSION, FOLDER, ROWS, VAE, append, provenance, read
+from studies.diffusability.ladder.rows import DIFFUSION, FOLDER, ROWS, VAE, append, made_with, read
 
 PROBE = FOLDER / "probe.safetensors"
 ANALYSIS = (
@@ -30,17 +30,17 @@ class LadderOptions(Options):
 
     rows: Path = ROWS
 
-    def scorer(self, scale: Scale) -> Scorer:
+    def scorer(self, scale: Scale) -> ProbeScorer:
         """The ladder's own probe, and one scorer for each size in a process."""
         return _scorer(scale)
 
 
 @lru_cache(8)
-def _scorer_of(size: tuple[int, int, int], data: str, sampling: Any) -> Scorer:
-    return Scorer(sampling, size, PROBE, "cpu", data)
+def _scorer_of(size: tuple[int, int, int], data: str, sampling: Any) -> ProbeScorer:
+    return ProbeScorer(sampling, size, PROBE, "cpu", data)
 
 
-def _scorer(scale: Scale) -> Scorer:
+def _scorer(scale: Scale) -> ProbeScorer:
     return _scorer_of(scale.size, scale.data, scale.evaluation)
 
 
@@ -128,7 +128,7 @@ def _described(arm: Arm, kind: str) -> dict[str, Any]:
         "kind": kind,
         **dict(zip(("part", "rung", "variant", "setting", "seed"), _of(arm), strict=True)),
         "settings": SETTINGS[arm.setting],
-        **provenance(),
+        **made_with(),
     }
 
 

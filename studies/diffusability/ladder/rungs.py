@@ -6,7 +6,7 @@ A rung adds a level to encoder and decoder, which halves space once more; all el
 from collections.abc import Mapping
 from typing import Any
 
-from ssvae.bench.scales import Scale, mini
+from ssvae.bench.scales import Scale, laptop
 
 SIDES = (32, 64, 128)
 """Pixels a side; the latents are 48 x 3 x 8 x 8 on each, so space is compressed by 4, 8 and 16."""
@@ -26,7 +26,7 @@ def rung(side: int, changes: Mapping[str, Any] | None = None) -> Scale:
         "time_factors": (1,) * added + (2, 2),
         "space_factors": (2,) * added + (2, 1),
     }
-    return mini().changed(
+    return laptop().changed(
         {
             "vae.data": DATA,
             "vae.clip.height": side,

@@ -1,0 +1,68 @@
+"""Fragments that are tables of what the benchmarks by hand gave, from ``results/``."""
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from ssvae.report.tables import markdown, number
+
+NVLINK = 450.0  # MB a millisecond
+RESULTS = Path(__file__).parents[1] / "results"
+
+
+def _read(name: str) -> Any:
+    return json.loads((RESULTS / name).read_text())
+
+
+def swapped_latents() -> str:
+    """A student's latents through its teacher, and the other way round."""
+    rows = [
+        [row["encoder"], row["decoder"], number(row["psnr"], 2), number(row["ssim"], 3)]
+        for row in _read("distil/film.json")["rows"]
+    ]
+    head = ["encoded by", "decoded by", "PSNR, dB", "SSIM"]
+    return markdown(head, rows)
+
+
+def alpha() -> str:
+    """Reconstructions of clips with alpha and without."""
+    mixed, alone = _read("alpha/film.json"), _read("alpha/film-alone.json")
+    given, trained = mixed["of clips with alpha, dB"]
+    whole = "of clips without, dB"
+    rows = [["`film`", "", "", "", number(mixed[whole]["film"], 2)]]
+    for label, found, model in (
+        ("given four channels", mixed, given),
+        ("trained on", mixed, trained),
+        ("trained on cut-outs alone", alone, trained),
+    ):
+        cut = found["of clips with alpha, dB"][model]
+        values = *(cut[name] for name in ("before black", "before white", "alpha")), found[whole]
+        rows.append([label, *(number(v, 2) for v in (*values[:3], found[whole][model]))])
+    head = ["", "cut out, before black", "before white", "alpha", "as they are"]
+    return markdown(head, rows)
+
+
+def strips() -> str:
+    """Time, memory and messages of a clip in strips on several processes."""
+    found = _read("strips/film.json")
+    rows = [
+        [
+            row["task"],
+            str(row["processes"]),
+            number(row["megabytes"], 0),
+            number((sent := row["sent"] / 1e6 / found["frames"]), 2),
+            number(sent / NVLINK, 4),
+            number(row["seconds"], 1),
+        ]
+        for row in found["rows"]
+    ]
+    head = ["", "processes", "most memory of one, MB", "sent by one, MB a frame"]
+    return markdown([*head, "at an NVLink's 450 GB/s, ms a frame", "seconds"], rows)
+
+
+FRAGMENTS: Mapping[str, Callable[[], str]] = {
+    "results.distil": swapped_latents,
+    "results.alpha": alpha,
+    "results.strips": strips,
+}

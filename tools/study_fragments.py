@@ -1,0 +1,100 @@
+"""Fragments that are tables of the study, from its rows."""
+
+from collections.abc import Callable, Mapping
+from functools import cache
+
+from ssvae.bench.scales import variant_of
+from ssvae.regularizers.registry import registered
+from ssvae.report.tables import interval, markdown, number
+from studies.diffusability import prediction, regularizer_table, reports
+from studies.diffusability.reports import STILLS, STUDIES, VARIANTS, WORLD, Report
+from studies.diffusability.variants import BASELINE, BOTH, OURS, TRIED, settings_of
+
+IN_TEXT = ("recipe", "alone", "parts", "left-out", "regularisers", "settings")
+CHOSEN_CELL = "channels-48"
+"""Where other papers' regularisers were run."""
+
+
+@cache
+def _report(name: str) -> Report:
+    return reports.report_of(STUDIES[name])
+
+
+def _family(study: str, family: str) -> Callable[[], str]:
+    return lambda: reports.family_table(_report(study), family)
+
+
+def _regularizers(study: str, name: str) -> Callable[[], str]:
+    def table() -> str:
+        report = _report(study)
+        return regularizer_table.tables(report.described, report.effects)[name]
+
+    return table
+
+
+def registry() -> str:
+    """Every regulariser: its class, field, cost of a step and what it gave where all were run."""
+    report, costs, rows = _report(WORLD.name), regularizer_table.costs(), []
+    gains = {e["other"]: e for e in report.effects["regularisers"]}
+    ordered = sorted(registered().values(), key=lambda kind: (kind.NAME not in OURS, kind.NAME))
+    for kind in ordered:
+        variant = variant_of(kind.NAME)
+        effect = gains.get(f"{CHOSEN_CELL}/{variant}")
+        gain = "–" if effect is None else interval(effect["gain"]["reward"], 3)
+        seeds = "–" if effect is None else str(len(effect["seeds"]))
+        paper = f"[{kind.PAPER}](https://arxiv.org/abs/{kind.PAPER})"
+        cost = number(costs.get(variant), 2)
+        rows.append([kind.TITLE, f"`{kind.NAME}`", kind.SUMMARY, cost, gain, seeds, paper])
+    columns = [
+        "regulariser",
+        "field of a recipe",
+        "what it does",
+        "a step",
+        "gain",
+        "seeds",
+        "paper",
+    ]
+    return markdown(columns, rows)
+
+
+def variants() -> str:
+    """The variants of the study, and what each sets."""
+
+    def options(variant: str) -> str:
+        return " ".join(
+            f"`--{name.replace('_', '-')}" + ("`" if value is True else f" {_shown(value)}`")
+            for name, value in settings_of(variant).items()
+        )
+
+    names = [*OURS, BOTH, *(variant_of(n) for n in registered() if n not in OURS), *TRIED]
+    rows = [[f"`{BASELINE}`", "none"], *([f"`{name}`", options(name)] for name in names)]
+    columns = ["variant", "options of the VAE's recipe"]
+    lines = [columns, ["---", "---"], *rows]
+    return "".join("| " + " | ".join(line) + " |\n" for line in lines)
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, tuple):
+        return " ".join(f"{each:g}" for each in value)
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+FRAGMENTS: Mapping[str, Callable[[], str]] = {
+    "study.variants": lambda: reports.overview(_report(VARIANTS.name)),
+    "study.smallest": lambda: reports.smallest(_report(WORLD.name)),
+    **{f"study.world.{name}": _family(WORLD.name, name) for name in IN_TEXT},
+    "study.world.compared": _regularizers(WORLD.name, CHOSEN_CELL),
+    "study.world.tried": _regularizers(WORLD.name, f"{CHOSEN_CELL}-tried"),
+    "study.stills.recipe": _family(STILLS.name, "recipe"),
+    "study.stills.compared": _regularizers(STILLS.name, CHOSEN_CELL),
+    "study.prediction": lambda: prediction.table(prediction.prediction_of(WORLD)),
+    "regularizers.table": registry,
+    "regularizers.variants": variants,
+}
+COPIES = {
+    VARIANTS.folder / "figure.svg": "docs/images/diffusability.svg",
+    WORLD.folder / "figure.svg": "docs/images/cells.svg",
+    STILLS.folder / "figure.svg": "docs/images/stills.svg",
+    WORLD.folder / "prediction.svg": "docs/images/prediction.svg",
+}
+"""Figures that pages show."""
