@@ -93,7 +93,7 @@ main()
     assert rows(tmp_path / "run") == rows(tmp_path / "whole")
 
 
-@pytest.mark.parametrize("file", ["optimizer.pt", "vae/diffusion_pytorch_model.safetensors"])
+@pytest.mark.parametrize("file", ["optimizers.pt", "vae/diffusion_pytorch_model.safetensors"])
 def test_a_damaged_checkpoint_leaves_the_one_before(file, tmp_path, caplog):
     """A bit that turned, and the run goes on from where it is sure; nothing else may be shown then."""
     run = tmp_path / "run"
@@ -114,7 +114,7 @@ def test_a_damaged_checkpoint_leaves_the_one_before(file, tmp_path, caplog):
 def test_a_run_of_damaged_checkpoints_is_told(tmp_path):
     train_autoencoder(small(steps=4), tmp_path / "run", cpu())
     for _, folder in checkpoints(tmp_path / "run"):
-        (folder / "optimizer.pt").unlink()
+        (folder / "optimizers.pt").unlink()
     assert find_vae(tmp_path / "run").parent.name == "step-00000004"  # which is whole
     with pytest.raises(ValueError, match="every checkpoint of .*run is damaged: put back a copy"):
         train_autoencoder(small(steps=6), tmp_path / "run", cpu())
@@ -123,7 +123,7 @@ def test_a_run_of_damaged_checkpoints_is_told(tmp_path):
 def test_a_checkpoint_that_does_not_load_is_named(tmp_path):
     train_autoencoder(small(), tmp_path / "run", cpu())
     newest = tmp_path / "run/checkpoints/step-00000006"
-    (newest / "optimizer.pt").write_bytes(b"junk")
+    (newest / "optimizers.pt").write_bytes(b"junk")
     (newest / "sha256.json").unlink()  # as earlier versions wrote it
     with pytest.raises(ValueError, match=r"step-00000006 does not load .* from the one before"):
         train_autoencoder(small(steps=8), tmp_path / "run", cpu())

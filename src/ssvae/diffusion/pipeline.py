@@ -51,7 +51,7 @@ class PipelineConfig:
     text_encoder: str | None = None
     """Name or path of a frozen text encoder; None where it was trained along."""
     data: str | None = None
-    """The source of the clips; None in what earlier versions wrote."""
+    """The source of the clips; None where it is not known."""
     encoder: str = ""
     """The fingerprint of the VAE's latents; where empty, nothing is known of it."""
     cache: str = ""

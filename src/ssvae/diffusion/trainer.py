@@ -11,7 +11,6 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 from diffusers.utils import SAFETENSORS_WEIGHTS_NAME as DIFFUSERS_WEIGHTS
-from safetensors.torch import load_file
 from torch import nn
 from transformers.utils import SAFE_WEIGHTS_NAME as TRANSFORMERS_WEIGHTS
 
@@ -40,12 +39,9 @@ from ssvae.training.sharding import (
     check_optimizer,
     ema_of,
     full_state,
-    full_tensors,
-    load_ema,
-    load_full_state,
-    load_optimizer,
     prepare,
 )
+from ssvae.training.state import gathered, load, write
 from ssvae.training.step import update
 
 logger = logging.getLogger(__name__)
@@ -207,11 +203,7 @@ class DiffusionTrainer:
         with averaged(self.ema, self.objective.parameters()):
             # Copies, for the weights themselves come back into their place.
             state: dict[str, Any] = {n: full_state(part, copied=True) for n, part in parts.items()}
-        return state | dict(
-            model=full_state(self.objective),
-            ema=full_tensors(self.ema.state_dict()),
-            optimizer=[full_tensors(optimizer.state_dict()) for optimizer in self.optimizers],
-        )
+        return state | gathered(self.objective, self.optimizers, self.ema)
 
     def save(self, folder: Path, state: dict[str, Any]) -> None:
         """Write a :meth:`state`: the running mean as models that load by themselves, and the rest."""
@@ -237,21 +229,13 @@ class DiffusionTrainer:
             cache=self.cache.checksum,
             text_fingerprint=encoder_fingerprint(recipe.text.encoder or ""),
         ).save(folder)
-        write_tensors(state["model"], folder / "model.safetensors")
-        torch.save(state["ema"], folder / "ema.pt")
-        torch.save(state["optimizer"], folder / "optimizer.pt")
+        write(state, folder)
 
     def load(self, folder: Path) -> None:
         """Take up the state that :meth:`save` wrote; a ValueError where cache or map are others now."""
         self._check_same_data(folder)
-        load_full_state(self.objective, load_file(folder / "model.safetensors"))
-        ema, states = (
-            torch.load(folder / name, map_location="cpu", weights_only=True)
-            for name in ("ema.pt", "optimizer.pt")
-        )
-        load_ema(self.ema, ema, self.objective.parameters())
-        for optimizer, state in zip(self.optimizers, states, strict=True):
-            load_optimizer(optimizer, state)
+        weights = self.objective.parameters()
+        load(folder, self.objective, self.optimizers, self.ema, weights)
 
     def _check_same_data(self, folder: Path) -> None:
         before = load_config(folder).cache

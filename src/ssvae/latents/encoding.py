@@ -262,7 +262,7 @@ def _check_same(
 ) -> None:
     """A ValueError where a cache began with another VAE, other clips or other settings.
 
-    What an older version, or who writes shards alone, did not write down is not compared.
+    What who writes shards alone did not write down is not compared.
     """
     if not same_encoder(before.encoder, now.encoder):
         kept = f", such as {out / VAE}" if (out / VAE).is_dir() else ""

@@ -36,7 +36,7 @@ def seal(folder: Path) -> None:
 def damaged(folder: Path, part: str = "") -> list[str]:
     """The files in a sealed folder, or below ``part`` of it, that are missing or not as they were sealed.
 
-    A folder without a seal, which earlier versions wrote, tells nothing.
+    A folder without a seal tells nothing.
     """
     try:
         sealed = json.loads((folder / SEAL).read_text())

@@ -5,6 +5,7 @@ import logging
 import re
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing, contextmanager
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, TypeVar
@@ -128,7 +129,7 @@ def train(
     recipe, before = recipe.settled(_config_of(out))
     config = _settings(recipe, accelerator)
     if before is not None:
-        _check_config(out, flat(_usual(recipe)) | flat(before), flat(config), done)
+        _check_config(out, flat(_defaults(recipe)) | flat(before), flat(config), done)
     if done == recipe.steps and last is not None:
         logger.info("the run in %s is finished at step %d; more --steps go on", out, done)
         return last
@@ -147,89 +148,113 @@ def train(
         logger.info("resumed from %s", last)
     data = trainer.batches(done + 1, recipe.steps)  # which may refuse
     with _begun(out, config, last, accelerator):
-        return _through_steps(
+        tracking = Tracking(tracker, out, flat(config), done + 1, accelerator)
+        run = _Run(
             recipe=recipe,
             trainer=trainer,
             data=data,
             out=out,
-            config=config,
+            accelerator=accelerator,
+            tracking=tracking,
+            log=RunLog(out, accelerator, tracking, on_step),
+            speed=SpeedLog(out / "speed.jsonl", _a_step(flat(config), "batch_size"), accelerator),
             done=done,
             last=last,
-            accelerator=accelerator,
-            on_step=on_step,
-            tracker=tracker,
         )
+        return _through_steps(run)
 
 
-def _through_steps(
-    recipe: Recipe,
-    trainer: Trainer,
-    data: Generator[Any],
-    out: Path,
-    config: dict[str, Any],
-    done: int,
-    last: Path | None,
-    accelerator: Accelerator,
-    on_step: OnStep | None,
-    tracker: str | None,
-) -> Path:
-    """The steps after ``done``; the last checkpoint."""
-    steps = range(done + 1, recipe.steps + 1)
-    main, skipped = accelerator.is_main_process, 0
-    tracking = Tracking(tracker, out, flat(config), steps.start, accelerator)
-    log = RunLog(out, accelerator, tracking, on_step)
-    speed = SpeedLog(out / "speed.jsonl", _a_step(flat(config), "batch_size"), accelerator)
-    read_out_every = 1 if accelerator.device.type == "cpu" else READ_OUT_EVERY
-    with interruptible() as interruption, closing(data), _finished(log, accelerator):
-        for step, batch in zip(steps, speed.waited_for(data), strict=True):
-            work = partial(trainer.step, step, batch)
-            count = step == steps.start and accelerator.device.type == "cuda"
-            outcome = speed.counted(work) if count else work()
-            speed.step()
-            log.add(step, outcome.metrics)
-            if step == steps.start:
-                set_patience(IN_STEPS)
-            skipped = 0 if outcome.updated else skipped + 1
-            if not outcome.updated:
-                logger.warning("step %d skipped: the loss or its gradient is not finite", step)
-            if step % read_out_every == 0 or step == recipe.steps or skipped == PATIENCE:
-                log.write()
-            if skipped == PATIENCE:
-                good = last or "none: the run never reached one"
-                raise ValueError(
-                    f"the loss was not finite for {PATIENCE} steps in a row, up to step {step}; "
-                    f"last good checkpoint: {good}. Try float32, or begin another run there (--init) "
-                    "with a lower learning rate"
-                )
-            # What a checkpoint holds is good: none is written while steps are being skipped.
-            with speed.paused():
-                figures = trainer.validate(step, out) if outcome.updated else {}
-            if figures:
-                log.write()  # trackers take no step that goes back
-                log.write_figures(step, figures)
-            stop = interruption.agreed(accelerator)
-            due = stop or step % recipe.checkpoint_every == 0 or step == recipe.steps
-            if outcome.updated and due:
-                log.write()
-                with speed.paused():
-                    state = trainer.state()
-                    if main:
-                        checkpoint.save(out, step, partial(trainer.save, state=state))
-                    del state
-                    accelerator.wait_for_everyone()
-                done, last = step, checkpoint_folder(out, step)
-            if step % SPEED_EVERY == 0 or step == recipe.steps or stop:
-                log.write()
-                log.write_speed(step, speed.write(step))
+@dataclass
+class _Run:
+    """A run on its way: what it drives, where it writes, and how far it is."""
+
+    recipe: Recipe
+    trainer: Trainer
+    data: Generator[Any]
+    """A batch for each step that is left."""
+    out: Path
+    accelerator: Accelerator
+    tracking: Tracking
+    log: RunLog
+    speed: SpeedLog
+    done: int
+    """The step of the last checkpoint; 0 where there is none."""
+    last: Path | None
+    """The last checkpoint."""
+    skipped: int = 0
+    """Steps in a row whose loss was not finite."""
+
+
+def _through_steps(run: _Run) -> Path:
+    """Load, step, log, validate, save, stop: the steps that are left; the last checkpoint."""
+    steps = range(run.done + 1, run.recipe.steps + 1)
+    with interruptible() as interruption, closing(run.data), _finished(run):
+        for step, batch in zip(steps, run.speed.waited_for(run.data), strict=True):
+            updated = _step(run, step, batch, is_first=step == steps.start)
+            if updated:
+                _validate(run, step)
+            stop = interruption.agreed(run.accelerator)
+            if updated and (stop or step % run.recipe.checkpoint_every == 0 or step == steps[-1]):
+                _save(run, step)
+            if stop or step % SPEED_EVERY == 0 or step == steps[-1]:
+                run.log.write()
+                run.log.write_speed(step, run.speed.write(step))
             if stop:
-                tracking.close()
-                raise InterruptedRun(stop, done)
-    tracking.close()
-    if last is None or done != recipe.steps:
+                run.tracking.close()
+                raise InterruptedRun(stop, run.done)
+    run.tracking.close()
+    if run.last is None or run.done != run.recipe.steps:
         raise ValueError(
-            f"the run ended on steps that were not finite; last good checkpoint: {last}"
+            f"the run ended on steps that were not finite; last good checkpoint: {run.last}"
         )
-    return last
+    return run.last
+
+
+def _step(run: _Run, step: int, batch: Any, is_first: bool) -> bool:
+    """One update, logged; whether it was one. A ValueError after too many in a row that were none."""
+    work = partial(run.trainer.step, step, batch)
+    count = is_first and run.accelerator.device.type == "cuda"
+    outcome = run.speed.counted(work) if count else work()
+    run.speed.step()
+    run.log.add(step, outcome.metrics)
+    if is_first:
+        set_patience(IN_STEPS)
+    run.skipped = 0 if outcome.updated else run.skipped + 1
+    if not outcome.updated:
+        logger.warning("step %d skipped: the loss or its gradient is not finite", step)
+    read_out_every = 1 if run.accelerator.device.type == "cpu" else READ_OUT_EVERY
+    too_many = run.skipped == PATIENCE
+    if step % read_out_every == 0 or step == run.recipe.steps or too_many:
+        run.log.write()
+    if too_many:
+        good = run.last or "none: the run never reached one"
+        raise ValueError(
+            f"the loss was not finite for {PATIENCE} steps in a row, up to step {step}; last good "
+            f"checkpoint: {good}. Try float32, or begin another run there (--init) with a lower "
+            "learning rate"
+        )
+    return outcome.updated
+
+
+def _validate(run: _Run, step: int) -> None:
+    """Figures on held-out data, where the recipe asks for them after this step."""
+    with run.speed.paused():
+        figures = run.trainer.validate(step, run.out)
+    if figures:
+        run.log.write()  # trackers take no step that goes back
+        run.log.write_figures(step, figures)
+
+
+def _save(run: _Run, step: int) -> None:
+    """A checkpoint, which is good: none is written while steps are being skipped."""
+    run.log.write()
+    with run.speed.paused():
+        state = run.trainer.state()
+        if run.accelerator.is_main_process:
+            checkpoint.save(run.out, step, partial(run.trainer.save, state=state))
+        del state
+        run.accelerator.wait_for_everyone()
+    run.done, run.last = step, checkpoint_folder(run.out, step)
 
 
 @contextmanager
@@ -249,13 +274,13 @@ def _begun(
 
 
 @contextmanager
-def _finished(log: "RunLog", accelerator: Accelerator) -> Iterator[None]:
+def _finished(run: _Run) -> Iterator[None]:
     """However the steps end: what waits is written, and processes are patient again."""
     try:
         yield
     finally:
-        if accelerator.num_processes == 1:  # others might wait for one that is gone
-            log.write()
+        if run.accelerator.num_processes == 1:  # others might wait for one that is gone
+            run.log.write()
         set_patience(PATIENT)
 
 
@@ -298,8 +323,6 @@ def _check_config(out: Path, before: dict[str, Any], now: dict[str, Any], done: 
 
     Other processes may go on with it, where they see as many clips a step between them.
     """
-    for name in ("dtype", "processes"):  # earlier versions did not write them down
-        before.setdefault(name, now[name])
     free = {name for name in before | now if FREE.fullmatch(name)}
     if all(_a_step(before, n) == _a_step(now, n) for n in BATCHES if n in now):
         free |= {*BATCHES, "processes", "accumulate"}
@@ -325,12 +348,12 @@ def _a_step(settings: dict[str, Any], name: str) -> int:
     return settings[name] * settings["processes"] * settings.get("accumulate", 1)
 
 
-def _usual(recipe: Recipe) -> dict[str, Any]:
-    """The settings of a recipe that says nothing: a run of an older version knows no newer ones."""
-    usual = {}
+def _defaults(recipe: Recipe) -> dict[str, Any]:
+    """The settings of a recipe that says nothing: a run knows none that came after it began."""
+    found = {}
     for each in dataclasses.fields(recipe):
         if each.default_factory is not dataclasses.MISSING:
-            usual[each.name] = dataclasses.asdict(each.default_factory())
+            found[each.name] = dataclasses.asdict(each.default_factory())
         elif each.default is not dataclasses.MISSING:
-            usual[each.name] = each.default
-    return as_json(usual)
+            found[each.name] = each.default
+    return as_json(found)

@@ -133,13 +133,19 @@ def full_state(module: nn.Module, copied: bool = False) -> dict[str, torch.Tenso
 
 
 @torch.no_grad()
-def load_full_state(module: nn.Module, state: Mapping[str, torch.Tensor]) -> None:
-    """Load a whole state into a module, however that is divided; a ValueError where it does not fit."""
+def load_full_state(
+    module: nn.Module, state: Mapping[str, torch.Tensor], without: str = ""
+) -> None:
+    """Load a whole state into a module, however that is divided; a ValueError where it does not fit.
+
+    ``without`` is a prefix of names that may be missing.
+    """
     own = dict(module.named_parameters(remove_duplicate=False))
     placed = {k: shard_like(v, own[k]) if k in own else v for k, v in state.items()}
     missing, unexpected = module.load_state_dict(placed, strict=False)
     loaded = {id(own[name]) for name in state if name in own}
     lost = [name for name in missing if name not in own or id(own[name]) not in loaded]
+    lost = [name for name in lost if not (without and name.startswith(without))]
     if lost or unexpected:
         raise ValueError(f"it lacks {lost} and has {unexpected} beside what the model has")
 

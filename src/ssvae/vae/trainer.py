@@ -10,7 +10,6 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 from diffusers.utils import SAFETENSORS_WEIGHTS_NAME
-from safetensors.torch import load_file
 
 from ssvae.data.batch import Batch, Source, moved
 from ssvae.data.collection import Collection
@@ -29,14 +28,10 @@ from ssvae.training.sharding import (
     check_optimizer,
     ema_of,
     full_state,
-    full_tensors,
-    load_ema,
-    load_full_state,
-    load_optimizer,
     prepare,
-    shard_like,
     unsharded,
 )
+from ssvae.training.state import MODEL, gathered, load, write
 from ssvae.training.step import update
 from ssvae.vae.adversary import Adversary
 from ssvae.vae.building import build, cached_clips, objective_of, problems_of
@@ -49,6 +44,9 @@ from ssvae.vae.validation import validate
 logger = logging.getLogger(__name__)
 
 MASKING = "masking.safetensors"
+VAE = "vae"
+LPIPS = "lpips."
+"""What its weights begin with in the objective; they are not trained, and come from a file."""
 
 
 def train_autoencoder(
@@ -204,51 +202,31 @@ class VAETrainer:
         """All that a resumed run needs but the data's position, which is the step."""
         vae = self.backbone.vae
         with averaged(self.ema, self._trained_weights()):
-            state: dict[str, Any] = dict(vae=full_state(vae, copied=self.ema is not None))
-        state["optimizer"] = full_tensors(self.optimizers[0].state_dict())
-        if self._masking is not None:
-            state["masking"] = full_tensors(self._masking.token)
-        for muon in self.optimizers[1:]:
-            state["muon"] = full_tensors(muon.state_dict())
-        if self.ema is not None:
-            state |= dict(weights=full_state(vae), ema=full_tensors(self.ema.state_dict()))
-        if self.objective.log_variance is not None:
-            state["log_variance"] = full_tensors(self.objective.log_variance.detach())
-        return state
+            averages = full_state(vae, copied=self.ema is not None)
+        state = gathered(self.objective, self.optimizers, self.ema, without=LPIPS)
+        return state | {VAE: averages}
 
     def save(self, folder: Path, state: dict[str, Any]) -> None:
         """Write a :meth:`state`; the model and its masking load by themselves."""
-        self.backbone.vae.save_config(folder / "vae")
-        write_tensors(state["vae"], folder / "vae" / SAFETENSORS_WEIGHTS_NAME)
+        self.backbone.vae.save_config(folder / VAE)
+        write_tensors(state[VAE], folder / VAE / SAFETENSORS_WEIGHTS_NAME)
         if self._masking is not None:
-            self._masking.save(folder / MASKING, state["masking"])
-        for name in ("optimizer", "muon", "ema", "log_variance"):
-            if name in state:
-                torch.save(state[name], folder / f"{name}.pt")
-        if "weights" in state:
-            write_tensors(state["weights"], folder / "model.safetensors")
+            (token,) = (x for name, x in state[MODEL].items() if name.endswith("lmr.token"))
+            self._masking.save(folder / MASKING, token)
+        write(state, folder)
         if self.adversary is not None:
             self.adversary.save(folder)
 
     def load(self, folder: Path) -> None:
         """Take up the state that :meth:`save` wrote."""
-
-        def read(name: str) -> Any:
-            return torch.load(folder / name, map_location="cpu", weights_only=True)
-
-        weights = folder / "model.safetensors"
-        if self.ema is None:
-            (weights,) = (folder / "vae").glob("*.safetensors")
-        load_full_state(self.backbone.vae, load_file(weights))
-        if self._masking is not None:
-            load_full_state(self._masking, load_file(folder / MASKING))
-        if self.ema is not None:
-            load_ema(self.ema, read("ema.pt"), self._trained_weights())
-        if self.objective.log_variance is not None:
-            scale = self.objective.log_variance
-            scale.data.copy_(shard_like(read("log_variance.pt"), scale))
-        for name, optimizer in zip(("optimizer.pt", "muon.pt"), self.optimizers, strict=False):
-            load_optimizer(optimizer, read(name))
+        load(
+            folder,
+            self.objective,
+            self.optimizers,
+            self.ema,
+            self._trained_weights(),
+            without=LPIPS,
+        )
         if self.adversary is not None:
             self.adversary.load(folder)
 
