@@ -1,13 +1,14 @@
 """A model of colours learns alpha: what it keeps, and what it gains.
 
-    python benchmarks/alpha.py --videos films:1,stills:1 --unseen FOLDER --work runs/alpha --out results/alpha
+    python benchmarks/alpha.py --videos films:1,stills:1 --unseen FOLDER --work runs/alpha --out
+    results/alpha
 
-Films with alpha are cut out of others: the moving shapes of the procedural world, soft edges and, every other
-time, half transparent, over the clips of --videos. They are written as FFV1 into WORK/cut, the shipped model
-`film` is given four channels and trained on them, every other clip one of --videos as it is, and it is measured
-before and after on cut-outs of --unseen (17 frames of 128x128), and on the same clips without alpha, beside
-`film` itself. Each part goes on where it was stopped.
-"""
+Films with alpha are cut out of others: the moving shapes of the procedural world, soft edges and,
+every other time, half transparent, over the clips of --videos. They are written as FFV1 into
+WORK/cut, the shipped model `film` is given four channels and trained on them, every other clip one
+of --videos as it is, and it is measured before and after on cut-outs of --unseen (17 frames of
+128x128), and on the same clips without alpha, beside `film` itself. Each part goes on where it was
+stopped."""
 
 import argparse
 import subprocess
@@ -34,7 +35,8 @@ OPAQUE, THIN = 1.0, 0.5
 
 
 def cut_out(clips: torch.Tensor, first: int, seed: int) -> torch.Tensor:
-    """Clips (B, 3, T, H, W) with the shapes of the world as their alpha, premultiplied: (B, 4, T, H, W)."""
+    """Clips (B, 3, T, H, W) with the shapes of the world as their alpha, premultiplied: (B, 4, T,
+    H, W)."""
     B, _, T, H, W = clips.shape
     shapes = World(T, H, W, seed, channels=4).batch(range(first, first + B)).on()
     alpha = (shapes[:, 3:] + 1) / 2
@@ -59,7 +61,8 @@ def train(videos: str | None, work: Path, steps: int) -> Path:
     data = f"{work / 'cut'}:2,{videos}" if videos else str(work / "cut")
     command = (
         f"train film --init film --model.in-channels 4 --model.out-channels 4 --data {data} "
-        f"--clip.height {SIDE} --clip.width {SIDE} --batch-size 1 --steps {steps} --learning-rate 5e-4 "
+        f"--clip.height {SIDE} --clip.width {SIDE} --batch-size 1 --steps {steps} --learning-rate "
+        "5e-4 "
         f"--muon-learning-rate 0.01 --out {run} --dtype bfloat16 --device cpu"
     )
     subprocess.run([sys.executable, "-m", "ssvae", *command.split()], check=True)
@@ -68,7 +71,8 @@ def train(videos: str | None, work: Path, steps: int) -> Path:
 
 @torch.no_grad()
 def measure(vae: Backbone, clips: list[torch.Tensor]) -> dict[str, float]:
-    """PSNR in dB of what is seen before black, before white and before both, and of alpha; means over clips."""
+    """PSNR in dB of what is seen before black, before white and before both, and of alpha; means
+    over clips."""
     rows: list[list[float]] = []
     for clip in clips:
         reconstruction = vae.decode(vae.encode(clip).mean).float().clamp(-1, 1)

@@ -1,12 +1,13 @@
 """What the autoencoder costs: ours, ours by its definition with every saving off, and Wan 2.2's.
 
-    python benchmarks/autoencoder.py [--frames 17] [--size 128] [--images 8] [--rounds 3] [--out DIR]
+    python benchmarks/autoencoder.py [--frames 17] [--size 128] [--images 8] [--rounds 3] [--out
+    DIR]
 
 One run on the same clips, weights drawn at random. The contestants take turns; the best round
-counts. Multiply-adds are those of the convolutions that really run. The share of the peak is the time that a contestant's
-convolutions would take, each at the best time measured for its shape in any memory layout, over the
-time it took in all. Memory is the growth of the process's peak, in a process of its own with the C
-library's arena switched off, so that what was freed is not counted.
+counts. Multiply-adds are those of the convolutions that really run. The share of the peak is the
+time that a contestant's convolutions would take, each at the best time measured for its shape in
+any memory layout, over the time it took in all. Memory is the growth of the process's peak, in a
+process of its own with the C library's arena switched off, so that what was freed is not counted.
 """
 
 import argparse
@@ -132,7 +133,8 @@ def multiply_adds(shape: tuple) -> float:
 
 
 def best_time(shape: tuple, seconds: float = 0.3) -> float:
-    """The fastest that this convolution was seen to run, in either layout and by either function."""
+    """The fastest that this convolution was seen to run, in either layout and by either
+    function."""
     x_shape, w_shape, stride, padding = shape
     x, w, dims = torch.randn(x_shape), torch.randn(w_shape), len(x_shape) - 2
     last = torch.channels_last_3d if dims == 3 else torch.channels_last
@@ -273,7 +275,8 @@ def main() -> None:
     results = measure(options)
     text = table(options, results)
     about = (
-        f"{options.preset}: a video of {options.frames} frames, a batch of {options.images} images, "
+        f"{options.preset}: a video of {options.frames} frames, a batch of {options.images} "
+        "images, "
         f"{options.size}x{options.size}, float32, best of {options.rounds} rounds; "
         + ", ".join(f"{k} {v}" for k, v in machine().items())
     )

@@ -3,9 +3,9 @@
 python benchmarks/conditioning.py VAE [--out runs/conditioning] [--batch 32] [--steps 250 1000]
                                   [--cooldown 0.1] [--optimizer muon] [--seed 100] [--dtype float32]
 
-VAE is a run, a model's folder or a hub id, for clips of 9 frames of 32 x 32 of the procedural world.
-It trains dit-tiny and scores what it makes at each length: the share of 256 clips in which the probe
-names what the caption asks for, beside the same of true clips that the VAE reconstructs.
+VAE is a run, a model's folder or a hub id, for clips of 9 frames of 32 x 32 of the procedural
+world. It trains dit-tiny and scores what it makes at each length: the share of 256 clips in which
+the probe names what the caption asks for, beside the same of true clips that the VAE reconstructs.
 """
 
 import argparse

@@ -1,12 +1,13 @@
-"""A student against its teacher: swaps of latents both ways, speed and memory, on films neither has seen.
+"""A student against its teacher: swaps of latents both ways, speed and memory, on films neither has
+seen.
 
-    python benchmarks/distil.py --teacher film --student runs/student --videos DIR --out results/distil/film.json
-    python benchmarks/distil.py --sizes --out results/distil/sizes.json    # decoders at the published layout
-    python benchmarks/distil.py --steps --out results/distil/steps.json    # what a cache of latents spares
+    python benchmarks/distil.py --teacher film --student runs/student --videos DIR --out
+    results/distil/film.json python benchmarks/distil.py --sizes --out results/distil/sizes.json
+    # decoders at the published layout python benchmarks/distil.py --steps --out
+    results/distil/steps.json    # what a cache of latents spares
 
-Clips as evaluate reconstruction takes them; PSNR over [0, 1], the mean over clips. Seconds and memory are of
-one clip on one thread, the median of three after a first.
-"""
+Clips as evaluate reconstruction takes them; PSNR over [0, 1], the mean over clips. Seconds and
+memory are of one clip on one thread, the median of three after a first."""
 
 import argparse
 import statistics
@@ -64,7 +65,8 @@ def seconds(work: Callable[[], object]) -> float:
 
 @torch.no_grad()
 def time_sizes(out: Path | None) -> None:
-    """Decoders of students with the published model's latents beside its own: 17 frames of 256x256."""
+    """Decoders of students with the published model's latents beside its own: 17 frames of
+    256x256."""
     published = AutoencoderKLSSVAE.from_preset("ssvae-c48-f16t4").eval()
     layout = Backbone(published).layout
     vaes = {size: AutoencoderKLSSVAE(**vars(student_of(layout, size))).eval() for size in STUDENTS}
@@ -80,7 +82,8 @@ def time_sizes(out: Path | None) -> None:
 
 
 def time_steps(out: Path | None) -> None:
-    """A step of a small student, forth and back, with its teacher's encoder and with a cache: two clips of 9x64x64."""
+    """A step of a small student, forth and back, with its teacher's encoder and with a cache: two
+    clips of 9x64x64."""
     generator, rows = torch.Generator().manual_seed(0), []
     clips = torch.rand(2, 3, 9, 64, 64) * 2 - 1
     published = AutoencoderKLSSVAE.from_preset("ssvae-c48-f16t4").eval()

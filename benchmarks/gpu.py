@@ -3,9 +3,9 @@
     python benchmarks/gpu.py [--out results/gpu] [--tiny]
 
 The tests of tests/gpu; encoding and decoding in bfloat16 at 17x256x256 and 17x720x1280, against the
-plain form, torch.compile and Wan 2.2's VAE; training steps of ssvae-256p and dit-small in bfloat16; and
-how long a trainer waits for videos that threads decode. Writes results.json and table.md with the device
-and the versions. What fails is told in the table, and the command ends with status 1.
+plain form, torch.compile and Wan 2.2's VAE; training steps of ssvae-256p and dit-small in bfloat16;
+and how long a trainer waits for videos that threads decode. Writes results.json and table.md with
+the device and the versions. What fails is told in the table, and the command ends with status 1.
 
 --tiny takes seconds on a CPU, and shows that the command runs.
 """

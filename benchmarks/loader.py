@@ -3,9 +3,8 @@
     python benchmarks/loader.py [--src FOLDER] [--clips 200] [--frames 17] [--size 128] [--fps 8]
 
 Without SRC it makes clips of 640x480 from the procedural world. One thread reads the same clips in
-turns: through the whole loader, and with FFmpeg alone (open, seek, decode the frames that are needed,
-convert those that are used). Then so many threads as there are cores.
-"""
+turns: through the whole loader, and with FFmpeg alone (open, seek, decode the frames that are
+    needed, convert those that are used). Then so many threads as there are cores."""
 
 import argparse
 import os
@@ -128,10 +127,12 @@ def main() -> None:
     print(f"one thread     {options.clips / whole:7.1f} clips a second")
     print(f"FFmpeg alone   {options.clips / alone:7.1f}, {alone / whole:.0%} of the loader's time")
     print(
-        f"{cores} threads      {options.clips / many:7.1f}, {options.clips / many / cores:.1f} a core"
+        f"{cores} threads      {options.clips / many:7.1f}, {options.clips / many / cores:.1f} a "
+        "core"
     )
     print(
-        f"{cores} processes    {options.clips / processes:7.1f}, {many / processes:.0%} of the threads'"
+        f"{cores} processes    {options.clips / processes:7.1f}, {many / processes:.0%} of the "
+        "threads'"
     )
 
 

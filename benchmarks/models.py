@@ -2,10 +2,9 @@
 
     python benchmarks/models.py tiny-baseline [--work runs/models] [--unseen FOLDER]
 
-The commands that train are those of the model's card, run in the folder --work; they go on where they were
-stopped. The film model learns the videos in films/ there. The model is written in half precision to
-src/ssvae/shipped/NAME, and all that was measured to results/models/NAME.json.
-"""
+The commands that train are those of the model's card, run in the folder --work; they go on where
+they were stopped. The film model learns the videos in films/ there. The model is written in half
+precision to src/ssvae/shipped/NAME, and all that was measured to results/models/NAME.json."""
 
 import argparse
 import dataclasses
@@ -38,9 +37,12 @@ ROOT = Path(__file__).resolve().parents[1]
 AS_TRAINED = "--dtype bfloat16 --device cpu"
 WORLD = "the procedural world of this package, drawn anew: free of others' rights"
 FILMS = (
-    "the sample videos of the Intel IoT DevKit (CC-BY 4.0, Intel Corporation and the authors named there): "
-    "car-detection, bottle-detection, one-by-one-person-detection and all of its signed words but walk, want, yes "
-    "and thanks; and the 24 pictures that scikit-image carries (free licences, named in its data folder)"
+    "the sample videos of the Intel IoT DevKit (CC-BY 4.0, Intel Corporation and the authors named "
+    "there): "
+    "car-detection, bottle-detection, one-by-one-person-detection and all of its signed words but "
+    "walk, want, yes "
+    "and thanks; and the 24 pictures that scikit-image carries (free licences, named in its data "
+    "folder)"
 )
 BASELINE_COMMAND = f"ssvae train tiny-baseline --steps 6000 --out runs/tiny-baseline {AS_TRAINED}"
 
@@ -80,7 +82,8 @@ def write_generator(run: Path, folder: Path) -> None:
 
 
 def measure_encoder(folder: Path, unseen: Path | None) -> tuple[dict[str, float], dict[str, Any]]:
-    """On clips of the world that it has not seen, and what the probe says of their reconstructions."""
+    """On clips of the world that it has not seen, and what the probe says of their
+    reconstructions."""
     found = _scorer(Sampling()).measure(load_backbone(folder))
     analysis, ceiling = found["analysis"], found["ceiling"]
     scores = {
@@ -163,8 +166,10 @@ RECIPES = {
         FILMS,
         (
             f"ssvae train film --data films:1,stills:1 --out runs/film {AS_TRAINED}",
-            "ssvae train film --init runs/film --data films:1,stills:1 --steps 5000 --clip.height 128 --clip.width 128 "
-            f"--batch-size 1 --learning-rate 5e-4 --muon-learning-rate 0.01 --out runs/film-128 {AS_TRAINED}",
+            "ssvae train film --init runs/film --data films:1,stills:1 --steps 5000 --clip.height "
+            "128 --clip.width 128 "
+            "--batch-size 1 --learning-rate 5e-4 --muon-learning-rate 0.01 --out runs/film-128 "
+            f"{AS_TRAINED}",
         ),
         "runs/film-128",
         write_encoder,

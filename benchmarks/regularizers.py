@@ -1,11 +1,11 @@
 """What each regulariser costs a training step of a VAE.
 
-    python benchmarks/regularizers.py [--scale laptop] [--batch 4] [--rounds 30] [--out studies/diffusability/results/costs.json]
+    python benchmarks/regularizers.py [--scale laptop] [--batch 4] [--rounds 30] [--out
+    studies/diffusability/results/costs.json]
 
-All take turns, so that a machine whose speed drifts is fair to all. Printed are the median of a step and
-the ratio to the step without regularisers, round by round, with its quartiles. --out keeps the medians of
-the ratios, which the table of regularisers takes.
-"""
+All take turns, so that a machine whose speed drifts is fair to all. Printed are the median of a
+step and the ratio to the step without regularisers, round by round, with its quartiles. --out keeps
+the medians of the ratios, which the table of regularisers takes."""
 
 import argparse
 import dataclasses
@@ -65,7 +65,8 @@ def main() -> None:
 
     size = "x".join(str(side) for side in scale.size)
     print(
-        f"{batch} clips of {size}, {device}, {torch.get_num_threads()} threads, {options.rounds} rounds"
+        f"{batch} clips of {size}, {device}, {torch.get_num_threads()} threads, {options.rounds} "
+        "rounds"
     )
     costs = {}
     for name, values in seconds.items():

@@ -2,9 +2,8 @@
 
     python benchmarks/strips.py --preset film --size 512 --out results/strips/film.json
 
-Each count of processes runs on its own, on this machine, one thread each; seconds say little where there
-are fewer cores than processes. Weights are random: nothing here depends on them.
-"""
+Each count of processes runs on its own, on this machine, one thread each; seconds say little where
+there are fewer cores than processes. Weights are random: nothing here depends on them."""
 
 import argparse
 import json
@@ -89,7 +88,8 @@ def main() -> None:
         return measure(options)
     rows = []
     print(
-        "| | processes | most memory of one (MB) | sent by one (MB) | a frame (MB) | by NVLink (ms a frame) | seconds |"
+        "| | processes | most memory of one (MB) | sent by one (MB) | a frame (MB) | by NVLink (ms "
+        "a frame) | seconds |"
     )
     print("| --- | ---: | ---: | ---: | ---: | ---: | ---: |")
     for count in options.processes:

@@ -1,15 +1,15 @@
 """What an update costs: our step, and the published way of making the same updates.
 
-    python benchmarks/training.py [--preset small] [--frames 17] [--size 64] [--batch 1] [--rounds 8]
+    python benchmarks/training.py [--preset small] [--frames 17] [--size 64] [--batch 1] [--rounds
+    8]
 
 An update is one of the model and one of its discriminators (before the GAN starts, of the model
 alone). Ours takes one forward and one backward pass for both. The published way takes a batch for
 each: for the model forward, backward through the decoder for LCR's balance, and backward; for the
 discriminators forward once more, with gradients that nobody asks for. Both are timed on our network
-and on its plain form (upsampling before its convolution, frames copied), so that what the step saves
-and what the network saves stand apart. Everyone takes turns; medians, and ratios round by round.
-LPIPS is left out: it costs both the same.
-"""
+and on its plain form (upsampling before its convolution, frames copied), so that what the step
+saves and what the network saves stand apart. Everyone takes turns; medians, and ratios round by
+round. LPIPS is left out: it costs both the same."""
 
 import argparse
 import copy

@@ -1,4 +1,5 @@
-"""A small VAE, a cache of its latents and a diffusion run on them: what conftest's fixtures save."""
+"""A small VAE, a cache of its latents and a diffusion run on them: what conftest's fixtures
+save."""
 
 import dataclasses
 from pathlib import Path

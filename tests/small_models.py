@@ -26,11 +26,13 @@ def make(shape: dict) -> AutoencoderKLSSVAE:
 
 
 NARROW = tuple(tuple(width // 8 for width in stage) for stage in perceptual.STAGES)
-"""VGG16 an eighth as wide, for ``perceptual.STAGES``: it would take nearly all of a training step."""
+"""VGG16 an eighth as wide, for ``perceptual.STAGES``: it would take nearly all of a training
+step."""
 
 
 def write_lpips(folder: Path) -> tuple[str, str]:
-    """Random weights of LPIPS, as wide as its stages are now: files of its VGG16 and of its channels."""
+    """Random weights of LPIPS, as wide as its stages are now: files of its VGG16 and of its
+    channels."""
     torch.manual_seed(0)
     torch.save(perceptual.VGG16().state_dict(), folder / "vgg.pt")
     ends = [stage[-1] for stage in perceptual.STAGES]

@@ -1,4 +1,5 @@
-"""Nothing writes over what it should not, and nothing decodes others' latents: by the commands themselves."""
+"""Nothing writes over what it should not, and nothing decodes others' latents: by the commands
+themselves."""
 
 import json
 import shutil

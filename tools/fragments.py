@@ -24,7 +24,8 @@ FRAGMENTS: Mapping[str, Callable[[], str]] = {**OF_REGULARIZERS, **OF_RESULTS, *
 """What makes each, by name."""
 PLACES = ("README.md", "docs/**/*.md", "studies/**/*.md", "src/**/*.py")
 MARKED = re.compile(
-    r"(?P<begin>^(?:<!--|#) fragment (?P<name>[\w.-]+)(?: -->)?\n)(?P<text>.*?)(?P<end>^(?:<!--|#) end\b)",
+    r"(?P<begin>^(?:<!--|#) fragment (?P<name>[\w.-]+)(?: -->)?\n)(?P<text>.*?)(?P<end>^(?:<!--|#) "
+    r"end\b)",
     re.MULTILINE | re.DOTALL,
 )
 

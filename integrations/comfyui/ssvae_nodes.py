@@ -1,9 +1,9 @@
 """SSVAE in ComfyUI: load a model, images to latents, latents to images.
 
-Copy this file into ``ComfyUI/custom_nodes/`` (as ``ssvae_nodes.py``, or as ``__init__.py`` of a folder) and
-``pip install ssvae`` into ComfyUI's environment. Images are ComfyUI's, (frames, H, W, 3) in [0, 1], or 4 with
-alpha, of models that keep it; latents are ``{"samples": (1, C, t, h, w)}``, as its video models take them.
-"""
+Copy this file into ``ComfyUI/custom_nodes/`` (as ``ssvae_nodes.py``, or as ``__init__.py`` of a
+folder) and ``pip install ssvae`` into ComfyUI's environment. Images are ComfyUI's, (frames, H, W,
+3) in [0, 1], or 4 with alpha, of models that keep it; latents are ``{"samples": (1, C, t, h, w)}``,
+as its video models take them."""
 
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -19,7 +19,8 @@ from ssvae.models.fingerprint import latents_fingerprint, same_latents
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 CATEGORY = "latent/video/ssvae"
 SIZE = "ssvae_size"
-"""Key of a latent that holds frames, height and width of what was encoded, for decoding to cut to."""
+"""Key of a latent that holds frames, height and width of what was encoded, for decoding to cut
+to."""
 MADE_BY = "ssvae_latents"
 """Key of a latent that holds the fingerprint of the model's latents."""
 FINGERPRINTS: WeakKeyDictionary[AutoencoderKLSSVAE, str] = WeakKeyDictionary()
@@ -53,7 +54,8 @@ class SSVAELoad:
 
 
 class SSVAEEncode:
-    """Frames to the posterior's mean; the last frame and the edges are repeated up to a size that fits."""
+    """Frames to the posterior's mean; the last frame and the edges are repeated up to a size that
+    fits."""
 
     CATEGORY, FUNCTION = CATEGORY, "encode"
     RETURN_TYPES, RETURN_NAMES = ("LATENT",), ("latent",)
@@ -73,7 +75,8 @@ class SSVAEEncode:
     def encode(
         self, ssvae: AutoencoderKLSSVAE, images: torch.Tensor, standardise: bool
     ) -> tuple[dict[str, Any]]:
-        """Images (T, H, W, 3 or 4) in [0, 1] to a latent; alpha is left out but by models of four channels.
+        """Images (T, H, W, 3 or 4) in [0, 1] to a latent; alpha is left out but by models of four
+        channels.
 
         ``standardise`` gives channels of mean 0 and deviation 1 by the model's config, as diffusion
         models want them.
@@ -112,11 +115,11 @@ class SSVAEDecode:
     def decode(
         self, ssvae: AutoencoderKLSSVAE, latent: dict[str, Any], standardised: bool, tile: int
     ) -> tuple[torch.Tensor]:
-        """A latent of (B, C, t, h, w), or an image's (B, C, h, w), to images (B T, H, W, 3) in [0, 1], or
-        (B T, H, W, 4) by a model of four channels.
+        """A latent of (B, C, t, h, w), or an image's (B, C, h, w), to images (B T, H, W, 3) in [0,
+        1], or (B T, H, W, 4) by a model of four channels.
 
-        ``tile`` is the side in pixels of overlapping tiles for frames too large for memory; 0 has none.
-        """
+        ``tile`` is the side in pixels of overlapping tiles for frames too large for memory; 0 has
+        none."""
         if not same_latents(latent.get(MADE_BY, ""), FINGERPRINTS.get(ssvae, "")):
             raise ValueError(
                 "the latent is of another VAE's latents: connect the model that encoded it"
@@ -157,7 +160,8 @@ def _images(frames: torch.Tensor) -> torch.Tensor:
 def _size(
     ssvae: AutoencoderKLSSVAE, latent: dict[str, Any], z: torch.Tensor
 ) -> tuple[int, int, int]:
-    """Frames, height and width to keep: what was encoded, unless other nodes changed the latents' size."""
+    """Frames, height and width to keep: what was encoded, unless other nodes changed the latents'
+    size."""
     side, time = ssvae.space_factor, ssvae.time_factor
     frames, height, width = latent.get(SIZE, (0, 0, 0))
     if (-(-(frames - 1) // time) + 1, -(-height // side), -(-width // side)) == tuple(z.shape[2:]):

@@ -1,8 +1,7 @@
 """SSVAE: video autoencoders whose latents are easy to diffuse (arXiv 2512.05394).
 
-What this package offers is imported when it is asked for: diffusers and transformers take seconds, and
-the regularisers need torch alone.
-"""
+What this package offers is imported when it is asked for: diffusers and transformers take seconds,
+and the regularisers need torch alone."""
 
 from importlib import import_module
 from importlib.metadata import version

@@ -1,4 +1,5 @@
-"""``python -m ssvae``, and what launchers of many processes call: ``torchrun -m ssvae train ...``."""
+"""``python -m ssvae``, and what launchers of many processes call: ``torchrun -m ssvae train
+...``."""
 
 from ssvae.cli import main
 

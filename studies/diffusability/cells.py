@@ -12,7 +12,8 @@ DEFAULT, CONVENTIONAL, RECOMMENDED = "default", "conventional", "recommended"
 RECOMMENDED_LONG = "recommended-long"
 PATCH_2 = {"diffusion.model.patch_size": (1, 2, 2)}
 ADAMW = {"diffusion.optimizer": "adamw", "diffusion.learning_rate": 1e-3}
-"""At the best of four rates, .0005 to .004, tried for the conventional recipe on a seed that is not reported."""
+"""At the best of four rates, .0005 to .004, tried for the conventional recipe on a seed that is not
+reported."""
 TIMES = {"diffusion.time_mean": 1.0}
 TO_PLATEAU = (5 / 3, 8 / 3, 4)
 
@@ -26,7 +27,8 @@ class Cell:
     changes: Mapping[str, Any]
     """Settings of the scale by their full names."""
     alone: bool = True
-    """Whether it differs from the default in one respect, so that its baseline tells what that does."""
+    """Whether it differs from the default in one respect, so that its baseline tells what that
+    does."""
     further: tuple[float, ...] = ()
     """Evaluations beyond the scale's, as multiples of its last."""
 

@@ -138,7 +138,8 @@ def _arms(study: Study) -> dict[Arm, dict[int, Record]]:
     families = {_family(arm) for arm in arms}
     if Arm(DEFAULT, BASELINE) not in arms or len(families) < FEWEST:
         raise ValueError(
-            f"a prediction takes the cell {DEFAULT} of the {BASELINE} and VAEs of {FEWEST} families "
+            f"a prediction takes the cell {DEFAULT} of the {BASELINE} and VAEs of {FEWEST} "
+            "families "
             f"that differ in more than seeds, got {', '.join(sorted(families)) or 'none'} in "
             f"{study.folder}: run the cell {DEFAULT} with --variants {BASELINE} lcr lmr"
         )
@@ -167,7 +168,8 @@ def points_of(study: Study) -> list[Point]:
 
 
 def correlations(points: Sequence[Point], target: str) -> dict[str, RankCorrelation]:
-    """The rank correlation of each figure that varies with what was measured, the strongest first."""
+    """The rank correlation of each figure that varies with what was measured, the strongest
+    first."""
     families, measured = [p.family for p in points], [p.measured[target] for p in points]
     found = {
         name: rank_correlation(values, measured, families)

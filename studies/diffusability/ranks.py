@@ -1,4 +1,5 @@
-"""How well one figure orders what another measures: rank correlation over families of things alike."""
+"""How well one figure orders what another measures: rank correlation over families of things
+alike."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -35,15 +36,16 @@ def rank_correlation(
 ) -> RankCorrelation:
     """Spearman's rho of two sequences; infinities are values, and tie.
 
-    Members of a family (VAEs of one recipe under several seeds) are alike, so families are drawn, not
-    members: the interval says how far the rho holds for other families. A ValueError for fewer than three
-    families, sequences of other lengths, NaN, or one that is constant.
-    """
+    Members of a family (VAEs of one recipe under several seeds) are alike, so families are drawn,
+    not
+    members: the interval says how far the rho holds for other families. A ValueError for fewer than
+        three families, sequences of other lengths, NaN, or one that is constant."""
     x, y, of = np.asarray(figures, float), np.asarray(measured, float), np.asarray(families)
     names = list(dict.fromkeys(families))
     if not len(x) == len(y) == len(of) or len(names) < 3:
         raise ValueError(
-            "a rank correlation needs as many figures as measurements and families, of three families "
+            "a rank correlation needs as many figures as measurements and families, of three "
+            "families "
             f"at least, got {len(x)}, {len(y)} and {len(of)} of {len(names)}"
         )
     if np.isnan(x).any() or np.isnan(y).any() or len(set(x)) == 1 or len(set(y)) == 1:
@@ -63,7 +65,8 @@ def best_by_chance(
     families: Sequence[str],
     seed: int = 0,
 ) -> float:
-    """The |rho| that the best of these figures reaches in one of twenty worlds where none tells anything.
+    """The |rho| that the best of these figures reaches in one of twenty worlds where none tells
+    anything.
 
     In such a world the families' means are dealt out anew, and the scatter inside a family stays.
     """
@@ -89,14 +92,15 @@ def _rho(x: np.ndarray, y: np.ndarray, times: np.ndarray) -> np.ndarray:
 
 
 def _ranks(values: np.ndarray, times: np.ndarray) -> np.ndarray:
-    """The rank of each value (K, N) in samples that hold it so many times: those below, and half of its equals."""
+    """The rank of each value (K, N) in samples that hold it so many times: those below, and half of
+    its equals."""
     below = (values < values[:, None]) + 0.5 * (values == values[:, None])
     return times @ below.T
 
 
 def _centred(ranks: np.ndarray, times: np.ndarray | float = 1.0) -> np.ndarray:
-    """Of mean 0 and length 1 in each row, so that products are Pearson's correlations; 0 where they are
-    constant, for what is constant orders nothing."""
+    """Of mean 0 and length 1 in each row, so that products are Pearson's correlations; 0 where they
+    are constant, for what is constant orders nothing."""
     times = np.broadcast_to(times, ranks.shape)
     centred = ranks - np.average(ranks, 1, times)[:, None]
     length = np.sqrt((times * centred**2).sum(1, keepdims=True))

@@ -48,7 +48,8 @@ TITLES = {
     "settings": "What a setting does to the baseline, over the default",
 }
 TO_THE_END = (
-    "In the recipes' table a speed-up is to the score where the conventional recipe ends, for which "
+    "In the recipes' table a speed-up is to the score where the conventional recipe ends, for "
+    "which "
     "it has its whole length."
 )
 COSTS = RESULTS / "costs.json"
@@ -121,7 +122,8 @@ def report_of(study: Study) -> Report:
 
 
 def family_table(report: Report, family: str) -> str:
-    """The effects of a family, without other papers' regularisers, which have a table of their own."""
+    """The effects of a family, without other papers' regularisers, which have a table of their
+    own."""
     entries = [
         entry
         for entry in report.effects[family]

@@ -1,4 +1,5 @@
-"""Running cells and variants of the study: LCR, LMR, other regularisers, and recipes, over seeds."""
+"""Running cells and variants of the study: LCR, LMR, other regularisers, and recipes, over
+seeds."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict

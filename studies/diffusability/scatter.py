@@ -1,4 +1,5 @@
-"""Scatter plots: what was measured over figures that may tell it, a colour and mark for each family."""
+"""Scatter plots: what was measured over figures that may tell it, a colour and mark for each
+family."""
 
 from collections.abc import Mapping, Sequence
 
@@ -17,7 +18,8 @@ def scatter_figure(
     families: Sequence[str],
     ylabel: str,
 ) -> Figure:
-    """``measured`` over each of the named ``panels``; points of one family are one entry of the legend."""
+    """``measured`` over each of the named ``panels``; points of one family are one entry of the
+    legend."""
     kinds = list(dict.fromkeys(families))
     with mpl.rc_context(STYLE):
         height = max(3.8, 0.19 * len(kinds) + 0.3)  # the legend's

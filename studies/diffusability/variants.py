@@ -1,4 +1,5 @@
-"""The VAEs that the study trains: the registry's variants, and other settings of them that were tried."""
+"""The VAEs that the study trains: the registry's variants, and other settings of them that were
+tried."""
 
 from collections.abc import Mapping
 from typing import Any

@@ -1,4 +1,5 @@
-"""Intervals and tests over paired seeds, by known answers and by experiments whose truth is known."""
+"""Intervals and tests over paired seeds, by known answers and by experiments whose truth is
+known."""
 
 import math
 

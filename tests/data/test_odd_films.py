@@ -1,4 +1,5 @@
-"""Films as they are found: each is a kind of which some reader made something wrong without a word."""
+"""Films as they are found: each is a kind of which some reader made something wrong without a
+word."""
 
 import shutil
 from fractions import Fraction

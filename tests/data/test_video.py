@@ -163,7 +163,8 @@ def test_turns_and_mirrorings_are_applied(tmp_path, turn):
     matrix = b"".join((v * 0x10000).to_bytes(4, "big", signed=True) for v in whole)
     path.write_bytes(content[:at] + matrix + content[at + 36 :])
     found = next(read_frames(path)).image
-    # Point by point: (x, y) goes to (a x + c y, b x + d y), counted from the corner where that begins.
+    # Point by point: (x, y) goes to (a x + c y, b x + d y), counted from the corner where that
+    # begins.
     y, x = np.mgrid[:48, :64]
     across, down = a * x + c * y, b * x + d * y
     expected = np.empty((np.ptp(down) + 1, np.ptp(across) + 1, 3), np.uint8)

@@ -2,11 +2,10 @@
 
 A comment before a block says what is not shown in it:
 
-    <!-- docs-run skip: why -->             it cannot run here; it is parsed, and its options are checked
-    <!-- docs-run replace: WORD => word --> what stands for something of the reader's own
-    <!-- docs-run continues -->             it goes on with the Python blocks above it
-    <!-- docs-run before:                   Python that makes what the block takes as given
-    ... -->
+    <!-- docs-run skip: why -->             it cannot run here; it is parsed, and its options are
+    checked <!-- docs-run replace: WORD => word --> what stands for something of the reader's own
+    <!-- docs-run continues -->             it goes on with the Python blocks above it <!-- docs-run
+    before:                   Python that makes what the block takes as given ... -->
 """
 
 import ast
@@ -107,7 +106,8 @@ def run(block: Block, folder: Path, before: list[Block], path: Path) -> None:
 
 
 def check(block: Block) -> None:
-    """What can be held of a block that cannot run: its syntax, and that commands know its options."""
+    """What can be held of a block that cannot run: its syntax, and that commands know its
+    options."""
     if block.kind == "python":
         ast.parse(block.text)
         return

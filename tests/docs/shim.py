@@ -34,7 +34,8 @@ SHORT = {
     "evaluate reconstruction": "--clips 4 --frames 9 --size 32 32",
     "evaluate drift": "--clips 2 --frames 9 --size 32 32 --rounds 2",
 }
-"""Options that are added to commands of these first words; of an option that is given twice the last counts."""
+"""Options that are added to commands of these first words; of an option that is given twice the
+last counts."""
 WITHOUT = {"evaluate reconstruction --originals": "--frames 9"}
 
 

@@ -1,4 +1,5 @@
-"""Every block of README and docs runs in a process of its own: ``make docs-run`` for all, CI for some."""
+"""Every block of README and docs runs in a process of its own: ``make docs-run`` for all, CI for
+some."""
 
 import shutil
 import subprocess
@@ -28,7 +29,8 @@ def cases():
 
 @pytest.fixture(scope="module")
 def stand_ins(tmp_path_factory) -> Path:
-    """What a reader has: films, with alpha too, a VAE of another class, the published checkpoint."""
+    """What a reader has: films, with alpha too, a VAE of another class, the published
+    checkpoint."""
     folder = tmp_path_factory.mktemp("reader")
     for name in ("videos", "films", "made", "cutouts"):
         (folder / name).mkdir()

@@ -1,4 +1,5 @@
-"""Against an endpoint on loopback that answers as vLLM does; and fails, stalls and talks rubbish."""
+"""Against an endpoint on loopback that answers as vLLM does; and fails, stalls and talks
+rubbish."""
 
 import base64
 import io

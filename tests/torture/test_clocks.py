@@ -1,6 +1,5 @@
-"""Films whose clocks jump, fall or say nothing, through `encode`, `decode` and `reconstruct`; captions of
-every kind; latents of one VAE given to another.
-"""
+"""Films whose clocks jump, fall or say nothing, through `encode`, `decode` and `reconstruct`;
+captions of every kind; latents of one VAE given to another."""
 
 import json
 import random

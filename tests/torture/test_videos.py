@@ -1,4 +1,5 @@
-"""Videos of every kind through `reconstruct`: containers, codecs, pixel formats, sound, turns, rates."""
+"""Videos of every kind through `reconstruct`: containers, codecs, pixel formats, sound, turns,
+rates."""
 
 import random
 from fractions import Fraction

@@ -1,4 +1,5 @@
-"""What one page tells of a VAE: spectra, fidelity, artefacts, drift, cost, and findings from them."""
+"""What one page tells of a VAE: spectra, fidelity, artefacts, drift, cost, and findings from
+them."""
 
 from ssvae.analysis.analyzer import Analysis, Analyzer, Protocol, analyze
 from ssvae.analysis.artefacts import Artefact, Artefacts, find_artefacts

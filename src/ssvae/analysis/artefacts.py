@@ -1,4 +1,5 @@
-"""What a VAE does to synthetic films whose right answer is known: grids, bands, flicker, ghosts, bleeding.
+"""What a VAE does to synthetic films whose right answer is known: grids, bands, flicker, ghosts,
+bleeding.
 
 Values are in levels of 255 unless they say otherwise. T frames, H rows, W columns.
 """
@@ -86,11 +87,11 @@ class Artefacts:
 
 @torch.no_grad()
 def find_artefacts(vae: Subject, frames: int, height: int, width: int) -> Artefacts:
-    """Pass synthetic films of this size, one by one, through a VAE, and measure what became of them.
+    """Pass synthetic films of this size, one by one, through a VAE, and measure what became of
+    them.
 
-    Reconstructions are from posterior means, cut to [-1, 1]. The size must suit the VAE. Where one is not
-    finite, nothing is measured, and that is said.
-    """
+    Reconstructions are from posterior means, cut to [-1, 1]. The size must suit the VAE. Where one
+    is not finite, nothing is measured, and that is said."""
     films, reconstructions, period = {}, {}, 1
     for name, film in synthetic_films(frames, height, width).items():
         taken = of_colours(film[None], vae.channels)
@@ -136,7 +137,8 @@ def _colour_shift(films: Films, reconstructions: Films, period: int) -> Artefact
     worst = max(shifts, key=lambda name: shifts[name])
     return Artefact(
         "flat fields", "colour shift", shifts[worst], "levels", 2.0, True,
-        f"the mean of a flat field's worst channel moves (most on {worst}): flat areas change colour",
+        f"the mean of a flat field's worst channel moves (most on {worst}): flat areas change "
+        "colour",
     )  # fmt: skip
 
 
@@ -152,7 +154,8 @@ def _grid(films: Films, reconstructions: Films, period: int) -> Artefact | str:
         values.append(float(pattern.square().mean().sqrt()))
     return Artefact(
         "flat fields", "grid", max(values), "levels", 0.5, True,
-        f"what repeats every {period} pixels, the latents' period, in a flat field's error: a grid in "
+        f"what repeats every {period} pixels, the latents' period, in a flat field's error: a grid "
+        "in "
         "skies and walls",
     )  # fmt: skip
 
@@ -196,7 +199,8 @@ def _ghosts(films: Films, reconstructions: Films, period: int) -> Artefact | str
     worst = max(sides, key=lambda side: sides[side])
     return Artefact(
         "moving edge", "ghosts", sides[worst], "levels", 3.0, True,
-        f"the error one to three latents {worst} a moving edge, beyond that far from it: ghosts and ringing",
+        f"the error one to three latents {worst} a moving edge, beyond that far from it: ghosts "
+        "and ringing",
     )  # fmt: skip
 
 
@@ -254,7 +258,8 @@ def _text(films: Films, reconstructions: Films, period: int) -> Artefact | str:
         return f"text (it takes sides of {SMALLEST_SSIM} pixels)"
     value = float(ssim(reconstructions["text"][None], films["text"][None])[0])
     return Artefact(
-        "text", "SSIM", value, "", 0.8, False, "how alike still letters are: small print is not readable"
+        "text", "SSIM", value, "", 0.8, False,
+        "how alike still letters are: small print is not readable",
     )  # fmt: skip
 
 
@@ -287,7 +292,8 @@ def _residue(films: Films, reconstructions: Films, name: str) -> torch.Tensor:
 
 
 def _interior(x: torch.Tensor, period: int) -> torch.Tensor:
-    """Whole periods of (..., H, W), without what lies two of them from the border where there is more."""
+    """Whole periods of (..., H, W), without what lies two of them from the border where there is
+    more."""
     sides = []
     for length in x.shape[-2:]:
         margin = 2 * period if length >= 6 * period else 0

@@ -34,17 +34,19 @@ def measure_drift(
 ) -> Drift:
     """Encode and decode clips (N, 3, T, H, W) in [-1, 1] ``rounds`` times, each by itself.
 
-    Latents are posterior means, clips are cut to [-1, 1] between rounds as a file would cut them. With
-    ``extend`` each clip goes on with its own last frames: it is played backwards in each round, so that
-    what was last comes first, as where a film is made longer piece by piece; what is right is known.
-    Clips that give NaN or infinity are left out. ``on_round`` hears how many passes are done.
+    Latents are posterior means, clips are cut to [-1, 1] between rounds as a file would cut them.
+    With ``extend`` each clip goes on with its own last frames: it is played backwards in each
+    round, so that what was last comes first, as where a film is made longer piece by piece; what is
+    right is known. Clips that give NaN or infinity are left out. ``on_round`` hears how many passes
+    are done.
 
     Raises:
         ValueError: for no clips or rounds, or where no clip came through.
     """
     if not len(clips) or rounds < 1:
         raise ValueError(
-            f"drift takes at least one clip and one round, got {len(clips)} clips and {rounds} rounds"
+            f"drift takes at least one clip and one round, got {len(clips)} clips and {rounds} "
+            "rounds"
         )
     rows, done = [], 0
     for original in clips.split(1):
@@ -63,7 +65,8 @@ def measure_drift(
             rows.append(own)
     if not rows:
         raise ValueError(
-            f"every one of the {len(clips)} clips gave NaN or infinity: the weights are broken, or the dtype "
+            f"every one of the {len(clips)} clips gave NaN or infinity: the weights are broken, or "
+            "the dtype "
             "overflows; try float32"
         )
     of_psnr, colour, contrast = torch.stack(rows).mean(0).tolist()

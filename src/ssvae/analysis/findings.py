@@ -36,7 +36,8 @@ def findings(analysis: Analysis) -> list[str]:
 
 def _artefacts(analysis: Analysis) -> list[str]:
     return [
-        f"{m.film[0].upper()}{m.film[1:]}, {f'{m.name} {m.value:.3g} {m.unit}'.strip()}: {m.meaning}."
+        f"{m.film[0].upper()}{m.film[1:]}, {f'{m.name} {m.value:.3g} {m.unit}'.strip()}: "
+        f"{m.meaning}."
         for m in (analysis.artefacts.measures if analysis.artefacts else ())
         if m.called_out
     ]
@@ -65,8 +66,10 @@ def _channels(analysis: Analysis) -> list[str]:
     if exploding := analysis.exploding_channels:
         largest = float(std.max() / std[std.square() >= 1e-6].median())
         said.append(
-            f"{_some(len(exploding), 'channel')} of {len(std)} exploding, with a deviation over ten "
-            f"times the median channel's, up to {largest:.0f} times ({_listed(exploding)}). Without "
+            f"{_some(len(exploding), 'channel')} of {len(std)} exploding, with a deviation over "
+            "ten "
+            f"times the median channel's, up to {largest:.0f} times ({_listed(exploding)}). "
+            "Without "
             "standardising, these channels alone would be learned; a little more KL holds them."
         )
     return said
@@ -92,7 +95,8 @@ def _weak_frames(analysis: Analysis) -> list[str]:
     if later:
         worst = min(later, key=lambda t: float(frames[t]))
         said.append(
-            f"{_ranges([t + 1 for t in later])} of {len(frames)}: reconstructed worse than the median "
+            f"{_ranges([t + 1 for t in later])} of {len(frames)}: reconstructed worse than the "
+            "median "
             f"frame, by up to {float(usual - frames[worst]):.1f} dB (frame {worst + 1})."
         )
     return said
@@ -234,8 +238,10 @@ def advise(analysis: Analysis) -> list[Advice]:
     frequency = Advice(
         "Energy at low space-time frequencies",
         "there" if smooth else "missing",
-        f"Local correlation is {correlation:.3f}; rule: at least {LCR_THRESHOLD}, where the published "
-        f"LCR asks for no more. {low:.0f} % of the energy lies at low frequencies (white noise would "
+        f"Local correlation is {correlation:.3f}; rule: at least {LCR_THRESHOLD}, where the "
+        "published "
+        f"LCR asks for no more. {low:.0f} % of the energy lies at low frequencies (white noise "
+        "would "
         f"have {noise:.0f} %).",
         ""
         if smooth
@@ -249,9 +255,12 @@ def advise(analysis: Analysis) -> list[Advice]:
     channels = Advice(
         "Variance in few channel modes",
         verdict,
-        f"The first 10/48 of the principal channels hold {100 * share:.1f} % of the variance; rule: "
-        f"there from {100 * best:.1f} % (the paper's SSVAE), missing under {100 * baseline:.0f} % (its "
-        f"baseline), both of 48 channels{'' if count == 48 else f', so for {count} a guide alone'}.",
+        f"The first 10/48 of the principal channels hold {100 * share:.1f} % of the variance; "
+        "rule: "
+        f"there from {100 * best:.1f} % (the paper's SSVAE), missing under {100 * baseline:.0f} % "
+        "(its "
+        "baseline), both of 48 "
+        f"channels{'' if count == 48 else f', so for {count} a guide alone'}.",
         ""
         if verdict == "there"
         else "Latent masked reconstruction (LMR) gathers it in the paper; in short runs of small "

@@ -19,17 +19,17 @@ RIDGE = 1e-3
 def learnability(
     latents: torch.Tensor, decode: Callable[[torch.Tensor], torch.Tensor], decoded: int = 64
 ) -> dict[str, float]:
-    """Figures of latents (B, C, T, H, W), without a name for good or bad: what each predicts is measured.
+    """Figures of latents (B, C, T, H, W), without a name for good or bad: what each predicts is
+    measured.
 
     ``joint_viv`` and ``joint_loss``: what no model of Gaussian latents can learn, at uniform times
-    (arXiv 2606.03578) and at logit-normal ones of mean 0, a mean over values; ``joint_viv_sum`` is its sum over a
-    position's. ``joint_effective_share`` and ``joint_modes``: the effective number of joint modes, as a
-    share of the values and by itself. ``joint_concentration``: the variance in the strongest tenth of
-    them. ``neighbours_r2``:
-    the share of a position's variance that a ridge regression tells from the 26 around it.
-    ``decoded_strongest``: PSNR in dB of the first ``decoded`` clips, decoded from the strongest tenth of
-    the modes, beside those of all modes: what the decoder needs beyond what is learned first.
-    """
+    (arXiv 2606.03578) and at logit-normal ones of mean 0, a mean over values; ``joint_viv_sum`` is
+    its sum over a position's. ``joint_effective_share`` and ``joint_modes``: the effective number
+    of joint modes, as a share of the values and by itself. ``joint_concentration``: the variance in
+    the strongest tenth of them. ``neighbours_r2``: the share of a position's variance that a ridge
+    regression tells from the 26 around it. ``decoded_strongest``: PSNR in dB of the first
+    ``decoded`` clips, decoded from the strongest tenth of the modes, beside those of all modes:
+    what the decoder needs beyond what is learned first."""
     joint = JointSpectrum()
     for batch in latents.split(256):
         joint.update(batch)
@@ -50,7 +50,8 @@ def learnability(
 def decoded_strongest(
     latents: torch.Tensor, modes: JointResult, decode: Callable[[torch.Tensor], torch.Tensor]
 ) -> float:
-    """PSNR in dB of clips from the strongest :data:`STRONGEST` of the modes, beside those from all."""
+    """PSNR in dB of clips from the strongest :data:`STRONGEST` of the modes, beside those from
+    all."""
     found = []
     for z in latents.split(16):
         whole, part = decode(z), decode(modes.strongest(z, STRONGEST))
@@ -59,13 +60,12 @@ def decoded_strongest(
 
 
 def neighbours_r2(latents: torch.Tensor, positions: int = 20_000, seed: int = 0) -> float:
-    """How much of a latent its 26 neighbours in space and time tell, linearly: R² on held-out clips.
+    """How much of a latent its 26 neighbours in space and time tell, linearly: R² on held-out
+    clips.
 
-    Latents (B, C, T, H, W), channels standardised; outside is the mean, 0. The regression is fitted on
-    positions of the first half of the (first 2048) clips and tested on as many of the other; dead channels
-    are left out.
-    A ValueError for fewer than two clips.
-    """
+    Latents (B, C, T, H, W), channels standardised; outside is the mean, 0. The regression is fitted
+    on positions of the first half of the (first 2048) clips and tested on as many of the other;
+    dead channels are left out. A ValueError for fewer than two clips."""
     if latents.ndim != 5 or len(latents) < 2:
         raise ValueError(
             "latents must be (batch, channels, frames, height, width) of at least two clips, got "

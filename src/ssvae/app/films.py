@@ -14,7 +14,7 @@ from ssvae.data.video import Frame, probe, read_frames
 from ssvae.data.world import World
 from ssvae.models.backbones import Layout, common_channels, common_period
 
-EXAMPLE = "a made film"
+EXAMPLE = "a synthetic film"
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,8 @@ class Film:
 
 
 def read_film(path: Path, layouts: Iterable[Layout], limits: Limits) -> Film:
-    """The beginning of a film, or a picture, of a size and length that models of all ``layouts`` take.
+    """The beginning of a film, or a picture, of a size and length that models of all ``layouts``
+    take.
 
     A ValueError that names the file as it was called where it cannot be read or is too small.
     """

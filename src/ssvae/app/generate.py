@@ -2,12 +2,14 @@
 
 import random
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
 import torch
+from diffusers import WanPipeline
 
 from ssvae.app.player import SHORTEST
 from ssvae.app.shared import in_a_sentence
@@ -15,7 +17,7 @@ from ssvae.app.stepwise import stepwise
 from ssvae.data import Vocabulary, vocabulary_of
 from ssvae.diffusion.pipeline import PipelineConfig, generate, open_pipeline
 from ssvae.diffusion.preview import check_preview
-from ssvae.models.backbones import load_backbone
+from ssvae.models.backbones import Backbone, load_backbone
 from ssvae.models.finding import resolve_vae
 from ssvae.report.html import even, video_uri
 
@@ -29,8 +31,8 @@ def generate_panel(
 ) -> None:
     """Build the panel for a diffusion run, a checkpoint or a pipeline.
 
-    ``preview`` is a VAE that decodes each step of the sampler: a student of the pipeline's, or itself.
-    """
+    ``preview`` is a VAE that decodes each step of the sampler: a student of the pipeline's, or
+    itself."""
     pipeline, config = open_pipeline(model, None, device, dtype)
     decoder = None
     if preview is not None:
@@ -57,8 +59,27 @@ def generate_panel(
             gr.HTML(f"<p>{_what_it_knows(Path(model).name, config, vocabulary)}</p>")
             clips = gr.HTML(elem_id="generate-clips")
 
-    @in_a_sentence
-    def run(
+    source = _Source(pipeline, config, decoder)
+    running = start.click(
+        in_a_sentence(source.clips),
+        [prompt, number, seed, guidance, steps],
+        [clips],
+        concurrency_id="models",
+    )
+    stop.click(None, cancels=[running])
+
+
+@dataclass(frozen=True)
+class _Source:
+    """What makes the panel's clips."""
+
+    pipeline: WanPipeline
+    config: PipelineConfig
+    decoder: Backbone | None
+    """Of the sampler's steps, where they are shown."""
+
+    def clips(
+        self,
         text: str,
         count: int,
         first: int,
@@ -66,46 +87,56 @@ def generate_panel(
         sampler_steps: int,
         progress: gr.Progress = gr.Progress(),
     ) -> Iterator[str]:
+        """The page's clips, again and again as they are made."""
         if not text.strip():
             raise ValueError("give a prompt")
         if not 1 <= count <= MOST or not 1 <= strength <= 100 or not 2 <= sampler_steps <= 1000:
             raise ValueError(f"1 to {MOST} clips, a guidance of 1 to 100 and 2 to 1000 steps")
         files: list[str] = []
         for i in range(int(count)):
-
-            def work(tell: Callable[[Any], None], i: int = i) -> tuple[torch.Tensor, str]:
-                def show(_: int, step: int, latents: torch.Tensor) -> None:
-                    if decoder is None or step == sampler_steps:
-                        tell(None)  # so that who cancels need not wait for the end
-                    else:
-                        clip = decoder.decode(latents)[0].float().cpu()
-                        tell((clip, f"{text}, {i + 1}: step {step} of {int(sampler_steps)}"))
-
-                (clip,) = generate(
-                    pipeline,
-                    [text],
-                    (config.frames, config.height, config.width),
-                    steps=int(sampler_steps),
-                    guidance=strength,
-                    seed=int(first),
-                    first=i,
-                    on_clips=lambda done: progress((i + done) / count, desc=f"clip {i + 1}"),
-                    on_step=show,
-                )
-                return clip, f"{text}, {i + 1}"
-
             shown = ""
+            work = self._work(text, i, count, first, strength, int(sampler_steps), progress)
             for event in stepwise(work):
                 if event is None:
                     continue
-                shown = _figure(event[0], config.fps or 8.0, event[1])
+                shown = _figure(event[0], self.config.fps or 8.0, event[1])
                 yield f'<div class="clips">{"".join([*files, shown])}</div>'
             files.append(shown)
 
-    running = start.click(
-        run, [prompt, number, seed, guidance, steps], [clips], concurrency_id="models"
-    )
-    stop.click(None, cancels=[running])
+    def _work(
+        self,
+        text: str,
+        i: int,
+        count: int,
+        first: int,
+        strength: float,
+        steps: int,
+        progress: gr.Progress,
+    ) -> Callable[[Callable[[Any], None]], tuple[torch.Tensor, str]]:
+        """What makes clip ``i``, and tells of its steps."""
+
+        def work(tell: Callable[[Any], None]) -> tuple[torch.Tensor, str]:
+            def show(_: int, step: int, latents: torch.Tensor) -> None:
+                if self.decoder is None or step == steps:
+                    tell(None)  # so that who cancels need not wait for the end
+                else:
+                    clip = self.decoder.decode(latents)[0].float().cpu()
+                    tell((clip, f"{text}, {i + 1}: step {step} of {steps}"))
+
+            (clip,) = generate(
+                self.pipeline,
+                [text],
+                (self.config.frames, self.config.height, self.config.width),
+                steps=steps,
+                guidance=strength,
+                seed=int(first),
+                first=i,
+                on_clips=lambda done: progress((i + done) / count, desc=f"clip {i + 1}"),
+                on_step=show,
+            )
+            return clip, f"{text}, {i + 1}"
+
+        return work
 
 
 def _figure(clip: torch.Tensor, fps: float, title: str) -> str:
@@ -144,5 +175,6 @@ def _what_it_knows(name: str, config: PipelineConfig, vocabulary: Vocabulary | N
     sentence = vocabulary.sentence.format(**{kind: f"[{kind}]" for kind in vocabulary.kinds})
     words = "; ".join(f"{kind}: {', '.join(values)}" for kind, values in vocabulary.kinds.items())
     return escape(
-        f"{name} makes clips of {size}, and knows nothing but “{sentence}”, with these words. {words}."
+        f"{name} makes clips of {size}, and knows nothing but “{sentence}”, with these words. "
+        f"{words}."
     )

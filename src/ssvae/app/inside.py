@@ -1,4 +1,5 @@
-"""The second panel: the latents of a film, their spectra, and what noise and a lower band do to them."""
+"""The second panel: the latents of a film, their spectra, and what noise and a lower band do to
+them."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -38,6 +39,13 @@ class Looked:
     z: torch.Tensor
 
 
+LEGEND = (
+    "The three strongest principal channels are red, green and blue. Latents whose energy lies at "
+    "low "
+    "frequencies keep the picture when the band is cut; a diffusion model learns those first."
+)
+
+
 def inside_panel(models: Models, limits: Limits) -> None:
     """Build the panel."""
     looked = gr.State(None, time_to_live=FORGOTTEN_AFTER)
@@ -55,62 +63,15 @@ def inside_panel(models: Models, limits: Limits) -> None:
             )
             start = gr.Button("Look inside", variant="primary", elem_id="inside-start")
             stop = gr.Button("Cancel", elem_id="inside-stop")
-            noise = gr.Slider(
-                0,
-                2,
-                0,
-                step=0.05,
-                label="Noise on the latents",
-                info="in standard deviations of each channel",
-                elem_id="inside-noise",
-            )
-            cut = gr.Slider(
-                0.02,
-                1,
-                1,
-                step=0.02,
-                label="Frequencies kept",
-                info="the lowest, as a share of the band; 1 keeps all",
-                elem_id="inside-cut",
-            )
+            noise, cut = _sliders()
         with gr.Column(scale=3, min_width=320):
             shown = player("The film, its latents in colours, and their decoding")
-            gr.Markdown(
-                "The three strongest principal channels are red, green and blue. Latents whose energy lies at "
-                "low frequencies keep the picture when the band is cut; a diffusion model learns those first."
-            )
+            gr.Markdown(LEGEND)
             words, figures = gr.HTML(), gr.HTML(elem_classes=["plates"])
 
-    @in_a_sentence
-    def look(
-        path: str | None,
-        name: str,
-        compared: list[str],
-        sigma: float,
-        share: float,
-        progress: gr.Progress = gr.Progress(),
-    ) -> Iterator[Any]:
-        names = [name, *(other for other in compared if other != name)][: COMPARED + 1]
-        progress(0, desc="reading")
-        given = film_of(path, models, names, limits)
-        progress(0.2, desc=f"through {name}")
-        found = Looked(name, given, encoded(models[name], given.clip))
-        yield found, _seen(found, models, sigma, share), f"<p>{given.description}</p>", gr.skip()
-        analyses: dict[str, Analysis] = {}
-        for i, other in enumerate(names):
-            progress(0.3 + 0.6 * i / len(names), desc=f"spectra of {other}")
-            analyses[other] = analysed(models[other], given.clip)
-            yield gr.skip(), gr.skip(), gr.skip(), gr.skip()  # where a cancelled run ends
-        chosen = [plate for plate in plates(analyses) if plate.name in SHOWN]
-        words = f"<p>{given.description}</p>{_in_words(name, analyses[name])}"
-        yield gr.skip(), gr.skip(), words, drawn(*(plate.figure(analyses) for plate in chosen))
-
-    @in_a_sentence
-    def disturb(found: Looked | None, sigma: float, share: float) -> Iterator[Any]:
-        yield gr.skip() if found is None else _seen(found, models, sigma, share)
-
+    panel = _Inside(models, limits)
     running = start.click(
-        look,
+        in_a_sentence(panel.look),
         [film, model, others, noise, cut],
         [looked, shown, words, figures],
         concurrency_id="models",
@@ -119,7 +80,7 @@ def inside_panel(models: Models, limits: Limits) -> None:
     stop.click(None, cancels=[running])
     for slider in (noise, cut):
         slider.release(
-            disturb,
+            in_a_sentence(panel.disturb),
             [looked, noise, cut],
             [shown],
             concurrency_id="models",
@@ -128,7 +89,68 @@ def inside_panel(models: Models, limits: Limits) -> None:
         )
 
 
-def _seen(found: Looked, models: Models, sigma: float, share: float) -> dict[str, Any]:
+def _sliders() -> tuple[gr.Slider, gr.Slider]:
+    """Noise on the latents, and the band that is kept of them."""
+    noise = gr.Slider(
+        0,
+        2,
+        0,
+        step=0.05,
+        label="Noise on the latents",
+        info="in standard deviations of each channel",
+        elem_id="inside-noise",
+    )
+    cut = gr.Slider(
+        0.02,
+        1,
+        1,
+        step=0.02,
+        label="Frequencies kept",
+        info="the lowest, as a share of the band; 1 keeps all",
+        elem_id="inside-cut",
+    )
+    return noise, cut
+
+
+@dataclass(frozen=True)
+class _Inside:
+    """What the panel's buttons and sliders do."""
+
+    models: Models
+    limits: Limits
+
+    def look(
+        self,
+        path: str | None,
+        name: str,
+        compared: list[str],
+        sigma: float,
+        share: float,
+        progress: gr.Progress = gr.Progress(),
+    ) -> Iterator[Any]:
+        """What was looked into, the film beside it, words, and figures."""
+        names = [name, *(other for other in compared if other != name)][: COMPARED + 1]
+        progress(0, desc="reading")
+        film = film_of(path, self.models, names, self.limits)
+        progress(0.2, desc=f"through {name}")
+        looked = Looked(name, film, encoded(self.models[name], film.clip))
+        said = f"<p>{film.description}</p>"
+        yield looked, _films(looked, self.models, sigma, share), said, gr.skip()
+        analyses: dict[str, Analysis] = {}
+        for i, other in enumerate(names):
+            progress(0.3 + 0.6 * i / len(names), desc=f"spectra of {other}")
+            analyses[other] = analysed(self.models[other], film.clip)
+            yield gr.skip(), gr.skip(), gr.skip(), gr.skip()  # where a cancelled run ends
+        chosen = [plate for plate in plates(analyses) if plate.name in SHOWN]
+        words = f"{said}{_in_words(name, analyses[name])}"
+        yield gr.skip(), gr.skip(), words, drawn(*(plate.figure(analyses) for plate in chosen))
+
+    def disturb(self, looked: Looked | None, sigma: float, share: float) -> Iterator[Any]:
+        """The film beside it again, under noise and a lower band."""
+        yield gr.skip() if looked is None else _films(looked, self.models, sigma, share)
+
+
+def _films(found: Looked, models: Models, sigma: float, share: float) -> dict[str, Any]:
     """The film, its latents as they are disturbed, and their decoding, for a player."""
     backbone, clip = models[found.model], found.film.clip
     z = disturbed(found.z, sigma, share)
@@ -143,7 +165,8 @@ def _in_words(name: str, analysis: Analysis) -> str:
         "Nothing is broken: all numbers are finite and every channel carries something."
     ]
     said += [
-        f"{escape(a.bias)}: <strong>{escape(a.verdict)}</strong>. {escape(a.found)} {escape(a.remedy)}"
+        f"{escape(a.bias)}: <strong>{escape(a.verdict)}</strong>. {escape(a.found)} "
+        f"{escape(a.remedy)}"
         for a in advise(analysis)
     ]
     items = "".join(f"<li>{sentence}</li>" for sentence in said)

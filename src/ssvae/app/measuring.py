@@ -1,4 +1,5 @@
-"""What the page asks of a VAE: a reconstruction with its marks, latents as pictures, latents disturbed.
+"""What the page asks of a VAE: a reconstruction with its marks, latents as pictures, latents
+disturbed.
 
 Shape legend: C channels, t, h, w frames and sides of latents; T, H, W those of clips.
 """
@@ -64,10 +65,11 @@ def reconstructed(backbone: Backbone, clip: torch.Tensor, lpips: LPIPS | None) -
 
 
 def principal_colours(z: torch.Tensor, basis: torch.Tensor | None = None) -> torch.Tensor:
-    """The three strongest principal channels of ``basis`` (``z`` itself where None) as red, green, blue.
+    """The three strongest principal channels of ``basis`` (``z`` itself where None) as red, green,
+    blue.
 
-    Latents (1, C, t, h, w) to (3, t, h, w) in [-1, 1]: each channel from its 2nd to its 98th percentile in
-    ``basis``, so that no outlier darkens all; grey where there are fewer channels.
+    Latents (1, C, t, h, w) to (3, t, h, w) in [-1, 1]: each channel from its 2nd to its 98th
+    percentile in ``basis``, so that no outlier darkens all; grey where there are fewer channels.
     """
     of = (z if basis is None else basis)[0].flatten(1).double()
     mean = of.mean(1, keepdim=True)
@@ -112,7 +114,8 @@ def disturbed(z: torch.Tensor, noise: float, cut: float, seed: int = 0) -> torch
 
 
 def analysed(backbone: Backbone, clip: torch.Tensor) -> Analysis:
-    """The analysis of a film (3, T, H, W) alone, in pieces of :data:`WINDOW` frames where it is longer."""
+    """The analysis of a film (3, T, H, W) alone, in pieces of :data:`WINDOW` frames where it is
+    longer."""
     step = backbone.layout.time_factor
     window = min(clip.shape[1], (WINDOW - 1) // step * step + 1)
     pieces = clip[:, : clip.shape[1] // window * window].unflatten(1, (-1, window)).transpose(0, 1)

@@ -1,4 +1,5 @@
-"""Clips beside each other in one video, which the page cuts apart: so nothing can fall out of step."""
+"""Clips beside each other in one video, which the page cuts apart: so nothing can fall out of
+step."""
 
 from collections.abc import Mapping
 from importlib.resources import files

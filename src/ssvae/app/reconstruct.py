@@ -64,7 +64,8 @@ def reconstruct_panel(models: Models, limits: Limits) -> None:
 
 def film_input(limits: Limits) -> gr.File:
     """Where a film is dropped."""
-    label = f"A film or a picture (to {limits.megabytes} MB, {limits.seconds:g} s of it); none: a made film"
+    most = f"to {limits.megabytes} MB, {limits.seconds:g} s of it"
+    label = f"A film or a picture ({most}); none: a synthetic film"
     return gr.File(label=label, file_types=["video", "image"], height=130)
 
 

@@ -35,7 +35,8 @@ class Models:
 
 
 def in_a_sentence(work: Callable[..., Iterator[Any]]) -> Callable[..., Iterator[Any]]:
-    """A user's mistake, and the machine's failures, as a message on the page; others go into the log."""
+    """A user's mistake, and the machine's failures, as a message on the page; others go into the
+    log."""
 
     @wraps(work)
     def run(*arguments: Any) -> Iterator[Any]:

@@ -14,9 +14,9 @@ class _ClosedError(Exception):
 def stepwise(work: Callable[[Callable[[Any], None]], Any]) -> Iterator[Any]:
     """What ``work(tell)`` tells while it runs, and what it returns at the end.
 
-    It runs in a thread of its own, under this one's context; where it fails the iterator raises the same. An
-    iterator that is closed waits until it has ended, at the next time that it tells: what it uses is free then.
-    """
+    It runs in a thread of its own, under this one's context; where it fails the iterator raises the
+    same. An iterator that is closed waits until it has ended, at the next time that it tells: what
+    it uses is free then."""
     events: Queue[tuple[str, Any]] = Queue()
     closed = threading.Event()
 

@@ -83,11 +83,10 @@ def pooled(
 ) -> list[Interval]:
     """The mean of each group of values with an interval of one variance for all groups.
 
-    What few values cannot tell about their own scatter, many groups tell together, if they scatter alike:
-    of one that scatters twice as much as the rest the interval is too narrow. The variance is that inside
-    the groups that are ``scattered`` (all by default), which bounds are not. None has an interval where
-    no such group has two values.
-    """
+    What few values cannot tell about their own scatter, many groups tell together, if they scatter
+    alike: of one that scatters twice as much as the rest the interval is too narrow. The variance
+    is that inside the groups that are ``scattered`` (all by default), which bounds are not. None
+    has an interval where no such group has two values."""
     arrays = [np.asarray(group, dtype=float) for group in groups]
     lent = [a for i, a in enumerate(arrays) if scattered is None or scattered[i]]
     freedom = sum(len(array) - 1 for array in lent)
@@ -111,7 +110,8 @@ class Speedup:
     censored: tuple[int, int]
     """Seeds in which the baseline, and the other, never reached the score."""
     open: tuple[bool, bool]
-    """Whether runs that never reached the score leave the lower, and the upper, end of an interval open."""
+    """Whether runs that never reached the score leave the lower, and the upper, end of an interval
+    open."""
 
     @property
     def interval(self) -> Interval:
@@ -156,13 +156,12 @@ def speedup(
 ) -> Speedup | None:
     """The speed-up to a score ``target``, from curves (seeds, steps) of the same seeds.
 
-    All curves begin at ``start`` (chance) at step 0. The other's are at ``other_steps``, where these
-    differ. A run that never reached the target counts with
-    its last step, which it would have needed at least. So a seed in which only the baseline was
-    censored gives a lower bound of the ratio, and the interval's upper end is open; one in which only
-    the other was gives an upper bound, and the lower end is open; both in one seed, or bounds of
-    both kinds, tell nothing: no value. None for a target at or below chance, met before training.
-    """
+    All curves begin at ``start`` (chance) at step 0. The other's are at ``other_steps``, where
+    these differ. A run that never reached the target counts with its last step, which it would have
+    needed at least. So a seed in which only the baseline was censored gives a lower bound of the
+    ratio, and the interval's upper end is open; one in which only the other was gives an upper
+    bound, and the lower end is open; both in one seed, or bounds of both kinds, tell nothing: no
+    value. None for a target at or below chance, met before training."""
     its = steps if other_steps is None else other_steps
     if baseline.shape != (len(other), len(steps)) or other.shape != (len(baseline), len(its)):
         raise ValueError(

@@ -1,4 +1,5 @@
-"""Interventions: one frozen VAE, its latents under invertible maps, so that the spectrum alone differs.
+"""Interventions: one frozen VAE, its latents under invertible maps, so that the spectrum alone
+differs.
 
 What a diffusion model makes goes back through the inverse before it is decoded: the same clips can
 be said, the ceiling is the same to rounding.

@@ -13,22 +13,22 @@ from ssvae.storage.settings import changed
 from ssvae.vae.recipe import VAERecipe
 
 BASELINE, BOTH, NULL = "baseline", "both", "null"
-"""What others are compared with; LCR and LMR; and a control, the baseline again under other seeds."""
+"""What others are compared with; LCR and LMR; and a control, the baseline again under other
+seeds."""
 NULL_SEEDS = 1000
 """Seeds of the null are those of the baseline and this."""
 STILLS_CEILING = 0.86
-"""Stills' rewards of reconstructions end lower than the world's: of moves by a pixel or two a few cannot be
-told."""
+"""Stills' rewards of reconstructions end lower than the world's: of moves by a pixel or two a few
+cannot be told."""
 
 
 @dataclass(frozen=True)
 class Scale:
     """All that a benchmark is made of; the same for every variant but for the regularisers.
 
-    Each VAE is trained from scratch, the regularisers on from the start. Then its decoder alone goes
-    on, the latents as they are, until true clips that it reconstructs score ``ceiling``: what a
-    diffusion model on it can reach at best, which must be the same for all.
-    """
+    Each VAE is trained from scratch, the regularisers on from the start. Then its decoder alone
+    goes on, the latents as they are, until true clips that it reconstructs score ``ceiling``: what
+    a diffusion model on it can reach at best, which must be the same for all."""
 
     vae: VAERecipe
     """The VAE with both regularisers; variants leave out one or both."""
@@ -115,7 +115,8 @@ def seed_of(variant: str, seed: int) -> int:
 
 
 def _decoder(vae: VAERecipe, share: float) -> VAERecipe:
-    """The decoder's stage of a VAE, at this share of its rates; ``init`` is filled in with its run."""
+    """The decoder's stage of a VAE, at this share of its rates; ``init`` is filled in with its
+    run."""
     return dataclasses.replace(
         without_regularizers(vae),
         freeze_encoder=True,
@@ -128,12 +129,11 @@ def _decoder(vae: VAERecipe, share: float) -> VAERecipe:
 
 
 def laptop() -> Scale:
-    """Clips 9 x 32 x 32, VAEs of 1.3 M and diffusion models of 1.2 M parameters: about an hour a seed
-    on two cores.
+    """Clips 9 x 32 x 32, VAEs of 1.3 M and diffusion models of 1.2 M parameters: about an hour a
+    seed on two cores.
 
-    Regularisers and rates are the tiny recipe's, tried on seed 100, which is not to be reported; times
-    are the conventional recipe's.
-    """
+    Regularisers and rates are the tiny recipe's, tried on seed 100, which is not to be reported;
+    times are the conventional recipe's."""
     vae = tiny()
     return Scale(
         vae=vae,
@@ -150,9 +150,8 @@ def laptop() -> Scale:
 
 
 def gpu() -> Scale:
-    """The same clips, VAEs trained twenty times longer, diffusion models of 34 M parameters: hours on
-    one GPU.
-    """
+    """The same clips, VAEs trained twenty times longer, diffusion models of 34 M parameters: hours
+    on one GPU."""
     vae = dataclasses.replace(laptop().vae, steps=12_000, batch_size=32)
     return Scale(
         vae=vae,

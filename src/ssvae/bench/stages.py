@@ -46,8 +46,8 @@ class Options:
     seeds: tuple[int, ...]
     device: str = "auto"
     dtype: str = "float32"
-    """Number format in which diffusion models are trained and sampled. VAEs, which are what is compared,
-    are trained and measured in float32."""
+    """Number format in which diffusion models are trained and sampled. VAEs, which are what is
+    compared, are trained and measured in float32."""
     probe: Path | None = None
     """Another probe than the package's."""
     network: str | None = None
@@ -83,9 +83,8 @@ class Prepared:
 def train_vae(label: str, recipe: VAERecipe, scale: Scale, options: Options) -> Prepared:
     """A VAE from scratch, then its decoder alone until its ceiling is the scale's; its latents.
 
-    The decoder's stage goes on in rounds, for what it reaches is known only when it is measured; a VAE
-    that is there already has none. What it took stands in the measure as ``decoder_steps``.
-    """
+    The decoder's stage goes on in rounds, for what it reaches is known only when it is measured; a
+    VAE that is there already has none. What it took stands in the measure as ``decoder_steps``."""
     accelerator, scorer = options.accelerator(), options.scorer(scale)
     trained = run = options.work / "vae" / label
     train_autoencoder(recipe, trained, accelerator)

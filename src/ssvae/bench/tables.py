@@ -7,12 +7,13 @@ from ssvae.bench.claims import CLAIMED, SAME_CEILING, SEEDS_FOR_A_CLAIM
 from ssvae.bench.effects import Quantity
 from ssvae.report.tables import interval, markdown, number, percent
 
-NOTES = f"""Seeds are paired. 95 % intervals are Student's; of fewer than {SEEDS_FOR_A_CLAIM} seeds, with the
-scatter of all pairs here that are on one VAE, or on two, if all of a kind scatter alike. Speed-up: steps that
-the reference needs for a share of the way from its start to its score at the last step that both have, over
-those that the row's needs. Of runs that never got there, the end of the interval that holds all the same, or
-–. A verdict is at 5 % after Holm's correction over its table, from {SEEDS_FOR_A_CLAIM} seeds on, and where
-rewards are scored at ceilings that differ by no more than {SAME_CEILING}."""
+NOTES = f"""Seeds are paired. 95 % intervals are Student's; of fewer than {SEEDS_FOR_A_CLAIM} seeds,
+with the scatter of all pairs here that are on one VAE, or on two, if all of a kind scatter alike.
+Speed-up: steps that the reference needs for a share of the way from its start to its score at the
+last step that both have, over those that the row's needs. Of runs that never got there, the end of
+the interval that holds all the same, or –. A verdict is at 5 % after Holm's correction over its
+table, from {SEEDS_FOR_A_CLAIM} seeds on, and where rewards are scored at ceilings that differ by no
+more than {SAME_CEILING}."""
 DIGITS = {"reward": 3, "coarse": 3, "fine": 3, "frechet": 0, "kernel": 3}
 TITLES = {"frechet": "Fréchet", "kernel": "KVD"}
 

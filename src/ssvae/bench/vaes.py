@@ -33,9 +33,9 @@ def run_vaes(
 ) -> dict[str, Any]:
     """Run the whole benchmark, or go on where it was stopped, and write its results.
 
-    ``vaes`` are names to folders or hub ids; the one called baseline, or the first, is what the others
-    are compared with. They serve all seeds, so that the noise of their own training is not in the
-    intervals. Curves that stand in the results are not learned again, wherever they were.
+    ``vaes`` are names to folders or hub ids; the one called baseline, or the first, is what the
+    others are compared with. They serve all seeds, so that the noise of their own training is not
+    in the intervals. Curves that stand in the results are not learned again, wherever they were.
     """
     if len(vaes) < 2:
         raise ValueError(f"--vae takes at least two autoencoders to compare, got {len(vaes)}")

@@ -39,11 +39,13 @@ COMMANDS = {
     ),
     "app": Command(
         "app",
-        "Serve a page to try models on: films through them, their latents, prompts, learning curves.",
+        "Serve a page to try models on: films through them, their latents, prompts, learning "
+        "curves.",
     ),
     "shards": Command(
         "data",
-        "Write videos and images into tar files to train on, with captions, sizes and rates beside.",
+        "Write videos and images into tar files to train on, with captions, sizes and rates "
+        "beside.",
     ),
     "encode": Command(
         "video", "Encode a video of any length and size into a file of latents, for ssvae decode."
@@ -64,14 +66,16 @@ COMMANDS = {
     ),
     "stats": Command(
         "convert",
-        "Mean and standard deviation of each latent channel, which diffusion models standardise by.",
+        "Mean and standard deviation of each latent channel, which diffusion models standardise "
+        "by.",
     ),
     "cache-latents": Command(
         "diffusion", "Encode clips and captions once into shards that train-diffusion reads."
     ),
     "train-diffusion": Command(
         "diffusion",
-        "Train a diffusion model on cached latents. The same command again goes on where it stopped.",
+        "Train a diffusion model on cached latents. The same command again goes on where it "
+        "stopped.",
     ),
     "generate": Command(
         "diffusion",
@@ -79,11 +83,13 @@ COMMANDS = {
     ),
     "export": Command(
         "diffusion",
-        "Write a diffusion run as one diffusers pipeline, the autoencoder with its statistics inside.",
+        "Write a diffusion run as one diffusers pipeline, the autoencoder with its statistics "
+        "inside.",
     ),
     "fit-map": Command(
         "diffusion",
-        "Fit an invertible map that changes the spectrum of a VAE's latents, not what they can say.",
+        "Fit an invertible map that changes the spectrum of a VAE's latents, not what they can "
+        "say.",
     ),
     "train-probe": Command(
         "bench",

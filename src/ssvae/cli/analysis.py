@@ -57,9 +57,9 @@ def analyze(
     Under torchrun or accelerate launch all processes share the clips.
 
     Args:
-        models: VAEs, each as MODEL or NAME=MODEL: a run, a checkpoint, a model's folder or hub id of
-            any class that is known, or a published checkpoint of SSVAE. Those that come with ssvae where
-            none is given.
+        models: VAEs, each as MODEL or NAME=MODEL: a run, a checkpoint, a model's folder or hub id
+            of any class that is known, or a published checkpoint of SSVAE. Those that come with
+            ssvae where none is given.
         videos: "world", "stills:FOLDER", a video, a folder of videos, a list, or tar files.
         out: Write a page with everything into this file, .html, and its figures beside it.
         json_out: Write all figures, curves included, to this file.
@@ -72,67 +72,36 @@ def analyze(
         batch_size: Clips at a time; changes no figure.
         vgg: File of VGG16's weights, for LPIPS. Where not given, those in torch's cache, if any.
         linear: File of LPIPS's linear weights; those of the package lpips where not given.
-        skip_artefacts: Leave out the synthetic films whose right answer is known, and what becomes of clips
-            that go through again and again.
+        skip_artefacts: Leave out the synthetic films whose right answer is known, and what becomes
+            of clips that go through again and again.
     """
     check_outputs(out, json_out)
     if figure is not None:
         check_figure_path(figure)
-    named = named_models(models)
     accelerator = common.accelerator()
-    main = accelerator.is_main_process
-    device = accelerator.device
-    vaes = {name: open_vae(model, device, common.torch_dtype) for name, model in named.items()}
-    check_clip_size(vaes, frames, size)
+    vaes = open_models(models, frames, size, common)
     channels = common_channels(vae.layout for vae in vaes.values())
+    device = accelerator.device
     source = open_fixed(videos, clips, frames, *size, fps, seed, device, channels)
-    lpips = find_lpips(vgg, linear)
-    lpips = lpips if lpips is None else lpips.to(device)
+    lpips = find_lpips(vgg, linear, device)
     work = _Work(source, accelerator, batch_size, fps, lpips, skip_artefacts)
-    own = -(-source.number // accelerator.num_processes)
-    analyses, failed, reconstructions = {}, {}, {}
-    with progress("analysing", own * len(vaes), shown=main) as advance:
-        for i, (name, vae) in enumerate(vaes.items()):
-            subject = Subject.of(vae)
-            try:
-                found = work.analyse(
-                    subject,
-                    lambda done, doing="", base=i * own, name=name: advance(
-                        base + done, f"{name} {doing}".strip()
-                    ),
-                )
-                if found is not None:
-                    analyses[name], reconstructions[name] = found
-            except ValueError as error:
-                failed[name] = str(error)
-    unread: dict[str, str] = {}
-    for broken in gather_objects(accelerator, lambda: source.broken):
-        unread |= broken
-    if not main:
+    analyses, reconstructions, failed = work.analyse_all(vaes)
+    broken = gather_objects(accelerator, lambda: source.broken)
+    unread = {name: reason for each in broken for name, reason in each.items()}
+    if not accelerator.is_main_process:
         return
     if not analyses:
-        raise ValueError("; ".join(f"{name}: {reason}" for name, reason in failed.items()))
-    rate = f"at {fps:g} frames a second" if fps else "at each video's own rate"
-    given = f"from {videos}, evenly drawn, {rate}, resized to cover that size and cropped"
-    if is_endless(videos):
-        given = f"of {'the procedural world' if videos == 'world' else videos}, seed {seed}"
+        raise ValueError(_reasons(failed))
     _tell(analyses, unread)
-    if figure is not None:
-        save_figure(spectra_figure(analyses), figure)
-    if json_out is not None:
-        summaries = {name: analysis.summary() for name, analysis in analyses.items()}
-        write_text(json_out, json.dumps(summaries, indent=2) + "\n")
+    _write_figures(analyses, json_out, figure)
     if out is not None:
-        originals = next(iter(reconstructions.values()))
-        shown = [
-            Shown(clip, original, {name: pairs[clip][1] for name, pairs in reconstructions.items()})
-            for clip, (original, _) in originals.items()
-        ]
+        shown, given = _shown(reconstructions), _described(videos, fps, seed)
         page = write_page(out, analyses, shown, given, unread, failed)
         console.print(f"\nreport: {page}", soft_wrap=True, markup=False)
     if failed:
-        reasons = "; ".join(f"{name}: {reason}" for name, reason in failed.items())
-        raise ValueError(f"{len(failed)} of {len(vaes)} models could not be analysed: {reasons}")
+        raise ValueError(
+            f"{len(failed)} of {len(vaes)} models could not be analysed: {_reasons(failed)}"
+        )
 
 
 Pairs = dict[str, tuple[torch.Tensor, torch.Tensor]]
@@ -148,6 +117,27 @@ class _Work:
     fps: float | None
     lpips: LPIPS | None
     skip_artefacts: bool
+
+    def analyse_all(
+        self, vaes: dict[str, Backbone]
+    ) -> tuple[dict[str, Analysis], dict[str, Pairs], dict[str, str]]:
+        """Each model's analysis and clips, and why others have none."""
+        analyses, pairs, failed = {}, {}, {}
+        own = -(-self.source.number // self.accelerator.num_processes)
+        main = self.accelerator.is_main_process
+        with progress("analysing", own * len(vaes), shown=main) as advance:
+            for i, (name, vae) in enumerate(vaes.items()):
+
+                def tell(done: int, doing: str = "", i: int = i, name: str = name) -> None:
+                    advance(i * own + done, f"{name} {doing}".strip())
+
+                try:
+                    found = self.analyse(Subject.of(vae), tell)
+                    if found is not None:
+                        analyses[name], pairs[name] = found
+                except ValueError as error:
+                    failed[name] = str(error)
+        return analyses, pairs, failed
 
     def analyse(self, vae: Subject, on_clips) -> tuple[Analysis, Pairs] | None:
         """A model's analysis, by all processes together, and some clips with what it made of them.
@@ -192,7 +182,8 @@ class _Work:
         parts: list[tuple[Analyzer, torch.Tensor | None]],
         clips: torch.Tensor | None,
     ) -> Analysis:
-        """One analysis of what all processes saw, with the model's cost, and how some clips drift."""
+        """One analysis of what all processes saw, with the model's cost, and how some clips
+        drift."""
         (whole, _), *others = parts
         for other, _ in others:
             whole.merge(other)
@@ -208,8 +199,53 @@ class _Work:
         return whole.result(cost, artefacts, None if clips is None else measure_drift(vae, clips))
 
 
+def open_models(
+    models: tuple[str, ...], frames: int, size: tuple[int, int], common: Common
+) -> dict[str, Backbone]:
+    """Models by their short names; a ValueError where clips of this size do not suit all of
+    them."""
+    device = common.accelerator().device
+    named = named_models(models)
+    vaes = {name: open_vae(model, device, common.torch_dtype) for name, model in named.items()}
+    check_clip_size(vaes, frames, size)
+    return vaes
+
+
+def _write_figures(
+    analyses: dict[str, Analysis], json_out: Path | None, figure: Path | None
+) -> None:
+    """All figures as JSON, and both spectra as a picture, where they are asked for."""
+    if figure is not None:
+        save_figure(spectra_figure(analyses), figure)
+    if json_out is not None:
+        summaries = {name: analysis.summary() for name, analysis in analyses.items()}
+        write_text(json_out, json.dumps(summaries, indent=2) + "\n")
+
+
+def _reasons(failed: dict[str, str]) -> str:
+    return "; ".join(f"{name}: {reason}" for name, reason in failed.items())
+
+
+def _shown(pairs: dict[str, Pairs]) -> list[Shown]:
+    """Some clips beside what each model made of them."""
+    originals = next(iter(pairs.values()))
+    return [
+        Shown(clip, original, {name: of_model[clip][1] for name, of_model in pairs.items()})
+        for clip, (original, _) in originals.items()
+    ]
+
+
+def _described(videos: str, fps: float | None, seed: int) -> str:
+    """Where the clips come from, for a page."""
+    if is_endless(videos):
+        return f"of {'the procedural world' if videos == 'world' else videos}, seed {seed}"
+    rate = f"at {fps:g} frames a second" if fps else "at each video's own rate"
+    return f"from {videos}, evenly drawn, {rate}, resized to cover that size and cropped"
+
+
 def named_models(models: tuple[str, ...]) -> dict[str, str]:
-    """Each model by a short name that tells it from the others; the shipped ones where none is given."""
+    """Each model by a short name that tells it from the others; the shipped ones where none is
+    given."""
     named: dict[str, str] = {}
     models = models or shipped_autoencoders()
     places = [m.split("=", 1)[1] if _is_named(m) else m for m in models]

@@ -29,12 +29,12 @@ def app(
     It listens on this machine alone unless told otherwise, and tells nobody anything.
 
     Args:
-        models: VAEs: runs, model folders, hub ids or published checkpoints; NAME=MODEL gives a name. Those
-            that come with ssvae where none is given.
-        generator: What makes clips for prompts: a diffusion run, a checkpoint of one, a pipeline, or a
-            model that comes with ssvae.
-        preview: A VAE that shows each step of the sampler while it runs: a student of the generator's own
-            (ssvae train distil), or itself.
+        models: VAEs: runs, model folders, hub ids or published checkpoints; NAME=MODEL gives a
+            name. Those that come with ssvae where none is given.
+        generator: What makes clips for prompts: a diffusion run, a checkpoint of one, a pipeline,
+            or a model that comes with ssvae.
+        preview: A VAE that shows each step of the sampler while it runs: a student of the
+            generator's own (ssvae train distil), or itself.
         runs: A folder of training runs, to compare them.
         megabytes: The largest film that may be uploaded.
         seconds: How much of a film is taken, from its beginning.

@@ -33,7 +33,8 @@ def train_probe(
 
     Args:
         out: The probe's weights, .safetensors.
-        data: "world" (procedural), "stills" or "stills:FOLDER": a source whose captions have known words.
+        data: "world" (procedural), "stills" or "stills:FOLDER": a source whose captions have known
+            words.
         steps: Training steps, of 48 clips each.
         seed: Seed of the initial weights and the clips.
     """
@@ -71,8 +72,8 @@ class Bench:
     """Steps of the diffusion model at which to score, instead of the scale's."""
     data: str = "world"
     """Where clips come from. On "world" (procedural), "stills" (a camera over the pictures of
-    scikit-image) and "stills:FOLDER" captions have known words, and rewards are scored; on any other
-    source Fréchet distance and KVD, on the features of --network."""
+    scikit-image) and "stills:FOLDER" captions have known words, and rewards are scored; on any
+    other source Fréchet distance and KVD, on the features of --network."""
     size: tuple[int, int, int] | None = None
     """Frames, height and width of the clips; the scale's where not given."""
     probe: Path | None = None
@@ -156,8 +157,8 @@ def interventions(
     The same command goes on where it stopped.
 
     Args:
-        vae: The VAE, a run, a model folder, a shipped model's name or a hub id; the scale's baseline
-            is trained where not given.
+        vae: The VAE, a run, a model folder, a shipped model's name or a hub id; the scale's
+            baseline is trained where not given.
     """
     options = bench.options("bench-interventions", common)
     with progress("bench interventions") as advance:

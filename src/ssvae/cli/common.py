@@ -34,8 +34,8 @@ class Common:
     dtype: Literal["float32", "bfloat16"] = "float32"
     """Number format of the model; in training, of its activations."""
     cudnn_benchmark: bool | None = None
-    """Let cuDNN choose kernels by measuring them: a third faster where it works. By default in training, but
-    not on ROCm, where it may hang."""
+    """Let cuDNN choose kernels by measuring them: a third faster where it works. By default in
+    training, but not on ROCm, where it may hang."""
     debug: bool = False
     """Show the whole log, and tracebacks."""
 
@@ -122,7 +122,8 @@ def run_recipe(
     common: Common,
     tracker: str | None = None,
 ) -> None:
-    """Train by a recipe, or go on; a dry run shows its settings, or raises what is wrong with it."""
+    """Train by a recipe, or go on; a dry run shows its settings, or raises what is wrong with
+    it."""
     if dry_run:
         check_problems(kind.problems_of(recipe))
         console.print_json(json.dumps(dataclasses.asdict(recipe)))

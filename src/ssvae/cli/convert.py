@@ -33,9 +33,9 @@ def convert(
 ) -> None:
     """Convert a checkpoint of the published code into a model's folder, or the other way round.
 
-    Of a run, a checkpoint or a shipped model it makes a folder of its own, which may be changed. With
-    --channels, a model of three channels becomes one of four, which keeps alpha, or of one, for grey: it
-    does what it did, and can be trained on.
+    Of a run, a checkpoint or a shipped model it makes a folder of its own, which may be changed.
+    With --channels, a model of three channels becomes one of four, which keeps alpha, or of one,
+    for grey: it does what it did, and can be trained on.
 
     Args:
         source: A checkpoint of the published code: a file, or a hub id such as zai-org/SSVAE
@@ -79,7 +79,8 @@ def convert(
 
 
 def _is_official(source: str, channels: int | None) -> bool:
-    """Whether that is a file or a hub id, and no model of ours; what is neither is told as the former."""
+    """Whether that is a file or a hub id, and no model of ours; what is neither is told as the
+    former."""
     path = Path(source)
     if path.is_dir():
         return not any((path / name).exists() for name in ("config.json", "checkpoints", "vae"))
@@ -108,8 +109,8 @@ def export_onnx(
 ) -> None:
     """Write encoder and decoder as ONNX graphs, whole and as steps of a stream, and check them.
 
-    Six files of any batch, length and size, float32, each compared with the model by onnxruntime on the
-    CPU at several sizes: more than 1e-4 of the largest value apart is an error.
+    Six files of any batch, length and size, float32, each compared with the model by onnxruntime on
+    the CPU at several sizes: more than 1e-4 of the largest value apart is an error.
 
     Args:
         model: A run, a checkpoint, a model folder, or one that comes with ssvae.
@@ -157,7 +158,8 @@ def stats(
     """
     if write and (sealed := sealed_above(find_vae(model))):
         raise ValueError(
-            f"--write changes no checkpoint, nor a model that comes with ssvae, as {sealed} is: ssvae convert "
+            f"--write changes no checkpoint, nor a model that comes with ssvae, as {sealed} is: "
+            "ssvae convert "
             f"{model} DIR makes a copy, then ssvae stats DIR --videos {videos} --write"
         )
     vae = common.load(model)

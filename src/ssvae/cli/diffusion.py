@@ -2,12 +2,14 @@
 
 import csv
 import dataclasses
+from collections.abc import Callable, Sequence
 from io import StringIO
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 import tyro
+from diffusers import WanPipeline
 from matplotlib.figure import Figure
 
 from ssvae.cli.common import Common, CommonOptions, Kind, choice_of, gather_objects, run_recipe
@@ -67,8 +69,8 @@ def cache_latents(
         size: Height and width that clips are resized and cropped to.
         fps: Frame rate that videos are resampled to; each video's own where not given.
         seed: Seed of the draw of clips, and of the posterior's samples.
-        posterior: Keep the posterior's mean, a sample of it, or its moments, which train distil --latents
-            reads too.
+        posterior: Keep the posterior's mean, a sample of it, or its moments, which train distil
+            --latents reads too.
         shard_clips: Clips a shard.
     """
     check_apart(out, vae)
@@ -129,7 +131,8 @@ def generate(
 
     Args:
         prompts: What to show, such as "a red disc moving left over coarse waves".
-        model: A diffusion run, a checkpoint of one, an exported pipeline, or a model that comes with ssvae.
+        model: A diffusion run, a checkpoint of one, an exported pipeline, or a model that comes
+            with ssvae.
         out: Folder of the videos and of contact-sheet.png.
         number: Clips for each prompt.
         steps: Steps of the sampler.
@@ -138,9 +141,9 @@ def generate(
         frames: Frames of a clip; those of the training clips where not given.
         size: Height and width; those of the training clips where not given.
         fps: Frame rate of the videos; that of the training clips, or 8, where not given.
-        vae: The autoencoder, where it is not any more where it was when the latents were cached.
-        preview: A model that decodes each step of the sampler, into OUT/steps and steps.png: a student
-            of the autoencoder (ssvae train distil), or itself.
+        vae: The autoencoder, where it has moved since the latents were cached.
+        preview: A model that decodes each step of the sampler, into OUT/steps and steps.png: a
+            student of the autoencoder (ssvae train distil), or itself.
     """
     if not prompts or any(not prompt.strip() for prompt in prompts):
         raise ValueError("give at least one prompt, none of them empty")
@@ -149,57 +152,69 @@ def generate(
     accelerator = common.accelerator()
     device, share = accelerator.device, (accelerator.process_index, accelerator.num_processes)
     pipeline, config = open_pipeline(model, vae, device, common.torch_dtype)
-    watch = None
-    if preview is not None:
-        decoder = load_backbone(resolve_vae(preview), device, common.torch_dtype)
-        check_preview(pipeline, decoder)
-        watch = Watched(decoder, out / "steps", fps or config.fps or 8)
-    height, width = size or (config.height, config.width)
-    shape = config.frames if frames is None else frames, height, width
+    rate = fps or config.fps or 8
+    watch = None if preview is None else _watched(pipeline, preview, out / "steps", rate, common)
+    shape = config.frames if frames is None else frames, *(size or (config.height, config.width))
     captions = [prompt for prompt in prompts for _ in range(number)]
     first, end = (len(captions) * n // share[1] for n in (share[0], share[0] + 1))
 
-    def make() -> torch.Tensor | None:
-        """This process's stretch of the clips, written."""
-        if first == end:
-            return None
-        with progress("generating", end - first, shown=accelerator.is_main_process) as advance:
-            generated = make_clips(
-                pipeline,
-                captions[first:end],
-                shape,
-                steps=steps,
-                guidance=guidance,
-                seed=seed,
-                on_clips=lambda done: advance(int(done), ""),
-                first=first,
-                on_step=watch,
-            )
-        out.mkdir(parents=True, exist_ok=True)
-        for i, clip in enumerate(generated, first):
-            write_video(out / _film(i, number, clip), clip, fps or config.fps or 8)
-        if watch is not None and first == 0:
-            save_figure(watch.figure(), out / "steps.png")
-        return generated
+    def stretch(on_clips: Callable[[float], None]) -> torch.Tensor:
+        settings: Any = dict(steps=steps, guidance=guidance, seed=seed, first=first)
+        some = captions[first:end]
+        return make_clips(pipeline, some, shape, **settings, on_clips=on_clips, on_step=watch)
 
-    parts = gather_objects(accelerator, make)
+    parts = gather_objects(
+        accelerator,
+        lambda: _written_stretch(stretch, range(first, end), number, out, rate, watch),
+    )
     if not accelerator.is_main_process:
         return
     clips = torch.cat([part for part in parts if part is not None])
+    names = [_film(i, number, clip) for i, clip in enumerate(clips)]
+    _write_list(out / "clips.csv", names, captions)
+    sheet = out / "contact-sheet.png"
+    save_figure(contact_sheet(list(prompts), clips.unflatten(0, (-1, number))), sheet)
+    steps_too = "" if watch is None else f", each step of the sampler in {watch.folder}"
+    console.print(f"{len(clips)} clips in {out}, all of them in {sheet}{steps_too}", soft_wrap=True)
+
+
+def _watched(
+    pipeline: WanPipeline, preview: str, folder: Path, fps: float, common: Common
+) -> "Watched":
+    """What decodes each step of the sampler; a ValueError for a model of other latents."""
+    decoder = load_backbone(resolve_vae(preview), pipeline.vae.device, common.torch_dtype)
+    check_preview(pipeline, decoder)
+    return Watched(decoder, folder, fps)
+
+
+def _written_stretch(
+    stretch: Callable[[Callable[[float], None]], torch.Tensor],
+    clips: range,
+    number: int,
+    out: Path,
+    rate: float,
+    watch: "Watched | None",
+) -> torch.Tensor | None:
+    """A process's clips, made and written; None where it has none."""
+    if not clips:
+        return None
+    with progress("generating", len(clips), shown=not clips.start) as advance:
+        generated = stretch(lambda done: advance(int(done), ""))
+    out.mkdir(parents=True, exist_ok=True)
+    for i, clip in zip(clips, generated, strict=True):
+        write_video(out / _film(i, number, clip), clip, rate)
+    if watch is not None and clips.start == 0:
+        save_figure(watch.figure(), out / "steps.png")
+    return generated
+
+
+def _write_list(path: Path, names: Sequence[str], captions: Sequence[str]) -> None:
+    """Films and their captions, as a list that data is read from."""
     text = StringIO(newline="")
     rows = csv.writer(text, lineterminator="\n")
     rows.writerow(["path", "caption"])
-    rows.writerows(
-        [_film(i, number, clip), caption]
-        for i, (clip, caption) in enumerate(zip(clips, captions, strict=True))
-    )
-    write_text(out / "clips.csv", text.getvalue())
-    sheet = out / "contact-sheet.png"
-    save_figure(contact_sheet(list(prompts), clips.unflatten(0, (-1, number))), sheet)
-    console.print(f"{len(clips)} clips in {out}, all of them in {sheet}", soft_wrap=True)
-    if watch is not None:
-        where = f"{watch.folder}, some in {out / 'steps.png'}"
-        console.print(f"each step of the sampler in {where}", soft_wrap=True)
+    rows.writerows(zip(names, captions, strict=True))
+    write_text(path, text.getvalue())
 
 
 MOST_SHOWN = 8
@@ -242,7 +257,7 @@ def export(
     Args:
         model: A diffusion run, a checkpoint of one, or a model that comes with ssvae.
         out: The pipeline's folder: WanPipeline.from_pretrained(OUT), once ssvae is imported.
-        vae: The autoencoder, where it is not any more where it was when the latents were cached.
+        vae: The autoencoder, where it has moved since the latents were cached.
     """
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise ValueError(f"{out} is there already and not an empty folder: choose another")

@@ -8,12 +8,11 @@ import torch
 import tyro
 
 from ssvae.analysis import Drift, Subject, measure_drift
-from ssvae.cli.analysis import check_clip_size, named_models
+from ssvae.cli.analysis import open_models
 from ssvae.cli.common import Common, CommonOptions
 from ssvae.cli.console import console, print_rows, progress
 from ssvae.data import open_fixed
-from ssvae.models.backbones import common_channels
-from ssvae.models.finding import open_vae
+from ssvae.models.backbones import Backbone, common_channels
 from ssvae.report.drift_figure import drift_figure
 from ssvae.report.figures import check_figure_path, save_figure
 from ssvae.report.tables import Row
@@ -38,12 +37,12 @@ def drift(
     """PSNR, colour and contrast of clips that are encoded and decoded again and again.
 
     Args:
-        models: VAEs, each as MODEL or NAME=MODEL, as for ssvae analyze; those that come with ssvae where
-            none is given.
+        models: VAEs, each as MODEL or NAME=MODEL, as for ssvae analyze; those that come with ssvae
+            where none is given.
         videos: "world", "stills:FOLDER", a video, a folder of videos, a list, or tar files.
         rounds: Times that each clip goes through.
-        extend: Play clips backwards in each round, so that what was last comes first: films that are
-            made longer by their own last frames.
+        extend: Play clips backwards in each round, so that what was last comes first: films that
+            are made longer by their own last frames.
         out: Write all figures to this file, .json.
         figure: Draw them into this file, .png, .svg or .pdf.
         clips: Number of clips. Of files they are the same in every run, evenly drawn.
@@ -54,40 +53,17 @@ def drift(
     """
     if rounds < 1:
         raise ValueError(f"rounds must be at least 1, got {rounds}")
-    if out is not None:
-        check_file(out)
-    if figure is not None:
-        check_figure_path(figure)
-        check_file(figure)
-    named = named_models(models)
+    _check_outputs(out, figure)
     device = common.accelerator().device
-    vaes = {name: open_vae(model, device, common.torch_dtype) for name, model in named.items()}
-    check_clip_size(vaes, frames, size)
+    vaes = open_models(models, frames, size, common)
     channels = common_channels(vae.layout for vae in vaes.values())
     source = open_fixed(videos, clips, frames, *size, fps, seed, device, channels)
     each_clip = [batch.video for batch in source.batches(1, 0, 1)]
     if not each_clip:
         raise ValueError(f"none of the {clips} clips could be read: the log names the files")
     seen = torch.cat(each_clip)
-    found: dict[str, Drift] = {}
-    each = len(seen) * rounds
-    with progress("measuring", each * len(vaes)) as advance:
-        for i, (name, vae) in enumerate(vaes.items()):
-            found[name] = measure_drift(
-                Subject.of(vae), seen, rounds, extend,
-                lambda done, i=i, name=name: advance(i * each + done, name),
-            )  # fmt: skip
-    columns = sorted({1, 2, 5, rounds} & set(range(1, rounds + 1)))
-    rows = [
-        Row(f"{label}, round {n}", tuple(f"{getattr(d, name)[n - 1]:{show}}" for d in found.values()), note)
-        for name, label, show, note in (
-            ("psnr", "PSNR", ".2f", "dB over [0, 1]"),
-            ("colour", "colour", ".2f", "levels of 255 that the mean has moved"),
-            ("contrast", "contrast", ".3f", "deviation over the original's"),
-        )
-        for n in columns
-    ]  # fmt: skip
-    print_rows(list(found), rows)
+    found = _measured(vaes, seen, rounds, extend)
+    print_rows(list(found), _rows(found, rounds))
     way = "played backwards in each round" if extend else "each round from what the last made"
     console.print(
         f"{len(seen)} clips of {frames} frames of {size[0]}x{size[1]}, {way}", soft_wrap=True
@@ -99,3 +75,45 @@ def drift(
     if figure is not None:
         save_figure(drift_figure(found), figure)
         console.print(f"figure: {figure}", soft_wrap=True)
+
+
+def _rows(found: dict[str, Drift], rounds: int) -> list[Row]:
+    """Some rounds of each measure, a column a model."""
+    return [
+        Row(
+            f"{label}, round {n}",
+            tuple(f"{getattr(drift, name)[n - 1]:{digits}}" for drift in found.values()),
+            note,
+        )
+        for name, label, digits, note in (
+            ("psnr", "PSNR", ".2f", "dB over [0, 1]"),
+            ("colour", "colour", ".2f", "levels of 255 that the mean has moved"),
+            ("contrast", "contrast", ".3f", "deviation over the original's"),
+        )
+        for n in sorted({1, 2, 5, rounds} & set(range(1, rounds + 1)))
+    ]
+
+
+def _measured(
+    vaes: dict[str, Backbone], clips: torch.Tensor, rounds: int, extend: bool
+) -> dict[str, Drift]:
+    """What becomes of the clips in each model."""
+    found: dict[str, Drift] = {}
+    each = len(clips) * rounds
+    with progress("measuring", each * len(vaes)) as advance:
+        for i, (name, vae) in enumerate(vaes.items()):
+
+            def tell(done: int, i: int = i, name: str = name) -> None:
+                advance(i * each + done, name)
+
+            found[name] = measure_drift(Subject.of(vae), clips, rounds, extend, tell)
+    return found
+
+
+def _check_outputs(out: Path | None, figure: Path | None) -> None:
+    """A ValueError where what is asked for cannot be written."""
+    if figure is not None:
+        check_figure_path(figure)
+    for path in (out, figure):
+        if path is not None:
+            check_file(path)

@@ -30,7 +30,7 @@ from ssvae.evaluation.measure import (
     pairs_of_model,
 )
 from ssvae.evaluation.result import Evaluation, check_comparable, differences, load_evaluation
-from ssvae.losses import find_lpips
+from ssvae.losses import LPIPS, find_lpips
 from ssvae.models.finding import open_vae
 from ssvae.report.tables import interval
 
@@ -86,6 +86,57 @@ def reconstruction(
         linear: File of LPIPS's linear weights; those of the package lpips where not given.
         out: Write figures and protocol into this file, .json, to be compared.
     """
+    of_model = _is_of_model(model, videos, originals, reconstructions)
+    check_outputs(None, out)
+    accelerator = common.accelerator()
+    device, share = accelerator.device, (accelerator.process_index, accelerator.num_processes)
+    features = None if network is None else load_network(network, device)
+    lpips = find_lpips(vgg, linear, device)
+    if of_model:
+        height, width = size or (256, 256)
+        shape = frames, height, width
+        vae = open_vae(str(model), device, common.torch_dtype)
+        vae.latent_shape(*shape)  # a wrong size should not wait for the first clip
+        source = open_fixed(str(videos), clips, *shape, fps, seed, device, vae.clip_channels)
+        pairs, total = pairs_of_model(vae, source, batch_size, *share), clips
+        left_out, read_from = source.broken, "raw from the model"
+        description = f"{height}x{width}"
+    else:
+        folders = Path(str(originals)), Path(str(reconstructions))
+        files = FilePairs(*folders, frames, size, fps, device)
+        pairs, total = files.read(*share), len(files)
+        left_out, read_from = files.left_out, "from files"
+        description = f"{size[0]}x{size[1]}" if size else "as in the files"
+    if features is not None and total < 2:
+        raise ValueError("rFVD needs at least 2 clips, got 1: leave out --network")
+    with progress("measuring", -(-total // share[1]), shown=share[0] == 0) as advance:
+        parts = gather_objects(
+            accelerator,
+            lambda: measure_pairs(pairs, lpips, features, lambda done: advance(done, "")),
+        )
+    measured = _joined(parts, gather_objects(accelerator, lambda: left_out))
+    if share[0]:
+        return
+    digest = "" if lpips is None else checksum(lpips)
+    evaluated = (measured, frames, description, fps, read_from, digest, features)
+    _tell(_drawn(features, lambda on_draw: evaluate_reconstruction(*evaluated, on_draw)), out)
+    _tell_what_is_missing(measured, features, lpips)
+
+
+def _tell_what_is_missing(
+    measured: Measured, features: FeatureNetwork | None, lpips: LPIPS | None
+) -> None:
+    """Few clips for a distance, and a measure that was left out."""
+    if features is not None:
+        _warn_if_few(measured)
+    if lpips is None:
+        console.print("LPIPS was left out: give --vgg FILE, or see docs/training.md")
+
+
+def _is_of_model(
+    model: str | None, videos: str | None, originals: Path | None, reconstructions: Path | None
+) -> bool:
+    """Whether a model is evaluated, not two folders; a ValueError for both, neither, or a half."""
     of_model = model is not None and videos is not None
     of_folders = originals is not None and reconstructions is not None
     if of_model == of_folders or (model is None) != (videos is None):
@@ -93,52 +144,7 @@ def reconstruction(
             "give either --model and --videos, or --originals and --reconstructions, which hold "
             "files of the same names"
         )
-    check_outputs(None, out)
-    accelerator = common.accelerator()
-    device, share = accelerator.device, (accelerator.process_index, accelerator.num_processes)
-    features = None if network is None else load_network(network, device)
-    lpips = find_lpips(vgg, linear)
-    lpips = lpips if lpips is None else lpips.to(device)
-    if of_model:
-        height, width = size or (256, 256)
-        vae = open_vae(str(model), device, common.torch_dtype)
-        vae.latent_shape(frames, height, width)  # a wrong size should not wait for the first clip
-        shape, channels = (frames, height, width), vae.clip_channels
-        source = open_fixed(str(videos), clips, *shape, fps, seed, device, channels)
-        pairs, total, left_out = (
-            pairs_of_model(vae, source, batch_size, *share),
-            clips,
-            source.broken,
-        )
-        description, read_from = f"{height}x{width}", "raw from the model"
-    else:
-        assert originals is not None
-        assert reconstructions is not None
-        files = FilePairs(originals, reconstructions, frames, size, fps, device)
-        pairs, total, left_out = files.read(*share), len(files), files.left_out
-        description, read_from = f"{size[0]}x{size[1]}" if size else "as in the files", "from files"
-
-    if features is not None and total < 2:
-        raise ValueError("rFVD needs at least 2 clips, got 1: leave out --network")
-    with progress("measuring", -(-total // share[1]), shown=share[0] == 0) as advance:
-        measured = _joined(
-            gather_objects(
-                accelerator,
-                lambda: measure_pairs(pairs, lpips, features, lambda done: advance(done, "")),
-            ),
-            gather_objects(accelerator, lambda: left_out),
-        )
-    if share[0]:
-        return
-    digest = "" if lpips is None else checksum(lpips)
-    evaluated = (measured, frames, description, fps, read_from, digest, features)
-    _tell(_drawn(features, lambda on_draw: evaluate_reconstruction(*evaluated, on_draw)), out)
-    if features is not None:
-        _warn_if_few(measured)
-    if lpips is None:
-        console.print(
-            "LPIPS was left out: give --vgg FILE, or see docs/training.md", soft_wrap=True
-        )
+    return of_model
 
 
 def generation(
@@ -217,8 +223,8 @@ def judge(
     again for what got none.
 
     Args:
-        videos: Videos with what they were generated for: a .csv or .jsonl list (such as clips.csv of
-            ssvae generate) or tar files.
+        videos: Videos with what they were generated for: a .csv or .jsonl list (such as clips.csv
+            of ssvae generate) or tar files.
         endpoint: Its URL, such as http://localhost:8000/v1 of vLLM.
         judge: Name of the model that is served there, such as UnifiedReward-qwen-7b.
         out: File of figures and protocol, .json; the answers go into OUT with .answers.jsonl.
@@ -328,7 +334,8 @@ def _warn_if_few(*sets: Measured) -> None:
     few = min(len({file_of(name) for name in each.reconstruction}) for each in sets)
     if few <= width:
         console.print(
-            f"clips of {few} files for {width} features: the distance lies too high, and compares with those "
+            f"clips of {few} files for {width} features: the distance lies too high, and compares "
+            "with those "
             "of as many clips alone",
             soft_wrap=True,
         )

@@ -78,8 +78,8 @@ def decode(
 
     Args:
         source: The file that ssvae encode wrote.
-        target: The video to write; .mp4, .mkv, .mov, .webm or .png. With alpha, where the model has four
-            channels, any but .mp4.
+        target: The video to write; .mp4, .mkv, .mov, .webm or .png. With alpha, where the model has
+            four channels, any but .mp4.
         model: The model that encoded it.
         any_encoder: Decode also what another encoder made.
     """
@@ -100,8 +100,8 @@ def reconstruct(
 
     Args:
         source: The video to read.
-        target: The video to write; .mp4, .mkv, .mov, .webm or .png. With alpha, where the model has four
-            channels, any but .mp4.
+        target: The video to write; .mp4, .mkv, .mov, .webm or .png. With alpha, where the model has
+            four channels, any but .mp4.
         model: A model: a run, a checkpoint, a model folder, or one that comes with ssvae.
         strict: Refuse a video that is cut off, where else there is a warning.
     """

@@ -74,8 +74,10 @@ def check_finite(video: torch.Tensor, where: str) -> torch.Tensor:
     bad = ~torch.isfinite(video.flatten(1)).all(1)
     if bad.any():
         raise ValueError(
-            f"clips must hold finite numbers, but clip {int(bad.nonzero()[0])} of {where} holds NaN "
-            "or infinity: leave a broken clip out; if a model made it, its weights are broken or its "
+            f"clips must hold finite numbers, but clip {int(bad.nonzero()[0])} of {where} holds "
+            "NaN "
+            "or infinity: leave a broken clip out; if a model made it, its weights are broken or "
+            "its "
             "number format overflows"
         )
     return video

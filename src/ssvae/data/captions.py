@@ -1,8 +1,7 @@
 """Captions as data sets hold them: columns and fields, and files beside a film.
 
-Of several the first counts: ``caption``, ``text`` and ``prompt`` of a list, then of ``NAME.json``, then
-``NAME.txt``.
-"""
+Of several the first counts: ``caption``, ``text`` and ``prompt`` of a list, then of ``NAME.json``,
+then ``NAME.txt``."""
 
 import json
 import logging
@@ -40,7 +39,8 @@ def of_json(content: bytes) -> Told | None:
 
 
 def of_text(content: bytes) -> Told | None:
-    """The caption in a ``.txt`` that stands beside a film, which may begin with a byte-order mark."""
+    """The caption in a ``.txt`` that stands beside a film, which may begin with a byte-order
+    mark."""
     text = content.decode("utf-8-sig", errors="replace").strip()
     return (text, ".txt") if text else None
 

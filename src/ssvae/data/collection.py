@@ -60,7 +60,8 @@ class Maker(Protocol):
     """Turns files into clips. As text it says what clips are asked for."""
 
     def make(self, file: VideoFile, caption: str, draws: np.ndarray) -> tuple[np.ndarray, str]:
-        """A file's clip, bytes (C, T, H, W), that these draws (DRAWS,) in [0, 1) choose; its caption."""
+        """A file's clip, bytes (C, T, H, W), that these draws (DRAWS,) in [0, 1) choose; its
+        caption."""
         ...
 
 

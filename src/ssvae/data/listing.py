@@ -27,9 +27,8 @@ def find_videos(path: str | Path) -> list[Path]:
 
 
 def find_media(path: str | Path) -> list[FileItem]:
-    """Videos and images, each with its caption: by the folder's own ``metadata.csv`` or ``.jsonl``, by
-    ``NAME.json`` or ``NAME.txt`` beside it, or else its name.
-    """
+    """Videos and images, each with its caption: by the folder's own ``metadata.csv`` or ``.jsonl``,
+    by ``NAME.json`` or ``NAME.txt`` beside it, or else its name."""
     there = _there(path)
     found = _chosen(path, there, EXTENSIONS + IMAGES, "videos or images")
     beside_any = set(there) if len(there) > 1 else None
@@ -106,9 +105,9 @@ def files_below(folder: Path) -> Iterator[Path]:
 def read_list(path: str | Path) -> list[FileItem]:
     """The files that a list names, each with its caption.
 
-    A ``.csv`` begins with a line of column names; a ``.jsonl`` holds an object a line. A file stands
-    under ``path`` (or another of :data:`PATH_FIELDS`), relative to the list, its caption under ``caption``,
-    ``text`` or ``prompt``, or beside the file in ``NAME.json`` or ``NAME.txt``.
+    A ``.csv`` begins with a line of column names; a ``.jsonl`` holds an object a line. A file
+    stands under ``path`` (or another of :data:`PATH_FIELDS`), relative to the list, its caption
+    under ``caption``, ``text`` or ``prompt``, or beside the file in ``NAME.json`` or ``NAME.txt``.
     """
     path = Path(path)
     if not path.is_file():
@@ -136,9 +135,8 @@ def read_list(path: str | Path) -> list[FileItem]:
 
 
 def _rows_of_csv(path: Path) -> list[dict[str, Any]]:
-    """Rows by column. What stands behind the last column belongs to it where it is a caption's: its commas
-    were not quoted.
-    """
+    """Rows by column. What stands behind the last column belongs to it where it is a caption's: its
+    commas were not quoted."""
     with open(path, encoding="utf-8-sig", newline="") as file:
         lines = list(dropwhile(lambda line: not line.strip(), file))
     reader, rows = csv.DictReader(lines, skipinitialspace=True), []
@@ -149,7 +147,8 @@ def _rows_of_csv(path: Path) -> list[dict[str, Any]]:
         if more:
             if columns[-1] not in FIELDS:
                 raise ValueError(
-                    f"line {reader.line_num} has more values than there are columns: quote what holds commas"
+                    f"line {reader.line_num} has more values than there are columns: quote what "
+                    "holds commas"
                 )
             line = lines[reader.line_num - 1].strip()
             values = [row[columns[-1]], *more]

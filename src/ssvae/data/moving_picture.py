@@ -1,4 +1,5 @@
-"""How long the last frame of a moving PNG is shown, which FFmpeg takes to be as long as the one before."""
+"""How long the last frame of a moving PNG is shown, which FFmpeg takes to be as long as the one
+before."""
 
 import struct
 import zlib
@@ -9,7 +10,8 @@ import av
 
 LONGEST = 65535  # of both numbers of a delay, which is their quotient in seconds
 CONTROL, DELAY = b"fcTL", 20
-"""The chunk that begins a frame, and where its delay stands in it (PNG, third edition, 11.3.6.2)."""
+"""The chunk that begins a frame, and where its delay stands in it (PNG, third edition,
+11.3.6.2)."""
 
 
 def hold_last(path: Path, frame: av.VideoFrame) -> None:

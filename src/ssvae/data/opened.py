@@ -1,4 +1,5 @@
-"""An open video: its container and first video stream, what decodes it, and a frame's pixels, upright."""
+"""An open video: its container and first video stream, what decodes it, and a frame's pixels,
+upright."""
 
 import logging
 from collections.abc import Iterator
@@ -19,7 +20,8 @@ from ssvae.data.pixels import check_channels, of_rgb, premultiplied
 from ssvae.storage.files import for_ffmpeg, is_numbered, numbered_files
 
 # Bicubic in FFmpeg widens its filter when it shrinks, so nothing aliases. The others are swscale's
-# SWS_FULL_CHR_H_INT, SWS_FULL_CHR_H_INP and SWS_ACCURATE_RND: without them 4:2:0 becomes darker by 1 of 255.
+# SWS_FULL_CHR_H_INT, SWS_FULL_CHR_H_INP and SWS_ACCURATE_RND: without them 4:2:0 becomes darker by
+# 1 of 255.
 EXACT = int(Interpolation.BICUBIC) | 0x2000 | 0x4000 | 0x40000
 ALPHA_DECODERS = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
 """Of codecs whose alpha lies beside their packets, where FFmpeg's own decoders leave it."""
@@ -65,9 +67,9 @@ class VideoError(ValueError):
 class OpenVideo:
     """An open file, its first video stream, and the channels that are asked for.
 
-    ``size`` is that of its frames (height, width) as the file says. ``turn`` makes all frames upright, where
-    each does not tell by itself; ``decoder`` is what decodes alpha that the stream's own decoder leaves out.
-    """
+    ``size`` is that of its frames (height, width) as the file says. ``turn`` makes all frames
+    upright, where each does not tell by itself; ``decoder`` is what decodes alpha that the stream's
+    own decoder leaves out."""
 
     file: VideoFile
     container: Any
@@ -123,7 +125,8 @@ class OpenVideo:
         return image
 
     def decoded(self, from_the_first: bool) -> Iterator[av.VideoFrame]:
-        """All frames from where the file stands, each of the first one's size, as players show them."""
+        """All frames from where the file stands, each of the first one's size, as players show
+        them."""
         size = None if from_the_first or not all(self.size) else self.size
         for frame in self._decoded():
             size = size or (frame.height, frame.width)
@@ -163,9 +166,8 @@ def _may_hold_alpha(frame: av.VideoFrame) -> bool:
 
 
 def _converted(frame: av.VideoFrame, pixels: str, **size: Any) -> np.ndarray:
-    """A frame's pixels as bytes. Where nothing says how colours are coded, HD is of BT.709, as players
-    take it, and the rest of BT.601.
-    """
+    """A frame's pixels as bytes. Where nothing says how colours are coded, HD is of BT.709, as
+    players take it, and the rest of BT.601."""
     coded = dict[str, Any]()
     unlabelled = frame.colorspace == UNLABELLED and frame.format.name.startswith(
         ("yuv", "nv", "p0")
@@ -218,7 +220,8 @@ def _alpha_decoder(stream: Any) -> str | None:
 
 @contextmanager
 def container_of(file: VideoFile) -> Iterator[Any]:
-    """A file's container, with FFmpeg's errors turned into VideoErrors; pictures that are numbered as one."""
+    """A file's container, with FFmpeg's errors turned into VideoErrors; pictures that are numbered
+    as one."""
     pictures = _pictures(file)
     in_memory = isinstance(file, NamedBytes)
     if not in_memory and Path(file).is_dir():

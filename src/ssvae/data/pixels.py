@@ -1,10 +1,10 @@
 """Frames of bytes and clips of floats: of colours, of grey, or of colours with alpha.
 
-Frames are uint8 (H, W, C), clips floats (C, T, H, W) in [-1, 1]. One channel is grey: luma, a mask, or
-depth. Three are red, green and blue. Four are these and alpha, *premultiplied*: every colour times its
-alpha (arXiv 2507.09308), so that what is not seen is 0, whatever a file holds there, and nothing bleeds
-where pixels are mixed. Files hold colours as they are; who reads and writes them converts.
-"""
+Frames are uint8 (H, W, C), clips floats (C, T, H, W) in [-1, 1]. One channel is grey: luma, a mask,
+or depth. Three are red, green and blue. Four are these and alpha, *premultiplied*: every colour
+times its alpha (arXiv 2507.09308), so that what is not seen is 0, whatever a file holds there, and
+nothing bleeds where pixels are mixed. Files hold colours as they are; who reads and writes them
+converts."""
 
 from collections.abc import Iterable
 
@@ -24,7 +24,8 @@ def check_channels(channels: int) -> None:
     if channels not in CHANNELS:
         known = ", ".join(f"{number} ({what})" for number, what in CHANNELS.items())
         raise ValueError(
-            f"files are read and written with {known} channels, got {channels}: take such a model, or give "
+            f"files are read and written with {known} channels, got {channels}: take such a model, "
+            "or give "
             "it clips as tensors"
         )
 
@@ -39,7 +40,8 @@ def premultiplied(image: np.ndarray) -> np.ndarray:
 
 
 def straight(image: np.ndarray) -> np.ndarray:
-    """The inverse of :func:`premultiplied`, as near as alpha allows: black where it is 0, no colour above full."""
+    """The inverse of :func:`premultiplied`, as near as alpha allows: black where it is 0, no colour
+    above full."""
     alpha = image[..., 3:].astype(np.uint32)
     if (alpha == 255).all():
         return image
@@ -76,9 +78,8 @@ def over(clips: torch.Tensor, background: float | torch.Tensor) -> torch.Tensor:
 def as_seen(clips: torch.Tensor) -> torch.Tensor:
     """Clips (B, C, T, H, W) as they can be looked at: (k B, 3, T, H, W), all of a clip together.
 
-    Grey is shown as colours, k = 1; clips with alpha before black and before white, k = 2, between which
-    every other grey lies. Other numbers of channels stay as they are.
-    """
+    Grey is shown as colours, k = 1; clips with alpha before black and before white, k = 2, between
+    which every other grey lies. Other numbers of channels stay as they are."""
     if clips.shape[1] == 1:
         return clips.expand(-1, 3, -1, -1, -1)
     if clips.shape[1] == 4:
@@ -87,7 +88,8 @@ def as_seen(clips: torch.Tensor) -> torch.Tensor:
 
 
 def to_show(clips: torch.Tensor) -> torch.Tensor:
-    """Clips (..., C, T, H, W) as pictures show them, (..., 3, T, H, W): what is transparent over chequers."""
+    """Clips (..., C, T, H, W) as pictures show them, (..., 3, T, H, W): what is transparent over
+    chequers."""
     channels = clips.shape[-4]
     if channels == 1:
         return clips.expand(*clips.shape[:-4], 3, *clips.shape[-3:])

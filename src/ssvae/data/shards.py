@@ -151,7 +151,8 @@ class Shards:
         return opened.item(index % len(opened.samples))
 
     def checksum(self) -> str:
-        """Of all shards' names and lengths, and of the names, sizes and captions of local samples."""
+        """Of all shards' names and lengths, and of the names, sizes and captions of local
+        samples."""
         shards = []
         for url, length in zip(self.urls, self.lengths, strict=True):
             samples: list[Any] = _meta(url)
@@ -255,7 +256,8 @@ def _samples(file: IO[bytes], url: str, videos_only: bool) -> list[Sample]:
         logger.warning("%s breaks off (%s): its first %d samples stay", url, error, len(members))
     kinds = EXTENSIONS if videos_only else EXTENSIONS + IMAGES
     shown = {name for name, parts in members.items() if any(ending in parts for ending in kinds)}
-    # WebDataset's key ends at the first dot: what has no picture of its own goes with all of that key.
+    # WebDataset's key ends at the first dot: what has no picture of its own goes with all of that
+    # key.
     shared: dict[str, dict[str, tuple[int, int]]] = {}
     for name in [name for name in members if name not in shown]:  # of two alike the first counts
         shared[_key(name)] = members[name] | shared.get(_key(name), {})

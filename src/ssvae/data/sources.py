@@ -36,12 +36,12 @@ def open_source(
 ) -> Source:
     """The source called ``name``.
 
-    "world" (procedural clips, rendered on ``device``), "detailed-world" (the same with detail that grows
-    with the clips' size), "stills:FOLDER" (a camera that moves over
-    pictures), "stills" (over those that scikit-image carries), a video, a folder of videos or of
-    tar files, a ``.csv`` or ``.jsonl`` list, or a pattern of tar files (``data/{000..099}.tar``,
-    wildcards, URLs). ``A:3,B:1`` draws three clips from A for each from B. With one frame a clip,
-    images belong to a source as videos do. ``channels`` are 3, or 1 for grey, or 4 for alpha (see
+    "world" (procedural clips, rendered on ``device``), "detailed-world" (the same with detail that
+    grows with the clips' size), "stills:FOLDER" (a camera that moves over pictures), "stills" (over
+    those that scikit-image carries), a video, a folder of videos or of tar files, a ``.csv`` or
+    ``.jsonl`` list, or a pattern of tar files (``data/{000..099}.tar``, wildcards, URLs).
+    ``A:3,B:1`` draws three clips from A for each from B. With one frame a clip, images belong to a
+    source as videos do. ``channels`` are 3, or 1 for grey, or 4 for alpha (see
     :mod:`ssvae.data.pixels`), of which the world has the shape alone.
 
     Raises:
@@ -88,19 +88,21 @@ def is_endless(name: str) -> bool:
 
 
 def vocabulary_of(name: str) -> Vocabulary:
-    """What the captions of a source can say; a ValueError for one whose captions may say anything."""
+    """What the captions of a source can say; a ValueError for one whose captions may say
+    anything."""
     if name in WORLDS:
         return VOCABULARY
     if is_endless(name):
         return stills_vocabulary(_pictures(name.partition(":")[2]))
     raise ValueError(
-        f'captions of {name} may say anything, so that nothing can be scored by them: give "world", '
-        '"stills" or "stills:FOLDER"'
+        f"captions of {name} may say anything, so that nothing can be scored by them: give "
+        '"world", "stills" or "stills:FOLDER"'
     )
 
 
 def _pictures(where: str) -> list[FileItem]:
-    """The pictures of a folder or a list, each with its caption or, without one, its file's name."""
+    """The pictures of a folder or a list, each with its caption or, without one, its file's
+    name."""
     if not where:
         return carried_pictures()
     path = Path(where)
@@ -154,7 +156,8 @@ def open_fixed(
 
 
 def count_files(name: str, frames: int) -> int | None:
-    """Files of the source called ``name``; None where it makes any number of clips, or a part of it does."""
+    """Files of the source called ``name``; None where it makes any number of clips, or a part of it
+    does."""
     total = 0
     for part, _ in _parts(name):
         if is_endless(part):
@@ -164,9 +167,8 @@ def count_files(name: str, frames: int) -> int | None:
 
 
 def items_of(source: Source) -> str:
-    """How many files a source draws from, and a checksum of them and their captions, such as "12 files,
-    3f2a..."; empty where it makes its clips.
-    """
+    """How many files a source draws from, and a checksum of them and their captions, such as "12
+    files, 3f2a..."; empty where it makes its clips."""
     if isinstance(source, Mixture):
         return "; ".join(items_of(part) for part in source.sources)
     if not isinstance(source, Collection):

@@ -1,9 +1,8 @@
 """Video files in, through PyAV; :mod:`ssvae.data.video_writer` writes them.
 
-Frames are uint8 arrays (H, W, C), upright (turns and mirrorings in the file are applied), with their times in
-seconds, which may be irregular. Clips are float tensors (C, T, H, W) in [-1, 1]. C is 3, or 1 or 4 where
-``channels`` asks for grey or for alpha: see :mod:`ssvae.data.pixels`.
-"""
+Frames are uint8 arrays (H, W, C), upright (turns and mirrorings in the file are applied), with
+their times in seconds, which may be irregular. Clips are float tensors (C, T, H, W) in [-1, 1]. C
+is 3, or 1 or 4 where ``channels`` asks for grey or for alpha: see :mod:`ssvae.data.pixels`."""
 
 import logging
 import math
@@ -64,9 +63,8 @@ class VideoInfo:
 
 @dataclass(frozen=True)
 class Frame:
-    """One decoded frame: uint8 (H, W, C), its time in seconds from the file's beginning, and for how long
-    it is shown.
-    """
+    """One decoded frame: uint8 (H, W, C), its time in seconds from the file's beginning, and for
+    how long it is shown."""
 
     image: np.ndarray
     time: float
@@ -108,8 +106,9 @@ def read_frames(
 ) -> Iterator[Frame]:
     """Decode a video frame by frame, from the frame shown at ``start`` seconds on.
 
-    ``size`` (height, width) resizes each frame to cover that size and crops to its middle, so that its
-    pixels are square; unless ``square``, they are taken as they are stored, whatever their shape.
+    ``size`` (height, width) resizes each frame to cover that size and crops to its middle, so that
+    its pixels are square; unless ``square``, they are taken as they are stored, whatever their
+    shape.
 
     Raises:
         VideoError: where the file is missing, holds no video, or breaks off.
@@ -120,7 +119,8 @@ def read_frames(
 
 
 def _decoded(video: OpenVideo, start: float) -> Iterator[tuple[av.VideoFrame, float]]:
-    """Frames from the one shown at ``start`` on, with their times; jumps to the key frame before it."""
+    """Frames from the one shown at ``start`` on, with their times; jumps to the key frame before
+    it."""
     shown = None  # the last frame that is not after the start
     for index, (frame, time) in enumerate(timed_frames(video, start)):
         if index == 0 and video.channels != 4 and video.hides(frame):
@@ -146,7 +146,8 @@ def _tell_of_alpha(name: str) -> None:
     if not alpha_warned.is_set():
         alpha_warned.set()
         message = (
-            "%s has an alpha channel, which is left out, here and elsewhere: colours are as stored; a model of "
+            "%s has an alpha channel, which is left out, here and elsewhere: colours are as "
+            "stored; a model of "
             "four channels keeps it (ssvae convert --channels 4)"
         )
         logger.warning(message, name)

@@ -35,7 +35,8 @@ CODECS = {
     ".png": "apng",
 }
 ALPHA_CODECS = {".mov": "prores_ks", ".mkv": "ffv1", ".webm": "libvpx-vp9", ".png": "apng"}
-# What a codec is given: pixels of colours, and of colours with alpha; of odd sides where 4:2:0 has none.
+# What a codec is given: pixels of colours, and of colours with alpha; of odd sides where 4:2:0 has
+# none.
 FORMATS = {
     "h264": ("yuv420p", ""),
     "libvpx-vp9": ("yuv420p", "yuva420p"),
@@ -62,16 +63,19 @@ class VideoWriter:
     """Write frames to a video file, with the sound of another file beside them.
 
     Args:
-        path: ends in .mp4, .m4v, .mov or .mkv (H.264), .webm (VP9), or .png (a picture, which moves where
-            it has several frames; with ``%05d`` or the like in its name a picture for each frame).
+        path: ends in .mp4, .m4v, .mov or .mkv (H.264), .webm (VP9), or .png (a picture, which moves
+            where it has several frames; with ``%05d`` or the like in its name a picture for each
+            frame).
         width: of the frames; odd sides are kept.
         height: the same.
         fps: mean frame rate, and the rate of frames written without a time.
         time_base: the grid of frame times; a source's own keeps its times exactly.
         audio_from: a file, or its bytes, whose first sound track is taken over, copied where
             the container takes its codec and else encoded anew.
-        pixel_aspect: width of a pixel over its height, which .webm, and .mkv with alpha, do not keep.
-        channels: 3; 1 for grey; 4 for alpha, in .mov (ProRes 4444), .webm (VP9), .mkv (FFV1) or .png.
+        pixel_aspect: width of a pixel over its height, which .webm, and .mkv with alpha, do not
+            keep.
+        channels: 3; 1 for grey; 4 for alpha, in .mov (ProRes 4444), .webm (VP9), .mkv (FFV1) or
+            .png.
 
     Used as a context manager; the file has another name until it is finished.
     """
@@ -94,7 +98,8 @@ class VideoWriter:
             codecs = ALPHA_CODECS if channels == 4 else CODECS
             kept = [suffix for suffix, codec in codecs.items() if codec not in SQUARE]
             raise ValueError(
-                f"cannot write {path}: the source's pixels are {pixel_aspect} times as wide as high, "
+                f"cannot write {path}: the source's pixels are {pixel_aspect} times as wide as "
+                "high, "
                 f"which {self.path.suffix} does not keep: end the name in one of {', '.join(kept)}"
             )
         rate = Fraction(fps).limit_denominator(65535)
@@ -156,9 +161,8 @@ class VideoWriter:
     ) -> None:
         """Add a frame, uint8 (H, W, C), shown from ``time`` seconds on; alpha is premultiplied.
 
-        The last frame is shown for ``duration`` seconds, or as long as frames are on average; others until
-        the next.
-        """
+        The last frame is shown for ``duration`` seconds, or as long as frames are on average;
+        others until the next."""
         given = "rgb24"
         if self.channels == 4:
             image, given = straight(image), "rgba"
@@ -234,7 +238,8 @@ class VideoWriter:
 
 
 def codec_of(path: str | Path, channels: int) -> str:
-    """What frames of so many channels are written with; a ValueError where the file cannot hold them."""
+    """What frames of so many channels are written with; a ValueError where the file cannot hold
+    them."""
     check_channels(channels)
     suffix = Path(path).suffix.lower()
     if suffix not in CODECS:
@@ -245,7 +250,8 @@ def codec_of(path: str | Path, channels: int) -> str:
         return CODECS[suffix]
     if suffix not in ALPHA_CODECS:
         raise ValueError(
-            f"cannot write {path}: {suffix} holds no alpha, which this film has: end the name in one of "
+            f"cannot write {path}: {suffix} holds no alpha, which this film has: end the name in "
+            "one of "
             f"{', '.join(ALPHA_CODECS)}"
         )
     return ALPHA_CODECS[suffix]

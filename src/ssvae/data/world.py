@@ -84,9 +84,9 @@ class World:
         seed: another seed, another world.
         device: where clips are rendered and returned.
         channels: 3, 1 for grey, or 4 for the shape alone, with alpha: see :mod:`ssvae.data.pixels`.
-        detail: deviation, in [0, 1] as pixels, of fine waves behind the shape between 8 and 16 cycles a
-            side. Each octave above has .7 of it, as far as the clip's pixels can show, so that a larger
-            clip holds more. Captions do not name it. 0 has none.
+        detail: deviation, in [0, 1] as pixels, of fine waves behind the shape between 8 and 16
+            cycles a side. Each octave above has .7 of it, as far as the clip's pixels can show, so
+            that a larger clip holds more. Captions do not name it. 0 has none.
     """
 
     read_ahead = False  # rendering takes some 3 % of a training step
@@ -190,9 +190,8 @@ class World:
     def _subject(
         self, attributes: Attributes, u: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """The shape's colours (B, 3, T, H, W), with a faint stripe and a slow spin, and how far it covers
-        what is behind it (B, 1, T, H, W), with soft edges.
-        """
+        """The shape's colours (B, 3, T, H, W), with a faint stripe and a slow spin, and how far it
+        covers what is behind it (B, 1, T, H, W), with soft edges."""
         t, y, x = self._axes()
         u = u[..., None]  # against time
         heading = attributes.direction[:, None] * (math.pi / 4)

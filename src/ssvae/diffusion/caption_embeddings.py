@@ -21,9 +21,8 @@ SHARD, BATCH = 4096, 32  # captions in a file, and embedded at once
 class CaptionEmbeddings:
     """Embeddings of the captions of a data set, beside its latents, in files of some thousand.
 
-    ``embeddings(captions)`` gives (B, L, D) as :func:`ssvae.diffusion.text.embed` does. A caption that
-    is not among them is a ValueError, for the encoder is gone by then.
-    """
+    ``embeddings(captions)`` gives (B, L, D) as :func:`ssvae.diffusion.text.embed` does. A caption
+    that is not among them is a ValueError, for the encoder is gone by then."""
 
     def __init__(self, folder: Path, encoder: str, captions: Sequence[str]):
         unique = sorted({clean(caption) for caption in captions} | {""})
@@ -37,7 +36,8 @@ class CaptionEmbeddings:
         self._tensors: dict[int, dict[str, torch.Tensor]] = {}
 
     def write(self, accelerator: Accelerator) -> None:
-        """Embed what is not there yet, the processes together; each needs the encoder in memory once.
+        """Embed what is not there yet, the processes together; each needs the encoder in memory
+        once.
 
         In bfloat16 on a GPU, in float32 on a CPU; bfloat16 in the files.
         """

@@ -109,7 +109,8 @@ def assemble(
         found = encoder_fingerprint(config.text_encoder)
         if found and config.text_fingerprint not in ("", found):
             raise ValueError(
-                f"the text encoder in {config.text_encoder} is not the one that {checkpoint} learned with: put that "
+                f"the text encoder in {config.text_encoder} is not the one that {checkpoint} "
+                "learned with: put that "
                 "back"
             )
         tokenizer, text_encoder = pretrained_encoder(config.text_encoder, device, dtype)
@@ -133,8 +134,8 @@ def open_pipeline(
     """The pipeline of a shipped model, a diffusion run (its last checkpoint), a checkpoint, or an
     exported pipeline.
 
-    ``vae`` says where the VAE of a run is, where it is not where it was when its latents were cached.
-    """
+    ``vae`` says where the VAE of a run is, where it is not where it was when its latents were
+    cached."""
     folder = checkpoint_of(model)
     config = load_config(folder)
     if (folder / "model_index.json").exists():
@@ -154,7 +155,8 @@ def checkpoint_of(model: str | Path) -> Path:
     folder = shipped_folder(str(model)) or Path(model)
     if not folder.is_dir():
         raise ValueError(
-            f"no model at {model}: give a diffusion run, a checkpoint, a pipeline, or the name of a model "
+            f"no model at {model}: give a diffusion run, a checkpoint, a pipeline, or the name of "
+            "a model "
             "that comes with ssvae (ssvae models)"
         )
     found = last_checkpoint(folder)
@@ -231,6 +233,18 @@ def check_sampling(
         )
 
 
+def _embedded(pipeline: WanPipeline, captions: list[str]) -> torch.Tensor:
+    """Captions and an empty one behind them, embedded: both halves of the guidance are padded
+    alike."""
+    tokens = tokenize(pipeline.tokenizer, [*captions, ""])
+    embedded = embed(pipeline.text_encoder, *tokens)
+    if isinstance(pipeline.transformer, PooledWanTransformer3DModel):
+        return embedded
+    # Wan's own attends to the zeros too, and was trained with all of them.
+    missing = PIPELINE_LENGTH - embedded.shape[1]
+    return torch.nn.functional.pad(embedded, (0, 0, 0, missing))
+
+
 @torch.no_grad()
 def generate(
     pipeline: WanPipeline,
@@ -247,25 +261,19 @@ def generate(
     """A clip for each caption, (N, 3, T, H, W) in [-1, 1], on the CPU.
 
     ``size`` is frames, height and width. The noise of clip i follows from ``seed`` and i alone, not
-    from the batches, so two models with latents of one shape start from the same; the clips count from
-    ``first``, for processes that share them. ``on_clips`` hears how many clips are done, parts of them
-    included, ``on_step`` for each batch and step the number of its first clip, the step from 1 on, and the
-    latents that the step points to, for previews. Raises a ValueError for sizes that the model does not take, and for clips that are not finite.
-    """
+    from the batches, so two models with latents of one shape start from the same; the clips count
+    from ``first``, for processes that share them. ``on_clips`` hears how many clips are done, parts
+    of them included, ``on_step`` for each batch and step the number of its first clip, the step
+    from 1 on, and the latents that the step points to, for previews. Raises a ValueError for sizes
+    that the model does not take, and for clips that are not finite."""
     check_sampling(pipeline, size, steps, guidance)
     if batch_size < 1:
         raise ValueError(f"batch_size must be at least 1, got {batch_size}")
     frames, height, width = size
-    tokenizer, encoder = pipeline.tokenizer, pipeline.text_encoder
     clips = []
     for start in range(0, len(captions), batch_size):
         some = list(captions[start : start + batch_size])
-        # One row more, empty: both halves of the guidance are padded alike.
-        embedded = embed(encoder, *tokenize(tokenizer, [*some, ""]))
-        if not isinstance(pipeline.transformer, PooledWanTransformer3DModel):
-            # Wan's own attends to the zeros too, and was trained with all of them.
-            missing = PIPELINE_LENGTH - embedded.shape[1]
-            embedded = torch.nn.functional.pad(embedded, (0, 0, 0, missing))
+        embedded = _embedded(pipeline, some)
         generators = [generator_of(seed, first + start + i) for i in range(len(some))]
 
         def advance(
@@ -291,10 +299,14 @@ def generate(
         ).frames  # type: ignore[union-attr]
         assert isinstance(video, torch.Tensor)
         clips.append(video.float().cpu().transpose(1, 2) * 2 - 1)
-    generated = torch.cat(clips)
-    if not torch.isfinite(generated).all():
+    return _checked_clips(torch.cat(clips))
+
+
+def _checked_clips(clips: torch.Tensor) -> torch.Tensor:
+    """Clips that were generated; a ValueError where they are not finite."""
+    if not torch.isfinite(clips).all():
         raise ValueError(
             "the model made clips that are not finite: its weights are broken, or the dtype "
             "overflows; try float32"
         )
-    return generated
+    return clips

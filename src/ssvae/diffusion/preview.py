@@ -18,12 +18,15 @@ def check_preview(pipeline: WanPipeline, preview: Backbone) -> None:
     if own != other:
         names = "{} channels, time by {}, space by {}"
         raise ValueError(
-            f"the model for previews has latents of another shape ({names.format(*other)}) than the "
-            f"pipeline's VAE ({names.format(*own)}): take a student of that VAE (ssvae train distil)"
+            f"the model for previews has latents of another shape ({names.format(*other)}) than "
+            "the "
+            f"pipeline's VAE ({names.format(*own)}): take a student of that VAE (ssvae train "
+            "distil)"
         )
     if preview.vae.config.get("halves", "both") == "encoder":
         raise ValueError(
-            "the model for previews is an encoder alone, which decodes nothing: take a student of both "
+            "the model for previews is an encoder alone, which decodes nothing: take a student of "
+            "both "
             "halves, or of the decoder"
         )
     remedy = "take a student of the pipeline's VAE (ssvae train distil)"
@@ -37,7 +40,8 @@ def check_preview(pipeline: WanPipeline, preview: Backbone) -> None:
 
 
 def expected_latents(pipeline: WanPipeline) -> torch.Tensor:
-    """The clean latents (B, C, t, h, w) that the sampler's last step pointed to, as the VAE decodes them."""
+    """The clean latents (B, C, t, h, w) that the sampler's last step pointed to, as the VAE decodes
+    them."""
     vae: object = pipeline.vae
     clean = pipeline.scheduler.model_outputs[-1]  # type: ignore[attr-defined]
     mean, std = (

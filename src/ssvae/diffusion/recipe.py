@@ -1,4 +1,5 @@
-"""The settings of a training run of a diffusion model: data, which knows nothing of what it sets up."""
+"""The settings of a training run of a diffusion model: data, which knows nothing of what it sets
+up."""
 
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
@@ -76,7 +77,8 @@ class DiffusionRecipe:
     latents: str
     """A cache that ``ssvae cache-latents`` wrote."""
     map: str | None = None
-    """A map of the latents that ``ssvae fit-map`` wrote; None fits one, as ``normalization`` says."""
+    """A map of the latents that ``ssvae fit-map`` wrote; None fits one, as ``normalization``
+    says."""
     normalization: Normalization = "standardised"
     """Where no map is given: each channel to variance 1; as they are, under one scale; principal
     components under one scale; or principal components of variance 1 each."""
@@ -115,8 +117,8 @@ class DiffusionRecipe:
     gradient_checkpointing: bool = False
     """Compute activations twice, to keep few in memory."""
     compile: bool = False
-    """Compile the transformer's blocks, which takes up to two minutes and pays on a GPU; on a CPU in
-    bfloat16."""
+    """Compile the transformer's blocks, which takes up to two minutes and pays on a GPU; on a CPU
+    in bfloat16."""
     checkpoint_every: int = 500
     """Steps between checkpoints; one is also written at the end."""
 
@@ -140,7 +142,8 @@ class DiffusionRecipe:
         found.one_of(self, "normalization", get_args(Normalization))
         found.require(
             not self.map or self.normalization == "standardised",
-            f"normalization is for runs without a map, got {self.normalization!r} beside map {self.map}: "
+            f"normalization is for runs without a map, got {self.normalization!r} beside map "
+            f"{self.map}: "
             "leave out one of them",
         )
         found.require(

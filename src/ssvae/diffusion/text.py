@@ -29,7 +29,8 @@ PIPELINE_LENGTH = 512
 
 
 def word_level_encoder(config: TextConfig) -> tuple[HashedWordTokenizer, UMT5EncoderModel]:
-    """A tokenizer of words, which needs no vocabulary, and a small T5 encoder with fresh weights."""
+    """A tokenizer of words, which needs no vocabulary, and a small T5 encoder with fresh
+    weights."""
     tokenizer = HashedWordTokenizer(config.buckets)
     encoder = UMT5EncoderModel(
         UMT5Config(
@@ -66,7 +67,8 @@ def pretrained_encoder(
 
 
 def encoder_fingerprint(name: str) -> str:
-    """A checksum of a local text encoder's files by their names, sizes and ends; empty of one on a hub."""
+    """A checksum of a local text encoder's files by their names, sizes and ends; empty of one on a
+    hub."""
     if not name or not Path(name).is_dir():
         return ""
     digest = hashlib.sha256()

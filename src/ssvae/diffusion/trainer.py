@@ -62,7 +62,8 @@ def train_diffusion(
     on_step: OnStep | None = None,
     tracker: str | None = None,
 ) -> Path:
-    """Train a diffusion model into the run folder ``out``, or go on; see :func:`ssvae.training.train`."""
+    """Train a diffusion model into the run folder ``out``, or go on; see
+    :func:`ssvae.training.train`."""
     check_problems(problems_of(recipe))
     return train(recipe, DiffusionTrainer, out, accelerator, on_step, tracker)
 
@@ -81,8 +82,10 @@ class DiffusionTrainer:
             self.map(self.cache.latents([0]).to(device))  # a map for other latents stops here
             if not same_latents(self.map.encoder, self.cache.config.encoder):
                 raise ValueError(
-                    f"the map {recipe.map} is of another VAE's latents ({self.map.encoder}) than the cache "
-                    f"in {recipe.latents} ({self.cache.config.encoder}): fit one to the cache (ssvae fit-map)"
+                    f"the map {recipe.map} is of another VAE's latents ({self.map.encoder}) than "
+                    "the cache "
+                    f"in {recipe.latents} ({self.cache.config.encoder}): fit one to the cache "
+                    "(ssvae fit-map)"
                 )
         empty = sum(not caption.strip() for caption in self.cache.captions)
         if empty and accelerator.is_main_process:
@@ -131,7 +134,8 @@ class DiffusionTrainer:
             return self.cache.latents(indices), [captions[i] for i in indices]
 
         numbers = range((first_step - 1) * parts, last_step * parts)
-        # One thread: the order is read from one epoch to the next. On a CPU it would take the cores.
+        # One thread: the order is read from one epoch to the next. On a CPU it would take the
+        # cores.
         on_gpu = self.accelerator.device.type == "cuda"
         stream = iter(ahead(read, numbers, 1) if on_gpu else map(read, numbers))
         while some := tuple(islice(stream, parts)):
@@ -206,7 +210,8 @@ class DiffusionTrainer:
         return state | gathered(self.objective, self.optimizers, self.ema)
 
     def save(self, folder: Path, state: dict[str, Any]) -> None:
-        """Write a :meth:`state`: the running mean as models that load by themselves, and the rest."""
+        """Write a :meth:`state`: the running mean as models that load by themselves, and the
+        rest."""
         self.objective.transformer.save_config(folder / "transformer")
         write_tensors(state["transformer"], folder / "transformer" / DIFFUSERS_WEIGHTS)
         if self.objective.text_encoder is not None:
@@ -232,7 +237,8 @@ class DiffusionTrainer:
         write(state, folder)
 
     def load(self, folder: Path) -> None:
-        """Take up the state that :meth:`save` wrote; a ValueError where cache or map are others now."""
+        """Take up the state that :meth:`save` wrote; a ValueError where cache or map are others
+        now."""
         self._check_same_data(folder)
         weights = self.objective.parameters()
         load(folder, self.objective, self.optimizers, self.ema, weights)
@@ -241,7 +247,8 @@ class DiffusionTrainer:
         before = load_config(folder).cache
         if before not in ("", self.cache.checksum):
             raise OtherDataError(
-                f"the cache in {self.cache.path} is not the one that the run began with: put that back, or "
+                f"the cache in {self.cache.path} is not the one that the run began with: put that "
+                "back, or "
                 "begin another run"
             )
         held = load_map(folder / "map.safetensors")
@@ -252,7 +259,8 @@ class DiffusionTrainer:
         self.map.to(self.accelerator.device)
         if one.keys() != other.keys() or any(not torch.equal(one[k], other[k]) for k in one):
             raise OtherDataError(
-                f"the map {self.recipe.map} is not the one that the run began with, which is kept in "
+                f"the map {self.recipe.map} is not the one that the run began with, which is kept "
+                "in "
                 f"{folder}: put a copy of it back, or begin another run"
             )
 

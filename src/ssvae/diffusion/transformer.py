@@ -1,9 +1,9 @@
 """A video transformer that reads its caption at once.
 
-``WanTransformer3DModel`` sees a caption through cross-attention alone, and first has to learn where to
-look. Here the time embedding, which steers every layer, also takes a pooled embedding of the caption, as
-in SD3 (arXiv 2403.03206) and FLUX; and cross-attention leaves out the zeros that ``WanPipeline``
-fills captions with, so that their number does not matter.
+``WanTransformer3DModel`` sees a caption through cross-attention alone, and first has to learn where
+to look. Here the time embedding, which steers every layer, also takes a pooled embedding of the
+caption, as in SD3 (arXiv 2403.03206) and FLUX; and cross-attention leaves out the zeros that
+``WanPipeline`` fills captions with, so that their number does not matter.
 
 Shape legend: B batch, N tokens of the video, L tokens of the caption, D width.
 """
@@ -112,7 +112,8 @@ class PooledTextEmbedding(WanTimeTextImageEmbedding):
 class CaptionAttnProcessor:
     """Attention among a video's tokens, or to a caption's tokens but not to the zeros behind them.
 
-    The arithmetic of diffusers' ``WanAttnProcessor``. Short sequences on a CPU are attended to by plain
+    The arithmetic of diffusers' ``WanAttnProcessor``. Short sequences on a CPU are attended to by
+    plain
     products: in bfloat16 torch's fused kernel takes twice as long there, in float32 as long.
     """
 
@@ -163,10 +164,10 @@ class PooledWanTransformer3DModel(WanTransformer3DModel):
     each caption's tokens, and how many zeros there are changes nothing. ``WanPipeline`` loads and
     samples it once ``ssvae`` is imported.
 
-    What comes out is a velocity, n - x for data x and noise n. With ``prediction="sample"`` the layers
-    make x instead, and the velocity follows, (x_t - x) / t with t at least .05 (JiT, arXiv 2511.13720):
-    the same loss and the same sampler, but what the layers have to hold is as simple as the data.
-    """
+    What comes out is a velocity, n - x for data x and noise n. With ``prediction="sample"`` the
+    layers make x instead, and the velocity follows, (x_t - x) / t with t at least .05 (JiT, arXiv
+    2511.13720): the same loss and the same sampler, but what the layers have to hold is as simple
+    as the data."""
 
     __module__ = "ssvae"  # where a saved pipeline names it, and importing ssvae alone offers it
 
@@ -228,7 +229,8 @@ class PooledWanTransformer3DModel(WanTransformer3DModel):
         return_dict: bool = True,
         attention_kwargs: dict[str, Any] | None = None,
     ) -> Any:
-        """The velocity (B, C, T, H, W) of noisy latents of that shape, at times (B,) in [0, 1000]."""
+        """The velocity (B, C, T, H, W) of noisy latents of that shape, at times (B,) in [0,
+        1000]."""
         inputs: dict[str, Any] = dict(
             hidden_states=hidden_states,
             timestep=timestep,

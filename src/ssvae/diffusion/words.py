@@ -14,7 +14,10 @@ UNSPACED = (
     "\u3005-\u3007\u3021-\u3029\u3040-\u30ff\u3105-\u312f\u31a0-\u31ff\u3400-\u4dbf\u4e00-\u9fff"
     "\uf900-\ufaff\uff66-\uff9f\U00020000-\U0003ffff"
 )
-MARKS = "\u0300-\u036f\u0483-\u0489\u0591-\u05c7\u0610-\u061a\u064b-\u065f\u0670\u0900-\u0dff\u3099\u309a"
+MARKS = (
+    "\u0300-\u036f\u0483-\u0489\u0591-\u05c7\u0610-\u061a\u064b-\u065f\u0670\u0900-\u0dff"
+    "\u3099\u309a"
+)
 """Signs that belong to the letter before them, which ``\\w`` leaves out."""
 TOKENS = re.compile(rf"[{UNSPACED}]|(?:(?![{UNSPACED}])[\w{MARKS}])+|[^\w\s]")
 QUOTES = {
@@ -32,17 +35,16 @@ WIDTHS = {
     for code in (*range(0xFB00, 0xFB07), *range(0xFF01, 0xFFEF))
 }
 PLAIN = QUOTES | WIDTHS
-"""Curly quotes as straight ones, ligatures and full-width letters as plain ones: as ``ftfy`` makes them, which
-may be installed or not.
-"""
+"""Curly quotes as straight ones, ligatures and full-width letters as plain ones: as ``ftfy`` makes
+them, which may be installed or not. """
 
 
 class HashedWordTokenizer(PreTrainedTokenizer):
     """A tokenizer that needs no file: a word's id is a hash of it, in any language and for ever.
 
     Words and punctuation marks, in lower case; of scripts that put no spaces between words, such as
-    Chinese, Japanese and Thai, each sign is a token. </s> ends a caption. Quotes are straight. Two words may share an id: of the thirty words of the procedural world none
-    do at the default size.
+    Chinese, Japanese and Thai, each sign is a token. </s> ends a caption. Quotes are straight. Two
+    words may share an id: of the thirty words of the procedural world none do at the default size.
 
     Args:
         buckets: ids that words are hashed into.

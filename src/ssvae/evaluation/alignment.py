@@ -13,7 +13,8 @@ BETTER = 3.0  # decibels by which frames agree better under a shift, where they 
 
 
 def check_same_times(true: Path, other: Path, frames: int) -> None:
-    """A ValueError where the first frames of two files are shown at other times, from each one's first."""
+    """A ValueError where the first frames of two files are shown at other times, from each one's
+    first."""
     one, two = (
         [frame.time for frame in islice(read_frames(path, size=(8, 8)), frames)]
         for path in (true, other)
@@ -27,13 +28,15 @@ def check_same_times(true: Path, other: Path, frames: int) -> None:
         at = apart.index(max(apart))
         rates = [(len(times) - 1) / times[-1] for times in (first, second)]
         raise ValueError(
-            f"{true} and {other} show their frames at other times: {rates[0]:.4g} and {rates[1]:.4g} a second, "
+            f"{true} and {other} show their frames at other times: {rates[0]:.4g} and "
+            f"{rates[1]:.4g} a second, "
             f"frame {at + 1} {max(apart):.3g} s apart; give --fps, to which both are brought"
         )
 
 
 def check_aligned(true: torch.Tensor, other: torch.Tensor, name: str) -> None:
-    """A ValueError where two clips (C, T, H, W) agree much better when one is shifted by a frame."""
+    """A ValueError where two clips (C, T, H, W) agree much better when one is shifted by a
+    frame."""
     if true.shape[1] < 3:
         return
     here = float(psnr(other[None, :, 1:-1], true[None, :, 1:-1]))
@@ -42,6 +45,7 @@ def check_aligned(true: torch.Tensor, other: torch.Tensor, name: str) -> None:
         there = float(psnr(moved, true[None, :, 1:-1]))
         if there > here + BETTER:
             raise ValueError(
-                f"the frames of {name} agree better one frame {word} ({there:.1f} dB, as they are {here:.1f} dB): "
+                f"the frames of {name} agree better one frame {word} ({there:.1f} dB, as they are "
+                f"{here:.1f} dB): "
                 "the reconstruction has lost or gained a frame at its beginning"
             )

@@ -122,7 +122,8 @@ def _i3d(path: Path, device: torch.device) -> FeatureNetwork:
         except RuntimeError as error:
             last = str(error).strip().split("\n")[-1]
             raise ValueError(
-                f"{path} does not run as the usual I3D, f(clips, rescale, resize, return_features): "
+                f"{path} does not run as the usual I3D, f(clips, rescale, resize, "
+                "return_features): "
                 f"{last}"
             ) from error
 
@@ -155,7 +156,8 @@ def _videomae(name: str, device: torch.device) -> FeatureNetwork:
         pixels = ((clips + 1) / 2 - mean) / std
         return model(pixels.transpose(1, 2)).last_hidden_state.mean(1)
 
-    feeding = f"{frames} frames at equal distances, {side}x{side} (antialiased bilinear), mean over tokens"
+    size = f"{side}x{side} (antialiased bilinear)"
+    feeding = f"{frames} frames at equal distances, {size}, mean over tokens"
     return FeatureNetwork(f"VideoMAE {Path(name).name}", feeding, checksum(model), run, device)
 
 

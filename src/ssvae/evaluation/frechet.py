@@ -1,4 +1,5 @@
-"""The Fréchet distance between two Gaussians, in float64 and safe where covariances are singular."""
+"""The Fréchet distance between two Gaussians, in float64 and safe where covariances are
+singular."""
 
 import torch
 

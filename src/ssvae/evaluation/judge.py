@@ -1,8 +1,7 @@
 """Video reward from a vision-language model behind an OpenAI-compatible endpoint.
 
-UnifiedReward (arXiv 2503.05236) served by vLLM is the case in mind: it looks at frames of a generated
-video and gives a mark on each of five scales.
-"""
+UnifiedReward (arXiv 2503.05236) served by vLLM is the case in mind: it looks at frames of a
+generated video and gives a mark on each of five scales."""
 
 import base64
 import hashlib
@@ -40,7 +39,8 @@ SCALES = (
     "factual consistency",
 )
 HIGHEST = 4  # mark on a scale; the lowest is 1
-# The scales, marks and form of answer are UnifiedReward's; the words are ours (--prompt takes its own).
+# The scales, marks and form of answer are UnifiedReward's; the words are ours (--prompt takes its
+# own).
 PROMPT = """These are frames, in order, of a video that a model generated for the text below. \
 Rate the video on five scales, each with a whole number from 1 (bad) to 4 (as good as a real video):
 - visual quality: is it sharp, well lit and free of artefacts?
@@ -91,8 +91,8 @@ class Judge:
     per_minute: float | None = None
     """Requests a minute, at most; those that openai repeats after a failure come beside."""
     retries: int = 5
-    """Of a request that fails or is put off, by openai with growing pauses; and of one that gives an
-    answer without marks."""
+    """Of a request that fails or is put off, by openai with growing pauses; and of one that gives
+    an answer without marks."""
     timeout: float = 120.0
     """Seconds for an answer."""
     jobs: int = 4
@@ -116,7 +116,8 @@ class Judge:
         positive = [self.frames, self.side, self.jobs, self.timeout]
         if min(positive) <= 0 or self.retries < 0 or (self.per_minute or 1) < 0:
             raise ValueError(
-                "frames, side, jobs, timeout and per-minute must be over 0, and retries not under it"
+                "frames, side, jobs, timeout and per-minute must be over 0, and retries not under "
+                "it"
             )
         if self.per_minute == 0:
             raise ValueError("per-minute must be over 0, or left out for no limit")
@@ -189,7 +190,8 @@ class Judge:
             if marks is not None:
                 return marks
         raise ValueError(
-            f"{self.model} gave no marks in {self.retries + 1} answers, the last of them {said[:200]!r}"
+            f"{self.model} gave no marks in {self.retries + 1} answers, the last of them "
+            f"{said[:200]!r}"
         )
 
     def _pace(self) -> None:
@@ -285,7 +287,8 @@ def evaluate_with_judge(
             silent = silent + 1 if isinstance(result, NoAnswerError) else 0
         if silent >= PATIENCE or (silent and silent == len(films)):
             raise ValueError(
-                f"{silent} clips in a row got no answer, the last: {result}. Is the model served there? "
+                f"{silent} clips in a row got no answer, the last: {result}. Is the model served "
+                "there? "
                 f"The {len(judge.answers)} answers so far are kept in {judge.cache}"
             )
         on_films(len(marks) + len(left_out))

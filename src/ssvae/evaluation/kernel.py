@@ -6,8 +6,8 @@ import torch
 def kernel_distance(a_ND: torch.Tensor, b_MD: torch.Tensor) -> float:
     """The squared maximum mean discrepancy under the kernel (x . y / D + 1)^3 (arXiv 1801.01401).
 
-    Unbiased, so that it may be below 0 where the two agree, and does not fall with the number of clips as
-    the Fréchet distance does. On features of clips it is the KVD.
+    Unbiased, so that it may be below 0 where the two agree, and does not fall with the number of
+    clips as the Fréchet distance does. On features of clips it is the KVD.
 
     Raises:
         ValueError: for features that are not (at least 2, D), or of two widths.

@@ -83,7 +83,8 @@ class FilePairs:
         alone = sorted(set(found[0]) ^ set(found[1]))
         if alone:
             raise ValueError(
-                f"each file needs a partner of the same name in both folders, but {len(alone)} have "
+                f"each file needs a partner of the same name in both folders, but {len(alone)} "
+                "have "
                 f"none: {', '.join(alone[:5])}" + (" ..." if len(alone) > 5 else "")
             )
         self.files = [(name, found[0][name], found[1][name]) for name in sorted(found[0])]

@@ -92,7 +92,8 @@ def check_comparable(evaluations: Mapping[str, Evaluation]) -> None:
         different = [f"{key} {a[key]!r} and {b[key]!r}" for key in a if a[key] != b[key]]
         if different:
             raise ValueError(
-                f"{first} and {name} were evaluated by different protocols, so that their figures do "
+                f"{first} and {name} were evaluated by different protocols, so that their figures "
+                "do "
                 f"not compare: {'; '.join(different)}. Evaluate both in the same way"
             )
 

@@ -4,9 +4,8 @@ Everything streams: frames are read as the network takes them and written as it 
 frame times and sound of a video are kept; the last frame and the right and lower edges are repeated
 up to a length and size that fit, and cut off again.
 
-Where processes share clips (``vae.parallelize``) all of them read, and one writes: the others have no
-target.
-"""
+Where processes share clips (``vae.parallelize``) all of them read, and one writes: the others have
+no target."""
 
 import logging
 from collections.abc import Callable, Iterator
@@ -43,7 +42,8 @@ WHOLE = 0.9
 
 @dataclass
 class Shown:
-    """When the frames that have been read are shown, in seconds, and for how long the last one is."""
+    """When the frames that have been read are shown, in seconds, and for how long the last one
+    is."""
 
     times: list[float]
     last: float = 0.0
@@ -64,9 +64,8 @@ def encode_video(
 ) -> int:
     """Encode a video file into a file of latents (the posterior's mean); see :class:`LatentFile`.
 
-    ``on_progress`` hears the number of frames read. Returns the number of frames. A video that is cut
-    off gives a warning; where ``strict``, a ValueError and no file.
-    """
+    ``on_progress`` hears the number of frames read. Returns the number of frames. A video that is
+    cut off gives a warning; where ``strict``, a ValueError and no file."""
     info, shown = _probed(source, target), Shown([])
     sound = read_sound(source) if info.has_audio else None
     facts = replace(_facts_of(info), encoder=latents_fingerprint(vae))
@@ -136,9 +135,8 @@ def reconstruct_video(
 ) -> int:
     """Encode and decode a video file into another.
 
-    ``on_progress`` hears the number of frames written. Returns the number of frames. A video that is cut
-    off gives a warning; where ``strict``, a ValueError and no file.
-    """
+    ``on_progress`` hears the number of frames written. Returns the number of frames. A video that
+    is cut off gives a warning; where ``strict``, a ValueError and no file."""
     info, shown = _probed(source, target), Shown([])
     facts = _facts_of(info)
     latents = (
@@ -208,9 +206,8 @@ def _write(
     source: str,
     on_progress: Progress,
 ) -> int:
-    """Decode and write as many frames as there are times, which may be added meanwhile: what padding
-    added has none.
-    """
+    """Decode and write as many frames as there are times, which may be added meanwhile: what
+    padding added has none."""
     done, times = 0, shown.times
     for clip in vae.decode_stream(latents):
         clip = clip[0, :, : len(times) - done, : facts.height, : facts.width]
@@ -226,8 +223,8 @@ def _write(
 def _check_length(source: str | Path, info: VideoInfo, shown: Shown, strict: bool) -> None:
     """Tell of a video of which much less could be read than it says it holds.
 
-    By the times of its frames, for its rate may vary, and some that it counts may be cut off by an edit.
-    """
+    By the times of its frames, for its rate may vary, and some that it counts may be cut off by an
+    edit."""
     read = shown.times[-1] + shown.last if shown.times else 0.0
     held = max(info.claimed, info.duration)
     if read >= WHOLE * held:

@@ -109,7 +109,8 @@ class LatentWriter:
             self._file.write(content)
         except OSError as error:
             raise OSError(
-                f"{self.path} could not be written ({error.strerror}): where the disk is full make room"
+                f"{self.path} could not be written ({error.strerror}): where the disk is full make "
+                "room"
             ) from error
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:

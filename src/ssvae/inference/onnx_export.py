@@ -5,13 +5,14 @@ Six files, float32, of any batch, length and size:
 - ``encoder.onnx``: clips (B, C, T, H, W) of T = 4n + 1 >= 5 frames to ``latents``, the
   posterior's mean, and ``log_variance``.
 - ``encoder_first.onnx``: a first frame, or an image, to the same and the caches that come after it.
-- ``encoder_next.onnx``: a multiple of four frames and the caches before, to the same and those after.
-- ``decoder.onnx``, ``decoder_first.onnx``, ``decoder_next.onnx``: likewise latents (B, z, t, h, w) to
+- ``encoder_next.onnx``: a multiple of four frames and the caches before, to the same and those
+after.
+- ``decoder.onnx``, ``decoder_first.onnx``, ``decoder_next.onnx``: likewise latents (B, z, t, h, w)
+to
   ``clip``; all of them, the first one, any number of later ones.
 
-Caches are inputs ``cache_0``, ``cache_1``, ... and outputs ``next_0``, ``next_1``, ..., in one order.
-Needs ``pip install 'ssvae[onnx]'``.
-"""
+Caches are inputs ``cache_0``, ``cache_1``, ... and outputs ``next_0``, ``next_1``, ..., in one
+order. Needs ``pip install 'ssvae[onnx]'``."""
 
 import copy
 import json
@@ -77,9 +78,9 @@ def export_onnx(
 ) -> dict[str, float]:
     """Write ``parts`` into a folder and compare them with the model, by onnxruntime on the CPU.
 
-    All parts where None, or those of the half that a student learned. Returns for each part the largest
-    difference over :data:`SIZES`; one above ``TOLERANCE`` of the largest value is a ValueError.
-    ``on_part`` hears how many are done, and which comes next. The model stays as it is.
+    All parts where None, or those of the half that a student learned. Returns for each part the
+    largest difference over :data:`SIZES`; one above ``TOLERANCE`` of the largest value is a
+    ValueError. ``on_part`` hears how many are done, and which comes next. The model stays as it is.
     """
     _needed()
     parts = parts_of(vae) if parts is None else parts
@@ -108,7 +109,8 @@ def export_onnx(
     for part, difference in apart.items():
         if not difference <= TOLERANCE:
             raise ValueError(
-                f"{folder / part}.onnx differs from the model by {difference:.2g} of its largest value, "
+                f"{folder / part}.onnx differs from the model by {difference:.2g} of its largest "
+                "value, "
                 f"more than {TOLERANCE:g}: do not use it"
             )
     return apart
@@ -185,11 +187,11 @@ def _facts(vae: AutoencoderKLSSVAE) -> dict[str, str]:
 def compare(
     vae: AutoencoderKLSSVAE, folder: str | Path, parts: Sequence[str] = PARTS
 ) -> dict[str, float]:
-    """The largest difference of each part in a folder from the model, in units of its largest value.
+    """The largest difference of each part in a folder from the model, in units of its largest
+    value.
 
-    Over clips of :data:`SIZES`; streams in pieces of :data:`STREAMS`, where the first step gives the
-    next its caches.
-    """
+    Over clips of :data:`SIZES`; streams in pieces of :data:`STREAMS`, where the first step gives
+    the next its caches."""
     apart = dict.fromkeys(parts, 0.0)
     kinds = {part.partition("_")[0] for part in parts}
     for size, plan in zip(SIZES, STREAMS, strict=True):

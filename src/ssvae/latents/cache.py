@@ -1,12 +1,11 @@
 """A cache of latents: clips and captions encoded once, then read at random by memory map.
 
 The folder holds ``index.json`` and shards of safetensors. A shard has ``latents`` (n, C, t, h, w)
-as the VAE gave them, perhaps ``log_variances`` beside them, ``captions`` (UTF-8 bytes, one behind the other), ``ends`` (n,), where each
-caption ends, ``clips`` (n,), the clips' indices in the source, and ``contents`` (n,), checksums of their pixels where these
-are bytes. The index names the shards and
-holds all that was set, and the channels' statistics, by which :meth:`LatentCache.fit` standardises. In
-``vae`` lies a copy of the VAE, for runs are pruned and models replaced.
-"""
+as the VAE gave them, perhaps ``log_variances`` beside them, ``captions`` (UTF-8 bytes, one behind
+the other), ``ends`` (n,), where each caption ends, ``clips`` (n,), the clips' indices in the
+source, and ``contents`` (n,), checksums of their pixels where these are bytes. The index names the
+shards and holds all that was set, and the channels' statistics, by which :meth:`LatentCache.fit`
+standardises. In ``vae`` lies a copy of the VAE, for runs are pruned and models replaced."""
 
 import zlib
 from collections.abc import Iterator, Sequence
@@ -88,7 +87,8 @@ class CacheConfig:
 
 
 def content_of(clip: torch.Tensor) -> int:
-    """What tells a clip's pixels from others, where they are bytes; -1 of floats, which round elsewhere."""
+    """What tells a clip's pixels from others, where they are bytes; -1 of floats, which round
+    elsewhere."""
     return zlib.crc32(clip.contiguous().numpy().data) if clip.dtype == torch.uint8 else -1
 
 
@@ -106,9 +106,8 @@ class LatentCache:
     """The latents of a cache, as the VAE gave them, at random by memory map.
 
     ``shape`` is (C, t, h, w); ``statistics`` the mean and covariance of the channels;
-    ``failed`` the clips that were left out; ``vae`` where the VAE is, in the cache itself unless it came
-    with the package; ``checksum`` tells the cache from any other.
-    """
+    ``failed`` the clips that were left out; ``vae`` where the VAE is, in the cache itself unless it
+    came with the package; ``checksum`` tells the cache from any other."""
 
     def __init__(self, path: str | Path):
         self.path = Path(path)
@@ -146,7 +145,8 @@ class LatentCache:
             self.failed: list[int] = index["failed"]
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
             raise ValueError(
-                f"{self.path / 'index.json'} is damaged ({type(error).__name__}: {error}): remove it, and "
+                f"{self.path / 'index.json'} is damaged ({type(error).__name__}: {error}): remove "
+                "it, and "
                 "the same ssvae cache-latents writes it again"
             ) from error
         self._open: dict[int, Any] = {}
@@ -161,7 +161,8 @@ class LatentCache:
         return self._gathered("latents", indices).float()
 
     def moments(self, indices: Sequence[int]) -> torch.Tensor:
-        """The posteriors' parameters (B, 2 C, t, h, w), in float32; (B, C, t, h, w) of a VAE of no variance.
+        """The posteriors' parameters (B, 2 C, t, h, w), in float32; (B, C, t, h, w) of a VAE of no
+        variance.
 
         A ValueError where the cache keeps no moments.
         """
@@ -175,7 +176,8 @@ class LatentCache:
         """A ValueError where the cache keeps no moments."""
         if self.config.posterior != MOMENTS:
             raise ValueError(
-                f"the cache in {self.path} keeps the posterior's {self.config.posterior} alone: write one with "
+                f"the cache in {self.path} keeps the posterior's {self.config.posterior} alone: "
+                "write one with "
                 f"ssvae cache-latents --posterior {MOMENTS}"
             )
 

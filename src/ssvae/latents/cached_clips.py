@@ -13,7 +13,8 @@ from ssvae.models.backbones import Backbone
 from ssvae.models.fingerprint import check_same_latents
 
 APART = 0.05
-"""How far means may be from those that are encoded again, in deviations of all: bfloat16 is near .01."""
+"""How far means may be from those that are encoded again, in deviations of all: bfloat16 is near
+.01."""
 
 
 class CachedClips:
@@ -52,8 +53,10 @@ class CachedClips:
             if (means[0] - means[1]).square().mean().sqrt() <= APART * means[0].std():
                 return
         raise ValueError(
-            f"the cache in {self.cache.path} does not hold this {backbone.name}'s latents of the clips that "
-            f"{self.cache.config.data} gives now: write it again (ssvae cache-latents --posterior moments)"
+            f"the cache in {self.cache.path} does not hold this {backbone.name}'s latents of the "
+            "clips that "
+            f"{self.cache.config.data} gives now: write it again (ssvae cache-latents --posterior "
+            "moments)"
         )
 
     def _place(self, index: int) -> int:
@@ -71,7 +74,9 @@ class CachedClips:
                 content_of(video) != held != -1
             ):  # a source reads another file for one that is broken
                 raise ValueError(
-                    f"clip {clip} of {self.cache.config.data} is not the one whose latents the cache in "
-                    f"{self.cache.path} holds: mend the files that the log names, or write the cache again"
+                    f"clip {clip} of {self.cache.config.data} is not the one whose latents the "
+                    "cache in "
+                    f"{self.cache.path} holds: mend the files that the log names, or write the "
+                    "cache again"
                 )
         return replace(batch, moments=self.cache.moments(places))

@@ -64,8 +64,8 @@ class LatentMap(torch.nn.Module):
 
     A map with neither gain nor order takes latents of any size, others of their one size.
 
-    ``encoder`` is the fingerprint of the latents that it was fitted to; empty where nothing is known.
-    """
+    ``encoder`` is the fingerprint of the latents that it was fitted to; empty where nothing is
+    known."""
 
     encoder: str = ""
 
@@ -194,7 +194,8 @@ def frequency_gain(power: torch.Tensor, exponent: float) -> torch.Tensor:
     spread = float(floored.max() / floored.min()) ** (abs(exponent - 1) / 2)
     if spread > 1000:
         raise ValueError(
-            f"power {exponent} asks for gains that differ by {spread:.0f} between frequencies, more "
+            f"power {exponent} asks for gains that differ by {spread:.0f} between frequencies, "
+            "more "
             "than 1000: choose a power nearer to 1"
         )
     gain = floored.sqrt() ** (exponent - 1)
@@ -204,7 +205,8 @@ def frequency_gain(power: torch.Tensor, exponent: float) -> torch.Tensor:
 def scrambled_order(
     size: tuple[int, int, int], window: tuple[int, int, int], seed: int = 0
 ) -> torch.Tensor:
-    """A permutation (T, H, W) that moves positions inside their window only, each window its own."""
+    """A permutation (T, H, W) that moves positions inside their window only, each window its
+    own."""
     generator = torch.Generator().manual_seed(seed)
     positions = torch.arange(math.prod(size)).view(size)
     order = positions.clone()

@@ -60,10 +60,9 @@ class VGG16(nn.Module):
 class LPIPS(nn.Module):
     """The distance: (N, 3, H, W) in [-1, 1], twice, to (N,).
 
-    Features are scaled to unit length over channels; their squared differences, weighted by channel,
-    are averaged over positions and summed over stages. Lengths and differences are taken in
-    float32 at least, whatever the network runs in. Weights are frozen.
-    """
+    Features are scaled to unit length over channels; their squared differences, weighted by
+    channel, are averaged over positions and summed over stages. Lengths and differences are taken
+    in float32 at least, whatever the network runs in. Weights are frozen."""
 
     shift: torch.Tensor
     scale: torch.Tensor
@@ -95,7 +94,8 @@ class LPIPS(nn.Module):
 
 
 def of_frames(lpips: LPIPS, reconstruction: torch.Tensor, clips: torch.Tensor) -> torch.Tensor:
-    """LPIPS of every frame of clips (B, C, T, H, W): (B, T); the mean over what :func:`as_seen` gives."""
+    """LPIPS of every frame of clips (B, C, T, H, W): (B, T); the mean over what :func:`as_seen`
+    gives."""
     B, _, T = clips.shape[:3]
     a, b = (as_seen(x).transpose(1, 2).flatten(0, 1) for x in (reconstruction, clips))
     return lpips(a, b).view(B, -1, T).mean(1)
@@ -124,13 +124,15 @@ def load_lpips(vgg: str | None = None, linear: str | None = None) -> LPIPS:
     return model
 
 
-def find_lpips(vgg: str | None = None, linear: str | None = None) -> LPIPS | None:
+def find_lpips(
+    vgg: str | None = None, linear: str | None = None, device: torch.device | str = "cpu"
+) -> LPIPS | None:
     """As :func:`load_lpips`, but None where files are neither named nor here already."""
     cached = Path(torch.hub.get_dir()) / "checkpoints" / VGG_URL.split("/")[-1]
     if vgg is None and not cached.is_file():
         return None
     try:
-        return load_lpips(vgg, linear)
+        return load_lpips(vgg, linear).to(device)
     except ValueError:
         if vgg is not None or linear is not None:
             raise
@@ -143,7 +145,9 @@ def _fill(
     try:
         module.load_state_dict(weights)
     except RuntimeError as error:
-        raise ValueError(f"{where} holds other weights ({expected} are wanted): {error}") from error
+        raise ValueError(
+            f"{where} holds other weights ({expected} are expected): {error}"
+        ) from error
 
 
 def _vgg_weights(path: str | None) -> dict[str, torch.Tensor]:
@@ -155,7 +159,8 @@ def _vgg_weights(path: str | None) -> dict[str, torch.Tensor]:
         )
     except Exception as error:
         raise ValueError(
-            f"LPIPS needs VGG16's weights, and {VGG_URL} does not load ({error}): fetch it elsewhere "
+            f"LPIPS needs VGG16's weights, and {VGG_URL} does not load ({error}): fetch it "
+            "elsewhere "
             f"and give --perceptual.vgg FILE (its SHA-256 begins with {VGG_SHA256}), {WITHOUT}"
         ) from error
 

@@ -29,11 +29,11 @@ class AutoencoderKLSSVAE(ModelMixin, AutoencoderMixin, ConfigMixin):
     """The video VAE of SSVAE (arXiv 2512.05394), as a diffusers model.
 
     Clips are (B, C, T, H, W) floats in [-1, 1], C being 3 for red, green and blue, 1 or 4 where the
-    config says so (see :mod:`ssvae.data.pixels`); images are clips of one frame. Arguments are the fields of :class:`AutoencoderConfig`. ``scale_factor_temporal`` and ``scale_factor_spatial``
+    config says so (see :mod:`ssvae.data.pixels`); images are clips of one frame. Arguments are the
+    fields of :class:`AutoencoderConfig`. ``scale_factor_temporal`` and ``scale_factor_spatial``
     follow from these; they stand in the config because pipelines read them there. ``halves`` names
     what was trained, of a student that is an encoder or a decoder alone; ``latents_of`` is the
-    fingerprint of its teacher's latents (see :mod:`ssvae.models.fingerprint`).
-    """
+    fingerprint of its teacher's latents (see :mod:`ssvae.models.fingerprint`)."""
 
     __module__ = "ssvae"  # where a saved pipeline names it, and importing ssvae alone offers it
     _supports_gradient_checkpointing = True
@@ -41,7 +41,8 @@ class AutoencoderKLSSVAE(ModelMixin, AutoencoderMixin, ConfigMixin):
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: Any, **kwargs: Any) -> Any:
-        """As in diffusers; ``ssvae/tiny`` and its like are the models that come with the package."""
+        """As in diffusers; ``ssvae/tiny`` and its like are the models that come with the
+        package."""
         folder = shipped_folder(str(pretrained_model_name_or_path))
         return super().from_pretrained(folder or pretrained_model_name_or_path, **kwargs)
 
@@ -84,15 +85,8 @@ class AutoencoderKLSSVAE(ModelMixin, AutoencoderMixin, ConfigMixin):
         )
         self.time_factor = math.prod(time_factors)
         self.space_factor = patch_size * math.prod(space_factors)
-        for name, given, actual in (
-            ("scale_factor_temporal", scale_factor_temporal, self.time_factor),
-            ("scale_factor_spatial", scale_factor_spatial, self.space_factor),
-        ):
-            if given not in (None, actual):
-                raise ValueError(
-                    f"{name} follows from the other settings and is {actual}, got {given}: "
-                    "leave it out"
-                )
+        _check_factor("scale_factor_temporal", scale_factor_temporal, self.time_factor)
+        _check_factor("scale_factor_spatial", scale_factor_spatial, self.space_factor)
         self.register_to_config(
             latents_mean=list(config.latents_mean or [0.0] * z_dim),
             latents_std=list(config.latents_std or [1.0] * z_dim),
@@ -194,9 +188,9 @@ class AutoencoderKLSSVAE(ModelMixin, AutoencoderMixin, ConfigMixin):
         """Frames (B, C, t, H, W), cut into chunks anywhere, to posteriors (B, z, t', h, w).
 
         A posterior comes as soon as its frames are there; together they are the whole clip's. Where
-        it is iterated without gradients, memory does not grow with length. All frames together must be 4n + 1, or ``pad=True`` repeats the
-        last one; ``decode_stream`` then gives the repeats at its end.
-        """
+        it is iterated without gradients, memory does not grow with length. All frames together must
+        be 4n + 1, or ``pad=True`` repeats the last one; ``decode_stream`` then gives the repeats at
+        its end."""
         self._check_half("encoder")
         first, chunks = peek(chunks, self._check_frames)
         unit, most = (
@@ -214,7 +208,8 @@ class AutoencoderKLSSVAE(ModelMixin, AutoencoderMixin, ConfigMixin):
 
     @apply_forward_hook
     def decode_stream(self, chunks: Iterable[torch.Tensor]) -> Iterator[torch.Tensor]:
-        """Latents (B, z, t, h, w), cut into chunks anywhere, to frames (B, C, T, H, W), not clamped.
+        """Latents (B, z, t, h, w), cut into chunks anywhere, to frames (B, C, T, H, W), not
+        clamped.
 
         The first latent frame gives one frame, each later one four. Where it is iterated without
         gradients, memory does not grow with length.
@@ -266,7 +261,8 @@ class AutoencoderKLSSVAE(ModelMixin, AutoencoderMixin, ConfigMixin):
             step = step if step is not None else max(side * 3 // 4 // unit, 1) * unit
             if side % unit or step % unit or not 0 < side <= 2 * step < 2 * side:
                 raise ValueError(
-                    f"a tile's {axis} and stride must be multiples of {unit} and the stride at least "
+                    f"a tile's {axis} and stride must be multiples of {unit} and the stride at "
+                    "least "
                     f"half of the tile and less than it, got {side} and {step}: try "
                     f"{16 * unit} and {12 * unit}"
                 )
@@ -277,11 +273,10 @@ class AutoencoderKLSSVAE(ModelMixin, AutoencoderMixin, ConfigMixin):
     def parallelize(self, group: Any = None) -> None:
         """Share each clip among the processes of a group of ``torch.distributed``, exactly.
 
-        Each process calls ``encode`` and ``decode``, or their streams, with the same tensors, computes
-        a strip of every frame, asks its neighbours for the rows at its borders, and gets the whole
-        result, equal to that of one process to rounding; memory for activations falls as one over their
-        number. A frame must have a row of latents for each. Not for gradients.
-        """
+        Each process calls ``encode`` and ``decode``, or their streams, with the same tensors,
+        computes a strip of every frame, asks its neighbours for the rows at its borders, and gets
+        the whole result, equal to that of one process to rounding; memory for activations falls as
+        one over their number. A frame must have a row of latents for each. Not for gradients."""
         strips = Strips(group)
         self.encoder.strips = self.decoder.strips = strips if strips.count > 1 else None
 
@@ -340,7 +335,8 @@ class AutoencoderKLSSVAE(ModelMixin, AutoencoderMixin, ConfigMixin):
     def _check_half(self, half: str) -> None:
         if self.config["halves"] not in ("both", half):
             raise ValueError(
-                f"this model is its {self.config['halves']} alone, whose other half was not trained: take "
+                f"this model is its {self.config['halves']} alone, whose other half was not "
+                "trained: take "
                 f"its teacher's {half}"
             )
 
@@ -348,7 +344,8 @@ class AutoencoderKLSSVAE(ModelMixin, AutoencoderMixin, ConfigMixin):
         channels = self.config["in_channels"]
         if x.ndim != 5 or x.shape[1] != channels:
             raise ValueError(
-                f"a clip must be (batch, {channels}, frames, height, width), got {tuple(x.shape)}: an image "
+                f"a clip must be (batch, {channels}, frames, height, width), got {tuple(x.shape)}: "
+                "an image "
                 "is a clip of one frame, x.unsqueeze(2)"
             )
         if not x.is_floating_point():
@@ -389,3 +386,11 @@ class AutoencoderKLSSVAE(ModelMixin, AutoencoderMixin, ConfigMixin):
             )
         if not z.numel():
             raise ValueError(f"latents must hold at least one frame, got {tuple(z.shape)}")
+
+
+def _check_factor(name: str, given: int | None, actual: int) -> None:
+    """A ValueError for a factor in a config that its other settings contradict."""
+    if given not in (None, actual):
+        raise ValueError(
+            f"{name} follows from the other settings and is {actual}, got {given}: leave it out"
+        )

@@ -46,7 +46,8 @@ class Layout:
     out_channels: int = 3
     """Of clips that it decodes."""
     fills_first: bool = False
-    """Whether the first frame is to be repeated, up to ``time_factor`` times, before it is encoded."""
+    """Whether the first frame is to be repeated, up to ``time_factor`` times, before it is
+    encoded."""
 
 
 def common_period(layouts: Iterable[Layout]) -> tuple[int, int]:
@@ -64,7 +65,8 @@ def common_channels(layouts: Iterable[Layout]) -> int:
     if others:
         counts = " and ".join(map(str, sorted([first, *others])))
         raise ValueError(
-            f"what goes in and comes out has {counts} channels, which cannot be compared: in_channels and "
+            f"what goes in and comes out has {counts} channels, which cannot be compared: "
+            "in_channels and "
             "out_channels must be equal, and those of all models"
         )
     return first
@@ -111,7 +113,8 @@ def _hunyuan(config: Any) -> Layout:
 def _ltx(config: Any) -> Layout:
     if config["timestep_conditioning"]:
         raise ValueError(
-            "this AutoencoderKLLTXVideo decodes by a noise level too (timestep_conditioning), which "
+            "this AutoencoderKLLTXVideo decodes by a noise level too (timestep_conditioning), "
+            "which "
             "a plain VAE has not: choose one without"
         )
     halvings = sum(config["spatio_temporal_scaling"])
@@ -220,8 +223,8 @@ class Backbone:
     def encode(self, clips_BCTHW: torch.Tensor, train: bool = False) -> Posterior:
         """Clips (B, 3, T, H, W) in [-1, 1] to a posterior over latents (B, C, t, h, w).
 
-        Of another number of channels where its layout says so. Gradients are kept with ``train`` alone.
-        """
+        Of another number of channels where its layout says so. Gradients are kept with ``train``
+        alone."""
         self.latent_shape(*clips_BCTHW.shape[2:])
         if clips_BCTHW.shape[1] != self.layout.in_channels:
             raise ValueError(
@@ -303,7 +306,8 @@ class Backbone:
         """Compute activations twice, to keep few; a ValueError where the model cannot."""
         if not self.vae._supports_gradient_checkpointing:
             raise ValueError(
-                f"{self.name} cannot train under gradient checkpointing (it keeps its feature cache "
+                f"{self.name} cannot train under gradient checkpointing (it keeps its feature "
+                "cache "
                 "in the module, or has no support for it): use smaller or fewer clips"
             )
         self.vae.enable_gradient_checkpointing()
@@ -318,9 +322,9 @@ def load_backbone(
     """The VAE in a folder that ``save_pretrained`` wrote, to evaluate.
 
     ``path`` may also be a shipped model's name (``ssvae/tiny``) or a hub id, ``owner/name`` or
-    ``owner/name/subfolder``. Its config.json names its class, one of ``classes``. Nothing is unpickled:
-    weights must be safetensors. On the device "meta" it has its shape alone, and no weights are read.
-    """
+    ``owner/name/subfolder``. Its config.json names its class, one of ``classes``. Nothing is
+    unpickled: weights must be safetensors. On the device "meta" it has its shape alone, and no
+    weights are read."""
     where: dict[str, Any] = {}
     path = shipped_folder(str(path)) or path
     if torch.device(device).type != "meta":

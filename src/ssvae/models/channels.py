@@ -14,9 +14,10 @@ OPAQUE = 1.0
 def with_channels(vae: AutoencoderKLSSVAE, channels: int) -> AutoencoderKLSSVAE:
     """A new model of 4 or 1 channels that does what one of 3 does; see :mod:`ssvae.data.pixels`.
 
-    Of 4, its encoder does not look at alpha and its decoder makes it full: the latents and the three
-    colours are those of ``vae``, until it is trained. Of 1, it encodes grey as ``vae`` encodes three colours
-    that are equal, and decodes the luma of what ``vae`` decodes. Both to rounding.
+    Of 4, its encoder does not look at alpha and its decoder makes it full: the latents and the
+    three colours are those of ``vae``, until it is trained. Of 1, it encodes grey as ``vae``
+    encodes three colours that are equal, and decodes the luma of what ``vae`` decodes. Both to
+    rounding.
 
     Raises:
         ValueError: for a model that is not of 3 channels, or another number than 1 or 4.
@@ -24,7 +25,8 @@ def with_channels(vae: AutoencoderKLSSVAE, channels: int) -> AutoencoderKLSSVAE:
     before = vae.config["in_channels"], vae.config["out_channels"]
     if before != (3, 3) or channels not in (1, 4):
         raise ValueError(
-            f"a model of 3 channels is given 1 or 4, got {channels} for one of {before[0]} in and {before[1]} "
+            f"a model of 3 channels is given 1 or 4, got {channels} for one of {before[0]} in and "
+            f"{before[1]} "
             "out: take the model that it was made from"
         )
     settings = {name: value for name, value in vae.config.items() if not name.startswith("_")}
@@ -43,7 +45,8 @@ def with_channels(vae: AutoencoderKLSSVAE, channels: int) -> AutoencoderKLSSVAE:
 
 
 def _of_input(weight: torch.Tensor, channels: int) -> torch.Tensor:
-    """Weights of an input (width, 3 p, ...), pixels of a patch beside each other, for ``channels`` p."""
+    """Weights of an input (width, 3 p, ...), pixels of a patch beside each other, for ``channels``
+    p."""
     apart = weight.unflatten(1, (3, -1))
     if channels == 1:
         return apart.sum(1)

@@ -108,7 +108,8 @@ PRESETS: dict[str, AutoencoderConfig] = {
         patch_size=2,
         attention=False,
     ),
-    # A sixth of the published model, of its compression and channels: for one GPU. Without attention,
+    # A sixth of the published model, of its compression and channels: for one GPU. Without
+    # attention,
     # as above.
     "small": AutoencoderConfig(
         z_dim=48,

@@ -1,4 +1,5 @@
-"""Finding a model by name: a shipped one, in a run, a checkpoint or a model's folder, or on the hub."""
+"""Finding a model by name: a shipped one, in a run, a checkpoint or a model's folder, or on the
+hub."""
 
 import re
 from pathlib import Path
@@ -22,7 +23,8 @@ def find_vae(path: str | Path) -> Path:
     path = shipped_folder(str(path)) or Path(path)
     if not path.is_dir():
         raise ValueError(
-            f"no model at {path}: give a model's folder, that of a training run, or the name of a model "
+            f"no model at {path}: give a model's folder, that of a training run, or the name of a "
+            "model "
             "that comes with ssvae (ssvae models)"
         )
     found = last_checkpoint(path, "vae/")
@@ -53,9 +55,8 @@ def load_vae(
     device: torch.device | str = "cpu",
     dtype: torch.dtype = torch.float32,
 ) -> AutoencoderKLSSVAE:
-    """The autoencoder of a run (its last checkpoint), a checkpoint or a model folder, or a shipped one,
-    to evaluate.
-    """
+    """The autoencoder of a run (its last checkpoint), a checkpoint or a model folder, or a shipped
+    one, to evaluate."""
     own = AutoencoderKLSSVAE.__name__
     return load_backbone(find_vae(path), device, dtype, classes=(own,)).vae
 
@@ -63,9 +64,8 @@ def load_vae(
 def open_vae(
     model: str, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32
 ) -> Backbone:
-    """Any VAE to measure: a shipped one, a run (its last checkpoint), a model's folder, a hub id, or a
-    published checkpoint of SSVAE, as a file or a hub id.
-    """
+    """Any VAE to measure: a shipped one, a run (its last checkpoint), a model's folder, a hub id,
+    or a published checkpoint of SSVAE, as a file or a hub id."""
     if Path(model).is_file():
         vae: Any = channels_last(load_official(model)[0])
         return Backbone(vae.to(device, dtype).eval())
@@ -83,9 +83,9 @@ def open_vae(
 
 def resolve_vae(path: str) -> str:
     """Where a VAE is, for :func:`load_backbone`: a shipped one's name (ssvae/tiny); the folder in a
-    run, a checkpoint or a model's folder, in full; or a hub id (owner/name, owner/name/subfolder) as it
-    is. Below a folder that is there a name that is not is a mistake, and not looked for on the hub.
-    """
+    run, a checkpoint or a model's folder, in full; or a hub id (owner/name, owner/name/subfolder)
+    as it is. Below a folder that is there a name that is not is a mistake, and not looked for on
+    the hub."""
     if folder := shipped_folder(path):
         return OWNER + folder.name  # wherever the package lies when it is read again
     looks_so = re.fullmatch(r"[\w-][\w.-]*(/[\w-][\w.-]*)+", path)

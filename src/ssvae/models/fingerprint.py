@@ -1,7 +1,7 @@
 """Whose latents are these? A short checksum of all that makes them tells.
 
-Files that hold latents, or that are of latents, carry it as text: sixteen hexadecimal digits of the VAE
-that encodes and, of a student, behind a slash those of the teacher whose latents it learned.
+Files that hold latents, or that are of latents, carry it as text: sixteen hexadecimal digits of the
+VAE that encodes and, of a student, behind a slash those of the teacher whose latents it learned.
 """
 
 import hashlib
@@ -51,12 +51,14 @@ def _checksum(weights: dict[str, torch.Tensor]) -> str:
 
 
 def same_latents(one: str, other: str) -> bool:
-    """Whether latents of one fingerprint mean what those of another do; an empty one says nothing."""
+    """Whether latents of one fingerprint mean what those of another do; an empty one says
+    nothing."""
     return not one or not other or bool(set(one.split("/")) & set(other.split("/")))
 
 
 def same_encoder(one: str, other: str) -> bool:
-    """Whether latents of two fingerprints are of one encoder's weights; an empty one says nothing."""
+    """Whether latents of two fingerprints are of one encoder's weights; an empty one says
+    nothing."""
     return not one or not other or one.split("/")[0] == other.split("/")[0]
 
 

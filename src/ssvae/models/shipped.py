@@ -23,7 +23,8 @@ class Card:
     summary: str
     parameters: int
     layout: str
-    """What becomes of clips: frames and pixels a latent and channels, or the clips that it makes."""
+    """What becomes of clips: frames and pixels a latent and channels, or the clips that it
+    makes."""
     commands: tuple[str, ...]
     """What trains it anew."""
     seed: int
@@ -69,6 +70,7 @@ def shipped_folder(name: str) -> Path | None:
 def _verify(folder: Path) -> None:
     if wrong := damaged(folder):
         raise ValueError(
-            f"the model {folder.name} that comes with ssvae is damaged ({', '.join(wrong)} in {folder}): "
+            f"the model {folder.name} that comes with ssvae is damaged ({', '.join(wrong)} in "
+            f"{folder}): "
             "install ssvae again"
         )

@@ -1,5 +1,5 @@
-"""One clip over several processes, exactly: each holds a strip of every frame, and what a layer sees
-beyond its strip comes from the neighbours.
+"""One clip over several processes, exactly: each holds a strip of every frame, and what a layer
+sees beyond its strip comes from the neighbours.
 
 Unlike tiles, strips are neither blended nor do they differ from the whole: a 3x3x3 convolution asks
 for one row above and one below, attention for the keys and values of all strips.
@@ -24,7 +24,8 @@ class Strips:
     def __init__(self, group: Any = None):
         if not dist.is_initialized():
             raise ValueError(
-                "a clip is shared among processes that know of each other: start them by torchrun and "
+                "a clip is shared among processes that know of each other: start them by torchrun "
+                "and "
                 "call torch.distributed.init_process_group before"
             )
         self.group: Any = group if group is not None else dist.group.WORLD
@@ -37,7 +38,8 @@ class Strips:
         """How frames of so many rows of latents are shared."""
         if torch.is_grad_enabled():
             raise ValueError(
-                "a clip that processes share has no gradients: call under torch.no_grad(), or train on "
+                "a clip that processes share has no gradients: call under torch.no_grad(), or "
+                "train on "
                 "a clip for each process"
             )
         if rows < self.count:
@@ -74,7 +76,8 @@ class Strip:
     def borders(
         self, x_BCTHW: torch.Tensor, above: int, below: int
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Rows (B, C, T, above, W) and (B, C, T, below, W) around a strip; zeros beyond the frame."""
+        """Rows (B, C, T, above, W) and (B, C, T, below, W) around a strip; zeros beyond the
+        frame."""
         B, C, T, H, W = x_BCTHW.shape
         top, bottom = (x_BCTHW.new_zeros(B, C, T, rows, W) for rows in (above, below))
         upper = self.strips.rank - 1 if self.strips.rank > 0 else None
@@ -87,7 +90,8 @@ class Strip:
 
     @torch.compiler.disable()
     def gather(self, x: torch.Tensor, axis: int) -> torch.Tensor:
-        """The strips of all processes, joined along an axis that counts rows, or their positions."""
+        """The strips of all processes, joined along an axis that counts rows, or their
+        positions."""
         own = self.rows[self.strips.rank]
         sizes = [x.shape[axis] // own * rows for rows in self.rows]
         mine = x.new_zeros([max(sizes) if i == axis else n for i, n in enumerate(x.shape)])

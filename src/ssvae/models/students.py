@@ -22,7 +22,8 @@ def student_of(layout: Layout, size: StudentSize) -> AutoencoderConfig:
     for name, factor in (("time", layout.time_factor), ("space", layout.space_factor)):
         if factor.bit_count() != 1:
             raise ValueError(
-                f"a student halves {name} again and again, so a teacher must compress it by a power of "
+                f"a student halves {name} again and again, so a teacher must compress it by a "
+                "power of "
                 f"two, got {factor}"
             )
     width, encoder_blocks, decoder_blocks = SIZES[size]

@@ -25,12 +25,12 @@ def balance(
 ) -> torch.Tensor:
     """Add a gradient-balanced penalty to whatever is computed from the returned moments.
 
-    The penalty acts with the weight  w = weight * min(|dL/dW| / (|dP/dW| + 1e-4), max_ratio),  where
-    W is ``last_layer.weight``, P the penalty, and L all of the loss that is computed from what this
-    function *returns*. Compute there what the penalty is to be weighed against (decode from the
-    returned moments) and the rest (KL) from ``moments`` itself. The usual way takes a second
-    backward pass through the decoder for dL/dW. Here dL/dmoments is taken when it comes by, and
-    the two weight gradients cost one small convolution each.
+    The penalty acts with the weight  w = weight * min(|dL/dW| / (|dP/dW| + 1e-4), max_ratio),
+    where W is ``last_layer.weight``, P the penalty, and L all of the loss that is computed from
+    what this function *returns*. Compute there what the penalty is to be weighed against (decode
+    from the returned moments) and the rest (KL) from ``moments`` itself. The usual way takes a
+    second backward pass through the decoder for dL/dW. Here dL/dmoments is taken when it comes by,
+    and the two weight gradients cost one small convolution each.
 
     Args:
         moments: what ``last_layer`` made, (B, 2C, ...), such as a posterior's parameters.
@@ -47,8 +47,8 @@ def balance(
 
     Raises:
         ValueError: where ``last_layer.weight`` is no parameter that takes a gradient, or none that
-            ``moments`` come from; where the channels are not their second axis; or where the penalty is no
-            scalar that has a gradient.
+            ``moments`` come from; where the channels are not their second axis; or where the
+            penalty is no scalar that has a gradient.
     """
     _check_channels(last_layer, moments)
     return Balance(moments, penalty_fn, last_layer, weight, max_ratio, reduce).moments
@@ -195,7 +195,8 @@ def _check_source(last_layer: nn.Module, W: torch.Tensor, moments: torch.Tensor)
     (gradient,) = torch.autograd.grad(moments, W, zeros, retain_graph=True, allow_unused=True)
     if gradient is None:
         raise ValueError(
-            f"moments {tuple(moments.shape)} do not come from the weight of last_layer, a {name} of "
+            f"moments {tuple(moments.shape)} do not come from the weight of last_layer, a {name} "
+            "of "
             f"{tuple(W.shape)}: give the layer of the same model that makes them, such as "
             "vae.quant_conv"
         )

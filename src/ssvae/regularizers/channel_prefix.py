@@ -1,4 +1,5 @@
-"""Channel prefixes: decode whole clips from the first channels alone (DC-AE 1.5, arXiv 2508.00413)."""
+"""Channel prefixes: decode whole clips from the first channels alone (DC-AE 1.5, arXiv
+2508.00413)."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,8 +19,8 @@ EIGHTHS = tuple(n / 8 for n in range(1, 9))
 class ChannelPrefix(nn.Module):
     """Keep the first c' of C channels and zero the rest, in training only.
 
-    Every prefix has to decode to the clip as well as it can, so that front channels come to hold what
-    is coarse and later ones the details:  L = d(x, D(mask_c' z)), c' drawn.
+    Every prefix has to decode to the clip as well as it can, so that front channels come to hold
+    what is coarse and later ones the details:  L = d(x, D(mask_c' z)), c' drawn.
 
     Args:
         shares: of the channels, one of which is drawn for each call; each in (0, 1].

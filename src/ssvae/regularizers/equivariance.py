@@ -23,10 +23,12 @@ STEPS = 32  # scales are drawn from so many parts, as published
 
 
 class ScaleEquivariance(nn.Module):
-    """Smaller latents with the clip that they should decode to:  L = d(x, D(z)) + weight d(x', D(z')).
+    """Smaller latents with the clip that they should decode to:  L = d(x, D(z)) + weight d(x',
+    D(z')).
 
-    z' and x' are z and x, scaled down in space by one drawn factor (SE, arXiv 2502.14831). Frames stay
-    as they are. The loss takes a second pass through the decoder, on clips factor² times smaller.
+    z' and x' are z and x, scaled down in space by one drawn factor (SE, arXiv 2502.14831). Frames
+    stay as they are. The loss takes a second pass through the decoder, on clips factor² times
+    smaller.
 
     Args:
         factors: by how much sides shrink, each at least 1; one is drawn in each call.
@@ -68,9 +70,9 @@ class ScaleEquivariance(nn.Module):
 class Equivariance(nn.Module):
     """In a share of the calls, the pair of latents and clip scaled and turned alike:  d(τx, D(τz)).
 
-    τ scales by s in space and turns by 90, 180 or 270 degrees (EQ-VAE, arXiv 2502.09509); s is drawn
-    from 32nds of the range. One draw a call. Frames stay as they are, and so does the cost of a step,
-    or it falls.
+    τ scales by s in space and turns by 90, 180 or 270 degrees (EQ-VAE, arXiv 2502.09509); s is
+    drawn from 32nds of the range. One draw a call. Frames stay as they are, and so does the cost of
+    a step, or it falls.
 
     Args:
         probability: the share of calls that change the pair; the paper's is a half.

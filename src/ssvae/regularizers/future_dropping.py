@@ -1,4 +1,5 @@
-"""Future dropping: decode whole clips from the latents of their beginnings (PV-VAE, arXiv 2605.02134)."""
+"""Future dropping: decode whole clips from the latents of their beginnings (PV-VAE, arXiv
+2605.02134)."""
 
 import math
 from collections.abc import Mapping
@@ -17,12 +18,14 @@ __all__ = ["FutureDropping", "FutureDroppingConfig", "motion_loss"]
 class FutureDropping(nn.Module):
     """Replace all latent frames behind a drawn one by zeros, in training only.
 
-    The decoder reconstructs what was seen and predicts the rest:  L = d(x, D([z_1 ... z_k, 0 ... 0])).
-    The paper encodes the k first groups of frames alone; a causal encoder gives the same latents for
-    them in a pass over the whole clip. Zero, the prior's mean, is the padding that tells nothing.
+    The decoder reconstructs what was seen and predicts the rest:  L = d(x, D([z_1 ... z_k, 0 ...
+    0])). The paper encodes the k first groups of frames alone; a causal encoder gives the same
+    latents for them in a pass over the whole clip. Zero, the prior's mean, is the padding that
+    tells nothing.
 
     Args:
-        probability: the share of samples whose future is dropped; their k is 1 to T - 1, each as likely.
+        probability: the share of samples whose future is dropped; their k is 1 to T - 1, each as
+            likely.
 
     A clip of one latent frame has no future. In eval mode the module is the identity.
     """
@@ -36,7 +39,8 @@ class FutureDropping(nn.Module):
     def forward(
         self, z: torch.Tensor, generator: torch.Generator | Draws | None = None
     ) -> torch.Tensor:
-        """Latents (B, C, T, H, W) to the same with zeros from some frame on; of images, as they are.
+        """Latents (B, C, T, H, W) to the same with zeros from some frame on; of images, as they
+        are.
 
         ``generator`` draws, or :class:`Draws` where processes share a batch; without it the global
         state of ``z``'s device does.
@@ -62,9 +66,8 @@ class FutureDropping(nn.Module):
 def motion_loss(reconstruction: torch.Tensor, clips: torch.Tensor) -> torch.Tensor:
     """The mean absolute error of differences between frames, (B, 3, T, H, W), a scalar.
 
-    Beside :class:`FutureDropping` it asks for what moves, where repeating the last frame would do for
-    what does not (the paper's motion-aware term). Of one frame it is 0.
-    """
+    Beside :class:`FutureDropping` it asks for what moves, where repeating the last frame would do
+    for what does not (the paper's motion-aware term). Of one frame it is 0."""
     if reconstruction.ndim != 5 or reconstruction.shape != clips.shape:
         raise ValueError(
             "both must be (batch, 3, frames, height, width), got "
@@ -80,7 +83,9 @@ class FutureDroppingConfig(RegularizerConfig):
     """Latents without their future (PV-VAE, arXiv 2605.02134); the numbers are ours."""
 
     NAME, TITLE, PAPER = "future_dropping", "dropped future (PV-VAE)", "2605.02134"
-    SUMMARY = "decodes whole clips from the latents of their beginnings; `motion_loss` asks for what moves"
+    SUMMARY = (
+        "decodes whole clips from their beginnings' latents; `motion_loss` asks for what moves"
+    )
 
     probability: float = 0.5
     """Share of clips that are cut short."""

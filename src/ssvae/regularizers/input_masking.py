@@ -1,4 +1,5 @@
-"""Input masking: reconstruct whole clips of which the encoder sees a part (l-DeTok, arXiv 2507.15856)."""
+"""Input masking: reconstruct whole clips of which the encoder sees a part (l-DeTok, arXiv
+2507.15856)."""
 
 import math
 from collections.abc import Sequence
@@ -17,9 +18,10 @@ __all__ = ["InputMasking", "InputMaskingConfig"]
 class InputMasking(nn.Module):
     """Grey out a random share of a clip's patches before it is encoded, in training only.
 
-    Each sample draws its share from U(-0.1, max_ratio), where less than 0 is 0, and a mask of its own.
-    The first frame is a row of patches of its own, as a causal VAE's first latent stands for one frame.
-    (The paper's transformer leaves masked patches out; to a convolution they are the grey, 0.)
+    Each sample draws its share from U(-0.1, max_ratio), where less than 0 is 0, and a mask of its
+    own. The first frame is a row of patches of its own, as a causal VAE's first latent stands for
+    one frame. (The paper's transformer leaves masked patches out; to a convolution they are the
+    grey, 0.)
 
     Args:
         max_ratio: the largest share of patches, in [0, 1]; the paper's is .7.

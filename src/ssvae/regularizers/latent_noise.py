@@ -13,9 +13,11 @@ __all__ = ["LatentNoise", "LatentNoiseConfig"]
 
 
 class LatentNoise(nn.Module):
-    """Mix latents with noise, in training only:  z' = (1 - τ) z + τ γ ε,  τ ~ U(0, 1),  ε ~ N(0, 1).
+    """Mix latents with noise, in training only:  z' = (1 - τ) z + τ γ ε,  τ ~ U(0, 1),  ε ~ N(0,
+    1).
 
-    Each sample draws its own τ. The decoder learns to denoise, as a diffusion model's latents need it.
+    Each sample draws its own τ. The decoder learns to denoise, as a diffusion model's latents need
+    it.
 
     Args:
         gamma: the deviation γ of the noise, in units of the latents; the paper's is 3.

@@ -75,32 +75,37 @@ def local_correlation(
             are then those of the whole batch, and the mean of all processes' gradients is its.
 
     Raises:
-        ValueError: for another shape, numbers that are not floating-point, fewer than two channels, a
+        ValueError: for another shape, numbers that are not floating-point, fewer than two channels,
+            a
             window of fewer than two positions, or a side shorter than the window.
     """
-    x = mean.unsqueeze(2) if mean.ndim == 4 else mean
-    if x.ndim != 5 or x.shape[1] < 2:
-        raise ValueError(
-            "latents must be (batch, channels, frames, height, width) or (batch, channels, "
-            f"height, width) with at least 2 channels, got {tuple(mean.shape)}"
-        )
-    check_numbers(mean)
+    x, lone = mean, lone_first_frame
+    if mean.ndim == 4:
+        x, lone = mean.unsqueeze(2), True
     window = _check_window(window)
-    T, H, W = x.shape[2:]
-    _, h, w = window
-    lone = lone_first_frame or mean.ndim == 4
-    if not _holds_window(x, window, lone):
-        raise ValueError(
-            f"latents must be at least as large as the window {window}, got {T - lone} frames"
-            f"{' behind the first' if lone else ''} of {H}x{W}: use a smaller window or larger clips"
-        )
-    if lone and h * w < 2:
-        raise ValueError(
-            f"a window must hold at least 2 positions of the lone first frame, got {window}: use a "
-            "window wider than 1 in space, or lone_first_frame=False"
-        )
+    _check_latents(mean, x, window, lone)
+    u, lengths = _unit_vectors(x, reduce)
 
-    x = x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
+    def correlation(frames: slice, window: tuple[int, int, int]) -> torch.Tensor:
+        own = _windowed(u[:, :, frames], lengths[:, :, frames], window)
+        # The value is that of all, the gradient that of our share.
+        return own if reduce is None else own + (reduce(own.detach()) - own.detach())
+
+    if not lone:
+        rest = correlation(slice(None), window)
+        return LocalCorrelationResult(None, rest, rest)
+    first = correlation(slice(1), (1, *window[1:]))
+    if x.shape[2] == 1:
+        return LocalCorrelationResult(first, None, first)
+    rest = correlation(slice(1, None), window)
+    return LocalCorrelationResult(first, rest, (first + rest) / 2)
+
+
+def _unit_vectors(
+    x_BCTHW: torch.Tensor, reduce: Reduce | None
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Standardised channel vectors of unit length, and their lengths (B, 1, T, H, W), 1 or 0."""
+    x = x_BCTHW.float() if x_BCTHW.dtype in (torch.float16, torch.bfloat16) else x_BCTHW
     with torch.no_grad():
         variance, average = torch.var_mean(x, (0, 2, 3, 4), correction=0, keepdim=True)
         if reduce is not None:  # of the whole: the mean variance, and that of the means
@@ -112,21 +117,31 @@ def local_correlation(
     v = (x - average) * scale
     v = v - v.mean(1, keepdim=True)
     lengths = torch.linalg.vector_norm(v, dim=1, keepdim=True)
-    u, lengths = v / (lengths + EPSILON), lengths / (lengths + EPSILON)
+    return v / (lengths + EPSILON), lengths / (lengths + EPSILON)
 
-    def correlation(frames: slice, window: tuple[int, int, int]) -> torch.Tensor:
-        own = _windowed(u[:, :, frames], lengths[:, :, frames], window)
-        # The value is that of all, the gradient that of our share.
-        return own if reduce is None else own + (reduce(own.detach()) - own.detach())
 
-    if not lone:
-        rest = correlation(slice(None), window)
-        return LocalCorrelationResult(None, rest, rest)
-    first = correlation(slice(1), (1, h, w))
-    if T == 1:
-        return LocalCorrelationResult(first, None, first)
-    rest = correlation(slice(1, None), window)
-    return LocalCorrelationResult(first, rest, (first + rest) / 2)
+def _check_latents(
+    mean: torch.Tensor, x_BCTHW: torch.Tensor, window: tuple[int, int, int], lone: bool
+) -> None:
+    """A ValueError for latents, given as ``mean``, that have no local correlation."""
+    if x_BCTHW.ndim != 5 or x_BCTHW.shape[1] < 2:
+        raise ValueError(
+            "latents must be (batch, channels, frames, height, width) or (batch, channels, "
+            f"height, width) with at least 2 channels, got {tuple(mean.shape)}"
+        )
+    check_numbers(mean)
+    if not _holds_window(x_BCTHW, window, lone):
+        T, H, W = x_BCTHW.shape[2:]
+        raise ValueError(
+            f"latents must be at least as large as the window {window}, got {T - lone} frames"
+            f"{' behind the first' if lone else ''} of {H}x{W}: use a smaller window or larger "
+            "clips"
+        )
+    if lone and window[1] * window[2] < 2:
+        raise ValueError(
+            f"a window must hold at least 2 positions of the lone first frame, got {window}: use a "
+            "window wider than 1 in space, or lone_first_frame=False"
+        )
 
 
 def _holds_window(x_BCTHW: torch.Tensor, window: tuple[int, int, int], lone: bool) -> bool:

@@ -60,7 +60,8 @@ class Term(NamedTuple):
 
 @dataclass(frozen=True)
 class Hooks:
-    """Where a regulariser takes part in a training step: clip -> posterior -> pair -> latents -> terms.
+    """Where a regulariser takes part in a training step: clip -> posterior -> pair -> latents ->
+    terms.
 
     It leaves out what it has no part in.
     """
@@ -107,7 +108,8 @@ class RegularizerConfig:
     """Whether the discriminators see clips of its :attr:`smallest_scale`."""
 
     def hooks(self, latents: LatentSpec) -> Hooks:
-        """Its part in the training of a VAE with such latents; a ValueError for settings that are wrong."""
+        """Its part in the training of a VAE with such latents; a ValueError for settings that are
+        wrong."""
         raise NotImplementedError
 
     def check(self, mean: torch.Tensor, latents: LatentSpec) -> None:
@@ -133,7 +135,8 @@ class Watch:
 
 @cache
 def registered() -> Mapping[str, type[RegularizerConfig]]:
-    """The settings class of each regulariser of this package, by name, in the order of their hooks."""
+    """The settings class of each regulariser of this package, by name, in the order of their
+    hooks."""
     package = __name__.rpartition(".")[0]
     folder = importlib.import_module(package).__path__
     modules = [importlib.import_module(f"{package}.{m.name}") for m in pkgutil.iter_modules(folder)]

@@ -23,9 +23,9 @@ EPSILON = 1e-8  # beside shares of power, as published
 class SpectrumMatching(nn.Module):
     """The divergence of the latents' spectrum from that of the clip, seen on the latents' grid.
 
-    Power of the cosine transform in space, without its mean, averaged over channels and frames, then
-    over rings of equal frequency, as shares p of its sum:  KL(q || p),  q ~ p_x(f) f^delta, where p_x is
-    of the clip scaled down to the grid (Encoding Spectrum Matching, arXiv 2603.14645).
+    Power of the cosine transform in space, without its mean, averaged over channels and frames,
+    then over rings of equal frequency, as shares p of its sum:  KL(q || p),  q ~ p_x(f) f^delta,
+    where p_x is of the clip scaled down to the grid (Encoding Spectrum Matching, arXiv 2603.14645).
 
     Args:
         delta: how much flatter than the clip's; the published code trains with 1.
@@ -74,8 +74,8 @@ def check_wide(z: torch.Tensor) -> None:
 def spectrum(x: torch.Tensor, rings: int) -> torch.Tensor:
     """Mean power in rings of spatial frequency, without the mean: (B, C, [T,] H, W) to (B, rings).
 
-    Frequencies (i, j) of the orthonormal cosine transform are in ring floor(rings r / r_max), r = |(i, j)|.
-    """
+    Frequencies (i, j) of the orthonormal cosine transform are in ring floor(rings r / r_max), r =
+    |(i, j)|."""
     x = x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
     H, W = x.shape[-2:]
     down, across = (dct_matrix_on(n, x.device).to(x.dtype) for n in (H, W))
@@ -87,7 +87,8 @@ def spectrum(x: torch.Tensor, rings: int) -> torch.Tensor:
 
 @lru_cache(maxsize=64)
 def _membership(height: int, width: int, rings: int, device: torch.device) -> torch.Tensor:
-    """(height * width, rings): what each frequency adds to the mean of each ring; the mean is in none."""
+    """(height * width, rings): what each frequency adds to the mean of each ring; the mean is in
+    none."""
     rows, columns = (torch.arange(n, dtype=torch.float64) for n in (height, width))
     radius = torch.hypot(rows[:, None], columns).flatten()
     ring = (radius / radius.max() * rings).long().clamp(max=rings - 1)

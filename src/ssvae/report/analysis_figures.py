@@ -187,14 +187,16 @@ PLATES = (
         "Where the latents' energy lies: 3-D DCT of standardised channels, mean over cells of like "
         "frequency. A steep fall is what SSVAE calls easy to diffuse; left of the dotted upright "
         "(f = 1/9) lies what is called the low share. f counts in shares of each VAE's own grid, "
-        "which is what its diffusion model sees. The paper's own frequency figure uses another index "
+        "which is what its diffusion model sees. The paper's own frequency figure uses another "
+        "index "
         "and is not comparable.",
         _space_time,
     ),
     Plate(
         "frequency-time",
         "Time alone",
-        "The same energy by frequency in time, summed over space. 0 is what stays the same over the "
+        "The same energy by frequency in time, summed over space. 0 is what stays the same over "
+        "the "
         "clip.",
         _time,
     ),
@@ -256,7 +258,8 @@ PLATES = (
     Plate(
         "drift",
         "Again and again",
-        "PSNR of clips that are encoded and decoded once, twice and so on, each time from what the last "
+        "PSNR of clips that are encoded and decoded once, twice and so on, each time from what the "
+        "last "
         "made: how far films drift that are edited, or made longer piece by piece.",
         _drift,
     ),

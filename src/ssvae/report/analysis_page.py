@@ -56,7 +56,8 @@ def write_page(
     p = first.protocol
     seen = p.clips + len(first.broken)
     protocol = (
-        f"All saw the same {seen} clips of {p.frames} frames of {p.height}x{p.width}{p.kind} {source}. Latents "
+        f"All saw the same {seen} clips of {p.frames} frames of {p.height}x{p.width}{p.kind} "
+        f"{source}. Latents "
         "are posterior means."
     )
     if unread:
@@ -151,20 +152,26 @@ def _strip(shown: Shown, fps: float) -> dict:
 def _details(first: Analysis) -> str:
     return (
         f"ssvae {version('ssvae')}, torch {torch.__version__}, Python {platform.python_version()}. "
-        "Frequencies: orthonormal 3-D DCT-II over (T, H, W) of channels standardised over all clips, "
+        "Frequencies: orthonormal 3-D DCT-II over (T, H, W) of channels standardised over all "
+        "clips, "
         "power averaged over clips and channels that are not dead; low share: f < 1/9, high share: "
         "f above two thirds of the largest. Channels: eigenvalues of the covariance over all "
         "positions, channels not standardised; effective rank: exp of the entropy. Local "
         "correlation: mean correlation of channel vectors within windows of 2x2x2 latents (2x2 in "
-        "the first frame where it stands alone, and where no two stand behind it), over at most 512 clips drawn by checksum. Robustness: decodings of "
+        "the first frame where it stands alone, and where no two stand behind it), over at most "
+        "512 clips drawn by checksum. Robustness: decodings of "
         "z + sigma n, noise seeded by each clip's checksum. PSNR over [0, 1] from a clip's mean "
-        "squared error, at most 100 dB, then the mean over clips; SSIM with an 11x11 Gaussian window, "
-        "sigma 1.5; both are the mean over clips at each frame in the figures. Dead: variance under "
-        "1e-6. Exploding: deviation over ten times the median. Of 8 clips or more: seam: error of steps across borders of "
+        "squared error, at most 100 dB, then the mean over clips; SSIM with an 11x11 Gaussian "
+        "window, "
+        "sigma 1.5; both are the mean over clips at each frame in the figures. Dead: variance "
+        "under "
+        "1e-6. Exploding: deviation over ten times the median. Of 8 clips or more: seam: error of "
+        "steps across borders of "
         "latents at least 1.3 times that of steps within; jump: over three times the median "
         "step's. Weak frame: over 1 dB under the median frame."
         + (
-            f" Time and memory: {first.cost.device}, one clip at a time, median after a first call; "
+            f" Time and memory: {first.cost.device}, one clip at a time, median after a first "
+            "call; "
             "memory is the most that a call takes beyond weights and input."
             if first.cost
             else ""

@@ -1,4 +1,5 @@
-"""The spectra of latents over space-time frequencies and over channels, and their local correlation."""
+"""The spectra of latents over space-time frequencies and over channels, and their local
+correlation."""
 
 from ssvae.spectra.channels import ChannelResult, ChannelSpectrum
 from ssvae.spectra.correlation import CorrelationSample

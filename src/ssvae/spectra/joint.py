@@ -1,7 +1,7 @@
 """The joint spectrum: latents as independent modes over channels and frequencies together.
 
-Shape legend: B clips, C channels, T frames, H height, W width of the latents; F = T H W frequencies.
-"""
+Shape legend: B clips, C channels, T frames, H height, W width of the latents; F = T H W
+frequencies."""
 
 import math
 from dataclasses import dataclass
@@ -53,9 +53,9 @@ class JointResult:
         """What no model can learn of the velocity, if the latents were Gaussian: a mean over modes.
 
         With x_t = (1 - t) x + t e the velocity e - x of a mode of variance s has the variance
-        s / ((1 - t)² s + t²) given x_t. Times are uniform, where the integral is pi/2 sqrt(s) (the VIV of
-        arXiv 2606.03578), or logit-normal of this ``mean`` and ``std``, t near 1 being noise.
-        """
+        s / ((1 - t)² s + t²) given x_t. Times are uniform, where the integral is pi/2 sqrt(s) (the
+        VIV of arXiv 2606.03578), or logit-normal of this ``mean`` and ``std``, t near 1 being
+        noise."""
         variances = self.variances.flatten()
         if mean is None:
             return float(math.pi / 2 * variances.sqrt().mean())
@@ -65,7 +65,8 @@ class JointResult:
         return float((weights[:, None] * losses).sum(0).mean())
 
     def strongest(self, z: torch.Tensor, share: float) -> torch.Tensor:
-        """Latents (B, C, T, H, W) with all but this share of the modes, the strongest, at their mean."""
+        """Latents (B, C, T, H, W) with all but this share of the modes, the strongest, at their
+        mean."""
         least = self.sorted[max(1, round(share * self.variances.numel())) - 1]
         scale = torch.where(self.std > 0, self.std, 1).view(-1, 1, 1, 1)
         mean = self.mean.view(-1, 1, 1, 1)

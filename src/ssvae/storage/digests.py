@@ -34,7 +34,8 @@ def seal(folder: Path) -> None:
 
 
 def damaged(folder: Path, part: str = "") -> list[str]:
-    """The files in a sealed folder, or below ``part`` of it, that are missing or not as they were sealed.
+    """The files in a sealed folder, or below ``part`` of it, that are missing or not as they were
+    sealed.
 
     A folder without a seal tells nothing.
     """

@@ -68,9 +68,8 @@ def _runs(process: int) -> bool:
 class NumberedReplacement(Replacement):
     """Files in the making that are numbered, ``path`` being their pattern, such as frames/%05d.png.
 
-    They lie in a folder of their own until all are there, and then take the place of all that have such
-    names. What a process that was killed left of them is removed.
-    """
+    They lie in a folder of their own until all are there, and then take the place of all that have
+    such names. What a process that was killed left of them is removed."""
 
     def __init__(self, path: Path):
         super().__init__(path)
@@ -93,7 +92,8 @@ class NumberedReplacement(Replacement):
 
 
 def is_numbered(path: Path) -> bool:
-    """Whether a name is a pattern for numbered files: it has one %d, or %05d and the like, and no other %.
+    """Whether a name is a pattern for numbered files: it has one %d, or %05d and the like, and no
+    other %.
 
     A ValueError for what looks like one and is none.
     """
@@ -102,7 +102,8 @@ def is_numbered(path: Path) -> bool:
         return True
     if len(rest) > 1 or LIKE_NUMBERS.search(path.name):
         raise ValueError(
-            f"{path} is no pattern of numbered files: these have one %d, or %05d and the like, in their name"
+            f"{path} is no pattern of numbered files: these have one %d, or %05d and the like, in "
+            "their name"
         )
     return False
 
@@ -135,7 +136,8 @@ def replacing(path: Path) -> Iterator[Path]:
         if isinstance(error, OSError) and error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
         raise OSError(
-            f"{path} could not be written ({error}): where the disk is full make room, and give the same "
+            f"{path} could not be written ({error}): where the disk is full make room, and give "
+            "the same "
             "command again"
         ) from error
     finally:
@@ -149,10 +151,12 @@ def sealed_above(path: Path) -> Path | None:
 
 
 def _check_open(path: Path) -> None:
-    """A ValueError for what lies in a checkpoint, in a model that comes with the package and the like."""
+    """A ValueError for what lies in a checkpoint, in a model that comes with the package and the
+    like."""
     if sealed := sealed_above(path):
         raise ValueError(
-            f"cannot write into {path}: {sealed} is kept as it was written, with checksums of its files; choose "
+            f"cannot write into {path}: {sealed} is kept as it was written, with checksums of its "
+            "files; choose "
             "another folder"
         )
 
@@ -173,7 +177,8 @@ def check_apart(target: Path, source: str | Path) -> None:
 
 
 def check_replaced(path: str | Path, same: Callable[[dict[str, str]], bool], what: str) -> None:
-    """A ValueError where a file of safetensors is there that is not of the kind that is to be written.
+    """A ValueError where a file of safetensors is there that is not of the kind that is to be
+    written.
 
     ``same`` tells by its metadata.
     """
@@ -198,7 +203,8 @@ def check_empty(folder: Path, but: Collection[str] = ()) -> None:
 
 
 def check_folder(path: Path) -> None:
-    """A ValueError where no folder can be made, or written into, at ``path``: ask before long work."""
+    """A ValueError where no folder can be made, or written into, at ``path``: ask before long
+    work."""
     _check_open(path)
     there = next(parent for parent in (path, *path.absolute().parents) if parent.exists())
     if not there.is_dir():
@@ -240,7 +246,8 @@ def read_json(path: Path) -> Any:
         return json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise ValueError(
-            f"{path} does not read as JSON ({error}): put back a copy, or begin again in another folder"
+            f"{path} does not read as JSON ({error}): put back a copy, or begin again in another "
+            "folder"
         ) from error
 
 

@@ -9,7 +9,8 @@ from accelerate.utils import broadcast_object_list
 from filelock import FileLock, Timeout
 
 LOCK = ".lock"
-"""The file in a folder that is locked. It stays, and means nothing without a process that holds it."""
+"""The file in a folder that is locked. It stays, and means nothing without a process that holds
+it."""
 
 
 @contextmanager
@@ -25,7 +26,8 @@ def written_alone(folder: Path, what: str) -> Iterator[None]:
         lock.acquire()
     except Timeout as error:
         raise ValueError(
-            f"another process is writing {what} in {folder}: wait until it ends, or choose another folder"
+            f"another process is writing {what} in {folder}: wait until it ends, or choose another "
+            "folder"
         ) from error
     try:
         yield
@@ -35,7 +37,8 @@ def written_alone(folder: Path, what: str) -> Iterator[None]:
 
 @contextmanager
 def written_together(folder: Path, what: str, accelerator: Accelerator) -> Iterator[None]:
-    """The same for processes that work together: the main one holds it, and all hear where it cannot."""
+    """The same for processes that work together: the main one holds it, and all hear where it
+    cannot."""
     if accelerator.num_processes == 1:
         with written_alone(folder, what):
             yield

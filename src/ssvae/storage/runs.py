@@ -21,9 +21,8 @@ def last_checkpoint(
 ) -> tuple[int, Path] | None:
     """The newest checkpoint, (step, folder), whose files below ``part`` are as they were written.
 
-    Newer ones that are damaged are named by ``warn``. None where there is no checkpoint; a ValueError
-    where all are damaged.
-    """
+    Newer ones that are damaged are named by ``warn``. None where there is no checkpoint; a
+    ValueError where all are damaged."""
     found = checkpoints(run)
     for step, folder in reversed(found):
         wrong = damaged(folder, part)
@@ -36,7 +35,8 @@ def last_checkpoint(
         )
     if found:
         raise ValueError(
-            f"every checkpoint of {run} is damaged: put back a copy of one, or begin again in another folder"
+            f"every checkpoint of {run} is damaged: put back a copy of one, or begin again in "
+            "another folder"
         )
     return None
 

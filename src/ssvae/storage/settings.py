@@ -45,7 +45,8 @@ def check_same_settings(
     free: Container[str] = (),
     remedy: str = "choose another folder",
 ) -> None:
-    """A ValueError that names what has changed between settings, but for those that are ``free``."""
+    """A ValueError that names what has changed between settings, but for those that are
+    ``free``."""
     one, two = flat(before), flat(now)
     differences = [
         f"{name} was {_shortened(one.get(name))} and is {_shortened(two.get(name))}"

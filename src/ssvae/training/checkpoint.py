@@ -16,7 +16,8 @@ KEEP = 2  # the newest checkpoints of a run; older ones are removed
 
 
 def save(run: Path, step: int, write: Callable[[Path], None]) -> Path:
-    """Let ``write`` fill the folder of a step's checkpoint, with checksums; remove old checkpoints."""
+    """Let ``write`` fill the folder of a step's checkpoint, with checksums; remove old
+    checkpoints."""
     final = checkpoint_folder(run, step)
     final.parent.mkdir(parents=True, exist_ok=True)
     for leftover in final.parent.glob(f"{PARTIAL}*"):  # of a run that was killed while it saved
@@ -29,7 +30,8 @@ def save(run: Path, step: int, write: Callable[[Path], None]) -> Path:
     except (OSError, RuntimeError, SafetensorError) as error:  # as each library says "disk full"
         older = checkpoints(run)
         raise OSError(
-            f"the checkpoint of step {step} could not be written to {final.parent} ({error}): where "
+            f"the checkpoint of step {step} could not be written to {final.parent} ({error}): "
+            "where "
             "the disk is full make room, and the same command goes on from "
             + (f"step {older[-1][0]}, which is whole" if older else "the start")
         ) from error

@@ -3,10 +3,10 @@
 float32 means float32: TensorFloat-32 stays off, so that a GPU agrees with the CPU to rounding (1e-4
 of a clip's range; tests/gpu holds it to that). bfloat16 is mixed precision: weights, their updates,
 norms and losses in float32, products in bfloat16, and results that agree within 3 %. In training
-kernels are chosen by measuring (cuDNN's benchmark), which may change results in the last bit from run to run;
-``repeat_bit_for_bit`` takes those that repeat, at a price. On ROCm measuring may hang, and where sizes change
-it costs more than it gives, so that elsewhere it is off unless it is asked for.
-"""
+kernels are chosen by measuring (cuDNN's benchmark), which may change results in the last bit from
+run to run; ``repeat_bit_for_bit`` takes those that repeat, at a price. On ROCm measuring may hang,
+and where sizes change it costs more than it gives, so that elsewhere it is off unless it is asked
+for."""
 
 import logging
 import os
@@ -43,16 +43,16 @@ def make_accelerator(
     """One process or many, as ``accelerate launch`` or ``torchrun`` started it.
 
     ``device`` is "auto" (a GPU where torch sees one), "cpu" or "cuda"; ``dtype`` is "float32" or
-    "bfloat16" (mixed precision, weights in float32). ``benchmark`` lets cuDNN choose kernels by measuring
-    them; where None it does in ``training``, but not on ROCm.
-    """
+    "bfloat16" (mixed precision, weights in float32). ``benchmark`` lets cuDNN choose kernels by
+    measuring them; where None it does in ``training``, but not on ROCm."""
     if device == "cuda" and not torch.cuda.is_available():
         raise ValueError("device cuda was asked for, but this torch sees no GPU: use --device cpu")
     precision = {"float32": "no", "bfloat16": "bf16"}[dtype]
     configured = os.environ.get("ACCELERATE_MIXED_PRECISION", "no")
     if configured not in ("no", precision):
         raise ValueError(
-            f"accelerate is configured for mixed_precision {configured}, but --dtype is {dtype}: give "
+            f"accelerate is configured for mixed_precision {configured}, but --dtype is {dtype}: "
+            "give "
             "--dtype bfloat16 for bf16, or configure no"
         )
     torch.set_float32_matmul_precision("highest")
@@ -62,7 +62,8 @@ def make_accelerator(
     repeat = torch.are_deterministic_algorithms_enabled()
     torch.backends.cudnn.benchmark = benchmark and not repeat
     patience = InitProcessGroupKwargs(timeout=PATIENT)
-    # Left to itself where there is no GPU, accelerate takes each of torchrun's processes for the only one.
+    # Left to itself where there is no GPU, accelerate takes each of torchrun's processes for the
+    # only one.
     cpu = device == "cpu" or not torch.accelerator.is_available()
     accelerator = Accelerator(cpu=cpu, mixed_precision=precision, kwargs_handlers=[patience])
     if precision == "bf16" and accelerator.device.type == "cpu" and accelerator.is_main_process:
@@ -82,14 +83,16 @@ def known_faults(torch_version: str, cudnn: int | None) -> list[str]:
     if release in ("2.9.0", "2.9.1") and not mended:
         with_cudnn = ", or cuDNN 9.15 (pip install nvidia-cudnn-cu12==9.15.*)"
         found.append(
-            f"torch {release} takes three times the memory for 3-D convolutions in bfloat16, and long "
+            f"torch {release} takes three times the memory for 3-D convolutions in bfloat16, and "
+            "long "
             "(pytorch#166643): install torch 2.10 or newer"
             + (with_cudnn if release == "2.9.1" else "")
         )
     if cudnn is not None and 90800 <= cudnn < 91100:
         number = f"{cudnn // 10000}.{cudnn % 10000 // 100}"
         found.append(
-            f"cuDNN {number} gives wrong results in bfloat16 (pytorch#163539): install cuDNN 9.11 or newer"
+            f"cuDNN {number} gives wrong results in bfloat16 (pytorch#163539): install cuDNN 9.11 "
+            "or newer"
         )
     return found
 
@@ -104,10 +107,12 @@ def _warn_of_faults() -> None:
 
 @lru_cache(1)
 def _warn_where_emulated() -> None:
-    """Say once that this processor's float32 is far faster, where torch has no fast bfloat16 for it."""
+    """Say once that this processor's float32 is far faster, where torch has no fast bfloat16 for
+    it."""
     if torch.backends.mkldnn.is_available() and not torch.ops.mkldnn._is_mkldnn_bf16_supported():
         log.warning(
-            "this processor has no arithmetic for bfloat16, which takes many times as long as float32: "
+            "this processor has no arithmetic for bfloat16, which takes many times as long as "
+            "float32: "
             "leave out --dtype bfloat16"
         )
 
@@ -123,7 +128,8 @@ def repeat_bit_for_bit() -> None:
 
 
 def set_patience(patience: timedelta) -> None:
-    """How long processes on GPUs wait for each other: ``PATIENT``, or ``IN_STEPS`` once a run steps.
+    """How long processes on GPUs wait for each other: ``PATIENT``, or ``IN_STEPS`` once a run
+    steps.
 
     Of one that died the others hear at once from the launcher; of one that hangs, by this.
     """

@@ -90,7 +90,8 @@ class Recipe(Protocol):
         ...
 
     def settled(self, before: dict[str, Any] | None) -> tuple[Any, dict[str, Any] | None]:
-        """The recipe, and the settings that its run began with if it did, with nothing left open."""
+        """The recipe, and the settings that its run began with if it did, with nothing left
+        open."""
         ...
 
 
@@ -114,13 +115,14 @@ def train(
     """Train by a recipe into the run folder ``out``, or go on where an earlier call stopped.
 
     The folder holds ``config.json``, ``metrics.jsonl`` (an object a step), ``speed.jsonl``,
-    ``validation.jsonl`` where there is validation, and ``checkpoints/``. On one device a resumed run
-    gives the losses, bit for bit, of an unbroken one (on a GPU after ``repeat_bit_for_bit``). Returns the last checkpoint. ``tracker`` is
-    "tensorboard", "wandb" or "trackio".
+    ``validation.jsonl`` where there is validation, and ``checkpoints/``. On one device a resumed
+    run gives the losses, bit for bit, of an unbroken one (on a GPU after ``repeat_bit_for_bit``).
+    Returns the last checkpoint. ``tracker`` is "tensorboard", "wandb" or "trackio".
 
     Raises:
         ValueError: for settings that do not fit, or that differ from the run in ``out`` (but for
-            more ``steps``, and what does not change what is learned), and where the loss is not finite for ten steps in a row.
+            more ``steps``, and what does not change what is learned), and where the loss is not
+            finite for ten steps in a row.
         InterruptedRun: after SIGTERM or Ctrl-C, when the run has saved.
     """
     check_tracker(tracker)
@@ -211,7 +213,8 @@ def _through_steps(run: _Run) -> Path:
 
 
 def _step(run: _Run, step: int, batch: Any, is_first: bool) -> bool:
-    """One update, logged; whether it was one. A ValueError after too many in a row that were none."""
+    """One update, logged; whether it was one. A ValueError after too many in a row that were
+    none."""
     work = partial(run.trainer.step, step, batch)
     count = is_first and run.accelerator.device.type == "cuda"
     outcome = run.speed.counted(work) if count else work()
@@ -287,7 +290,8 @@ def _finished(run: _Run) -> Iterator[None]:
 def _last_checkpoint(
     out: Path, accelerator: Accelerator, warn: Callable[..., None]
 ) -> tuple[int, Path | None]:
-    """The last that is whole, as the main process sees it, for others may see a shared folder as it was."""
+    """The last that is whole, as the main process sees it, for others may see a shared folder as it
+    was."""
     found: Any = None
     if accelerator.is_main_process:
         try:
@@ -337,8 +341,10 @@ def _check_config(out: Path, before: dict[str, Any], now: dict[str, Any], done: 
     }
     if len(ends) > 1 and done > (first := min(start for _, start in ends)):
         raise ValueError(
-            f"the run in {out} is at step {done}, and under the settings it began with or those it is "
-            f"given now its rate falls from step {first} on: keep steps and cooldown_steps, or begin "
+            f"the run in {out} is at step {done}, and under the settings it began with or those it "
+            "is "
+            f"given now its rate falls from step {first} on: keep steps and cooldown_steps, or "
+            "begin "
             "another run"
         )
 

@@ -18,7 +18,8 @@ class Ratio(NamedTuple):
 
 
 Value = torch.Tensor | Ratio | float
-"""A scalar of this process, of which the mean over processes is told; or a number, the same on all."""
+"""A scalar of this process, of which the mean over processes is told; or a number, the same on
+all."""
 
 
 class StepOutcome(NamedTuple):
@@ -26,7 +27,8 @@ class StepOutcome(NamedTuple):
 
     metrics: Mapping[str, Value]
     updated: bool
-    """Whether it changed the weights: not where a loss or gradient was not finite on any process."""
+    """Whether it changed the weights: not where a loss or gradient was not finite on any
+    process."""
 
 
 def read_out(

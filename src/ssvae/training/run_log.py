@@ -1,4 +1,5 @@
-"""The rows that a run writes: metrics, speed, validation; in files, a tracker, and to who listens."""
+"""The rows that a run writes: metrics, speed, validation; in files, a tracker, and to who
+listens."""
 
 import json
 import logging
@@ -17,7 +18,8 @@ from ssvae.training.tracking import Tracking
 logger = logging.getLogger(__name__)
 
 OnStep = Callable[[int, dict[str, float]], Any]
-"""Hears of a step, its metrics and the last speed: at once on a CPU, elsewhere of some steps together."""
+"""Hears of a step, its metrics and the last speed: at once on a CPU, elsewhere of some steps
+together."""
 
 
 class RunLog:
@@ -73,9 +75,8 @@ def _row(step: int, values: dict[str, float]) -> str:
 def drop_rows_after(path: Path, step: int) -> None:
     """Keep the lines up to ``step``: those after the checkpoint are trained, and written, again.
 
-    A line at the end that is not whole is what a killed run was writing. Others that do not read stay as
-    they are, and are told.
-    """
+    A line at the end that is not whole is what a killed run was writing. Others that do not read
+    stay as they are, and are told."""
     if not path.exists():
         return
     kept, lines = [], path.read_text(errors="surrogateescape").splitlines(keepends=True)

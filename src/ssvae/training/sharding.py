@@ -90,7 +90,8 @@ def averaged(ema: EMAModel | None, weights: Iterable[nn.Parameter]) -> Iterator[
 
 @contextmanager
 def unsharded(model: nn.Module) -> Iterator[None]:
-    """Parts of a model can be called by themselves, while its weights lie whole on every process."""
+    """Parts of a model can be called by themselves, while its weights lie whole on every
+    process."""
     if not isinstance(model, FSDPModule):
         yield
         return
@@ -104,8 +105,8 @@ def unsharded(model: nn.Module) -> Iterator[None]:
 def full_tensors(tree: Any) -> Any:
     """A state with every tensor whole.
 
-    Those that were divided are on the CPU of the main process, which saves; elsewhere they are empty.
-    """
+    Those that were divided are on the CPU of the main process, which saves; elsewhere they are
+    empty."""
     if isinstance(tree, DTensor):
         whole = tree.full_tensor()
         return whole.cpu() if torch.distributed.get_rank() == 0 else whole.new_empty(0)
@@ -136,7 +137,8 @@ def full_state(module: nn.Module, copied: bool = False) -> dict[str, torch.Tenso
 def load_full_state(
     module: nn.Module, state: Mapping[str, torch.Tensor], without: str = ""
 ) -> None:
-    """Load a whole state into a module, however that is divided; a ValueError where it does not fit.
+    """Load a whole state into a module, however that is divided; a ValueError where it does not
+    fit.
 
     ``without`` is a prefix of names that may be missing.
     """

@@ -1,8 +1,8 @@
 """What a resumed run needs of a model and its optimisers: one format for all trainers.
 
-``model.safetensors`` holds the weights as they are learned, ``optimizers.pt`` the optimisers' states,
-``ema.pt`` the running mean where there is one. The trainers write models that load by themselves beside it.
-"""
+``model.safetensors`` holds the weights as they are learned, ``optimizers.pt`` the optimisers'
+states, ``ema.pt`` the running mean where there is one. The trainers write models that load by
+themselves beside it."""
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -31,7 +31,8 @@ def gathered(
     ema: EMAModel | None = None,
     without: str = "",
 ) -> dict[str, Any]:
-    """The state, whole on the main process. ``without`` is a prefix of weights that are not trained."""
+    """The state, whole on the main process. ``without`` is a prefix of weights that are not
+    trained."""
     weights = full_state(model)
     if without:
         weights = {name: x for name, x in weights.items() if not name.startswith(without)}

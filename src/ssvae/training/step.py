@@ -17,7 +17,8 @@ def update(
     scale: float = 1.0,
     allowed: bool = True,
 ) -> tuple[torch.Tensor, bool]:
-    """One update by the gradients that there are: their norm before clipping, and whether it was made.
+    """One update by the gradients that there are: their norm before clipping, and whether it was
+    made.
 
     It is not where the norm or, by ``finite``, a loss is not finite on any process, nor where it is
     not ``wanted``. Gradients are taken times ``scale``, for those of several batches add up. Here,

@@ -1,4 +1,5 @@
-"""The discriminators in training: they learn from the reconstructions that the model's step made."""
+"""The discriminators in training: they learn from the reconstructions that the model's step
+made."""
 
 import logging
 from contextlib import nullcontext

@@ -1,4 +1,5 @@
-"""The settings of a training run of an autoencoder: data, which knows nothing of what it sets up."""
+"""The settings of a training run of an autoencoder: data, which knows nothing of what it sets
+up."""
 
 import dataclasses
 from dataclasses import dataclass, field
@@ -33,7 +34,8 @@ class ImagesConfig:
     batch_size: int = 16
     """Images a batch on each process."""
     data: str | None = None
-    """Where images come from; None takes the clips' own source: its images, and frames of its videos."""
+    """Where images come from; None takes the clips' own source: its images, and frames of its
+    videos."""
 
 
 @dataclass(frozen=True)
@@ -98,7 +100,8 @@ class TrainingRecipe:
     gan: GANConfig = field(default_factory=GANConfig)
     validation: ValidationConfig = field(default_factory=ValidationConfig)
     data: str = "world"
-    """Where clips come from: "world" (procedural), "stills:FOLDER", videos, lists or shards; see ssvae.data.open_source."""
+    """Where clips come from: "world" (procedural), "stills:FOLDER", videos, lists or shards; see
+    ssvae.data.open_source."""
     max_broken: float = 0.5
     """Share of broken items above which the run ends."""
     workers: int = 4
@@ -126,7 +129,8 @@ class TrainingRecipe:
     learned_variance: bool = False
     """Learn the scale of the reconstruction's error, one number."""
     ema_decay: float = 0.0
-    """Decay of a running mean of the weights, which is then what is saved as the model; 0 has none."""
+    """Decay of a running mean of the weights, which is then what is saved as the model; 0 has
+    none."""
     gradient_checkpointing: bool = False
     """Compute activations twice, to keep few in memory."""
     compile: bool = False
@@ -197,7 +201,8 @@ class RegularizedRecipe(TrainingRecipe, _Regularizers):
     kl_weight: float = 5e-4
     """Weight of the KL divergence."""
     freeze_encoder: bool = False
-    """Train the decoder alone: the second stage of the paper, which leaves the latents as they are."""
+    """Train the decoder alone: the second stage of the paper, which leaves the latents as they
+    are."""
 
     def problems(self) -> Problems:
         """All that is wrong with the settings by themselves."""
@@ -258,8 +263,8 @@ class DistilRecipe(TrainingRecipe):
     latent_weight: float = 0.01
     """Weight of the encoder's error in units of the teacher's posterior, beside the decoder's."""
     latents: str | None = None
-    """A cache of the teacher's latents of the data (cache-latents --posterior moments), which spares
-    encoding every clip anew; None encodes."""
+    """A cache of the teacher's latents of the data (cache-latents --posterior moments), which
+    spares encoding every clip anew; None encodes."""
 
     def problems(self) -> Problems:
         """All that is wrong with the settings by themselves."""

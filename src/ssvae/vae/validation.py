@@ -62,16 +62,19 @@ def validate(
     assert isinstance(latents, torch.Tensor)
     assert isinstance(quality, torch.Tensor)
     of_psnr, of_ssim = quality.mean(0).tolist()
+    return dict(psnr=of_psnr, ssim=of_ssim) | _spectra(latents, backbone.lone_first_frame)
+
+
+def _spectra(latents: torch.Tensor, lone_first_frame: bool) -> dict[str, float]:
+    """What spectra and local correlation of latents (B, C, T, H, W) come to."""
     frequency, channels = FrequencySpectrum(), ChannelSpectrum()
     frequency.update(latents)
     channels.update(latents)
     spectrum, modes = frequency.result(), channels.result()
     window = (1 if latents.shape[2] == 2 else 2, 2, 2)
     return dict(
-        psnr=of_psnr,
-        ssim=of_ssim,
         local_correlation=float(
-            local_correlation(latents.squeeze(2), window, backbone.lone_first_frame).average
+            local_correlation(latents.squeeze(2), window, lone_first_frame).average
         ),
         low_share=spectrum.low_share,
         high_share=spectrum.high_share,

@@ -1,4 +1,5 @@
-"""Running arms: a VAE, its latents, a diffusion model on them, and the rows that tell what came out."""
+"""Running arms: a VAE, its latents, a diffusion model on them, and the rows that tell what came
+out."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -49,7 +50,8 @@ def run_arms(
     options: LadderOptions,
     on_progress: OnProgress = lambda done, total, note: None,
 ) -> None:
-    """Run these arms, or go on where they were stopped; what stands in the rows is not run again."""
+    """Run these arms, or go on where they were stopped; what stands in the rows is not run
+    again."""
     there = {_key(row) for row in read(options.rows) if row["kind"] == DIFFUSION}
     left = [
         arm for arm in arms if not {(*_of(arm), step) for step in arm.scale.evaluations} <= there
