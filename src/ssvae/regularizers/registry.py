@@ -48,6 +48,8 @@ class Decoded(NamedTuple):
     draws: Draws
     error_of: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
     """The reconstruction loss of the decodings of latents beside clips."""
+    mean_of: Callable[[torch.Tensor], torch.Tensor]
+    """The posterior's mean of clips, with its gradient."""
 
 
 class Term(NamedTuple):

@@ -150,7 +150,16 @@ class Objective(ReconstructionObjective):
             balances["generator"] = self.judged(reconstruction, discriminator, reduce)
             reconstruction = balances["generator"].moments
         loss, errors = self.reconstruction_loss(reconstruction, target)
-        decoded = Decoded(clips, posterior.mean, z, reconstruction, target, draws, self._error_of)
+        decoded = Decoded(
+            clips=clips,
+            mean=posterior.mean,
+            z=z,
+            reconstruction=reconstruction,
+            target=target,
+            draws=draws,
+            error_of=self._error_of,
+            mean_of=self._mean_of,
+        )
         for name, term in regularization.terms(decoded).items():
             errors[name], loss = term.value, loss + term.weight * term.value
         if isinstance(posterior, DiagonalGaussian):
@@ -178,6 +187,9 @@ class Objective(ReconstructionObjective):
             )
             moments = balances[name].moments
         return moments, balances
+
+    def _mean_of(self, clips: torch.Tensor) -> torch.Tensor:
+        return self.backbone.encode(clips, train=not self.recipe.freeze_encoder).mean
 
     def _error_of(self, z: torch.Tensor, clips: torch.Tensor) -> torch.Tensor:
         return self.reconstruction_loss(self.backbone.decode(z, train=True), clips)[0]
