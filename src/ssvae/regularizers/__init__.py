@@ -30,6 +30,10 @@ from ssvae.regularizers.input_masking import (
     InputMasking,
     InputMaskingConfig,
 )
+from ssvae.regularizers.latent_consistency import (
+    LatentConsistency,
+    LatentConsistencyConfig,
+)
 from ssvae.regularizers.latent_masking import (
     LatentMasking,
     LMRConfig,
@@ -73,6 +77,8 @@ __all__ = [
     "InputMaskingConfig",
     "LCRConfig",
     "LMRConfig",
+    "LatentConsistency",
+    "LatentConsistencyConfig",
     "LatentMasking",
     "LatentNoise",
     "LatentNoiseConfig",
