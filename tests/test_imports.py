@@ -1,6 +1,7 @@
 """Imports run one way: between packages in the order below, and inside each without a circle."""
 
 import ast
+import importlib
 import re
 import subprocess
 import sys
@@ -146,3 +147,21 @@ def test_all_that_is_offered_is_there():
         assert name in dir(ssvae)
     with pytest.raises(AttributeError, match="no attribute 'Nothing'"):
         _ = ssvae.Nothing
+
+
+def test_the_library_knows_nothing_of_the_study():
+    for path in MODULES.values():
+        text = path.read_text()
+        assert "import studies" not in text
+        assert "from studies" not in text
+        assert "from tools" not in text
+
+
+@pytest.mark.parametrize(
+    "name", [n for n in ORDER if n not in ("__main__", "transforms", "recipes")]
+)
+def test_what_a_package_exports_is_there_and_documented(name):
+    package = importlib.import_module(f"ssvae.{name}")
+    assert package.__doc__
+    for offered in getattr(package, "__all__", ()):
+        assert getattr(package, offered).__doc__ or not callable(getattr(package, offered)), offered
