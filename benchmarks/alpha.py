@@ -8,7 +8,8 @@ every other time, half transparent, over the clips of --videos. They are written
 WORK/cut, the shipped model `film` is given four channels and trained on them, every other clip one
 of --videos as it is, and it is measured before and after on cut-outs of --unseen (17 frames of
 128x128), and on the same clips without alpha, beside `film` itself. Each part goes on where it was
-stopped."""
+stopped.
+"""
 
 import argparse
 import subprocess
@@ -36,7 +37,8 @@ OPAQUE, THIN = 1.0, 0.5
 
 def cut_out(clips: torch.Tensor, first: int, seed: int) -> torch.Tensor:
     """Clips (B, 3, T, H, W) with the shapes of the world as their alpha, premultiplied: (B, 4, T,
-    H, W)."""
+    H, W).
+    """
     B, _, T, H, W = clips.shape
     shapes = World(T, H, W, seed, channels=4).batch(range(first, first + B)).on()
     alpha = (shapes[:, 3:] + 1) / 2
@@ -72,7 +74,8 @@ def train(videos: str | None, work: Path, steps: int) -> Path:
 @torch.no_grad()
 def measure(vae: Backbone, clips: list[torch.Tensor]) -> dict[str, float]:
     """PSNR in dB of what is seen before black, before white and before both, and of alpha; means
-    over clips."""
+    over clips.
+    """
     rows: list[list[float]] = []
     for clip in clips:
         reconstruction = vae.decode(vae.encode(clip).mean).float().clamp(-1, 1)

@@ -134,7 +134,8 @@ def multiply_adds(shape: tuple) -> float:
 
 def best_time(shape: tuple, seconds: float = 0.3) -> float:
     """The fastest that this convolution was seen to run, in either layout and by either
-    function."""
+    function.
+    """
     x_shape, w_shape, stride, padding = shape
     x, w, dims = torch.randn(x_shape), torch.randn(w_shape), len(x_shape) - 2
     last = torch.channels_last_3d if dims == 3 else torch.channels_last

@@ -7,7 +7,8 @@ seen.
     results/distil/steps.json    # what a cache of latents spares
 
 Clips as evaluate reconstruction takes them; PSNR over [0, 1], the mean over clips. Seconds and
-memory are of one clip on one thread, the median of three after a first."""
+memory are of one clip on one thread, the median of three after a first.
+"""
 
 import argparse
 import statistics
@@ -66,7 +67,8 @@ def seconds(work: Callable[[], object]) -> float:
 @torch.no_grad()
 def time_sizes(out: Path | None) -> None:
     """Decoders of students with the published model's latents beside its own: 17 frames of
-    256x256."""
+    256x256.
+    """
     published = AutoencoderKLSSVAE.from_preset("ssvae-c48-f16t4").eval()
     layout = Backbone(published).layout
     vaes = {size: AutoencoderKLSSVAE(**vars(student_of(layout, size))).eval() for size in STUDENTS}
@@ -83,7 +85,8 @@ def time_sizes(out: Path | None) -> None:
 
 def time_steps(out: Path | None) -> None:
     """A step of a small student, forth and back, with its teacher's encoder and with a cache: two
-    clips of 9x64x64."""
+    clips of 9x64x64.
+    """
     generator, rows = torch.Generator().manual_seed(0), []
     clips = torch.rand(2, 3, 9, 64, 64) * 2 - 1
     published = AutoencoderKLSSVAE.from_preset("ssvae-c48-f16t4").eval()

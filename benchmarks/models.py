@@ -4,7 +4,8 @@
 
 The commands that train are those of the model's card, run in the folder --work; they go on where
 they were stopped. The film model learns the videos in films/ there. The model is written in half
-precision to src/ssvae/shipped/NAME, and all that was measured to results/models/NAME.json."""
+precision to src/ssvae/shipped/NAME, and all that was measured to results/models/NAME.json.
+"""
 
 import argparse
 import dataclasses
@@ -83,7 +84,8 @@ def write_generator(run: Path, folder: Path) -> None:
 
 def measure_encoder(folder: Path, unseen: Path | None) -> tuple[dict[str, float], dict[str, Any]]:
     """On clips of the world that it has not seen, and what the probe says of their
-    reconstructions."""
+    reconstructions.
+    """
     found = _scorer(Sampling()).measure(load_backbone(folder))
     analysis, ceiling = found["analysis"], found["ceiling"]
     scores = {

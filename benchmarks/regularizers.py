@@ -5,7 +5,8 @@
 
 All take turns, so that a machine whose speed drifts is fair to all. Printed are the median of a
 step and the ratio to the step without regularisers, round by round, with its quartiles. --out keeps
-the medians of the ratios, which the table of regularisers takes."""
+the medians of the ratios, which the table of regularisers takes.
+"""
 
 import argparse
 import dataclasses

@@ -3,7 +3,8 @@
     python benchmarks/sources.py world stills VIDEOS [--clips 256] [--size 32]
 
 Of single frames, by their discrete cosine transforms; every source at one size. Beside it the slope
-over octaves of cycles a side, of all from half a cycle on and of those from 4 on."""
+over octaves of cycles a side, of all from half a cycle on and of those from 4 on.
+"""
 
 import argparse
 import math
@@ -26,7 +27,8 @@ def spectrum_of(source: str, clips: int, size: int) -> FrequencyResult:
 
 def octave_slope(power: torch.Tensor, lowest: float) -> float:
     """The slope of log mean power over log cycles a side, an octave a point, from ``lowest`` cycles
-    on."""
+    on.
+    """
     plane = power.sum(0)
     cycles = torch.arange(len(plane)) / 2
     radius = (cycles[:, None].square() + cycles.square()).sqrt()

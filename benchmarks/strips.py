@@ -3,7 +3,8 @@
     python benchmarks/strips.py --preset film --size 512 --out results/strips/film.json
 
 Each count of processes runs on its own, on this machine, one thread each; seconds say little where
-there are fewer cores than processes. Weights are random: nothing here depends on them."""
+there are fewer cores than processes. Weights are random: nothing here depends on them.
+"""
 
 import argparse
 import json

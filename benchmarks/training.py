@@ -9,7 +9,8 @@ each: for the model forward, backward through the decoder for LCR's balance, and
 discriminators forward once more, with gradients that nobody asks for. Both are timed on our network
 and on its plain form (upsampling before its convolution, frames copied), so that what the step
 saves and what the network saves stand apart. Everyone takes turns; medians, and ratios round by
-round. LPIPS is left out: it costs both the same."""
+round. LPIPS is left out: it costs both the same.
+"""
 
 import argparse
 import copy

@@ -4,7 +4,8 @@ python benchmarks/vae_optimizer.py [--out runs/vae-optimizer] [--steps 600] [--b
 
 It trains tiny-baseline with Muon, and with Adam at several rates, and tells the time of a step, the
 PSNR of held-out clips, and what these score with the probe (the ceiling of any diffusion model on
-it). Runs that are there are not trained again."""
+it). Runs that are there are not trained again.
+"""
 
 import argparse
 import dataclasses

@@ -1,2 +1,3 @@
 """Studies on the library's public API: each asks one question, and keeps what it found beside
-it."""
+it.
+"""

@@ -1,5 +1,6 @@
 """What tests share. Torch and the package are imported where they are used: pytest-xdist's first
-process runs no test, and would import them all the same."""
+process runs no test, and would import them all the same.
+"""
 
 import gc
 from collections.abc import Iterator

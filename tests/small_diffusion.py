@@ -1,5 +1,6 @@
 """A small VAE, a cache of its latents and a diffusion run on them: what conftest's fixtures
-save."""
+save.
+"""
 
 import dataclasses
 from pathlib import Path

@@ -32,7 +32,8 @@ step."""
 
 def write_lpips(folder: Path) -> tuple[str, str]:
     """Random weights of LPIPS, as wide as its stages are now: files of its VGG16 and of its
-    channels."""
+    channels.
+    """
     torch.manual_seed(0)
     torch.save(perceptual.VGG16().state_dict(), folder / "vgg.pt")
     ends = [stage[-1] for stage in perceptual.STAGES]

@@ -1,5 +1,6 @@
 """Nothing writes over what it should not, and nothing decodes others' latents: by the commands
-themselves."""
+themselves.
+"""
 
 import json
 import shutil

@@ -37,9 +37,9 @@ def renewed(text: str) -> str:
         name = found["name"]
         if name not in FRAGMENTS:
             raise ValueError(f"no fragment is called {name}: {', '.join(sorted(FRAGMENTS))} are")
-        made = FRAGMENTS[name]().rstrip() + "\n"
+        content = FRAGMENTS[name]().rstrip() + "\n"
         blank = "\n" if found["begin"].startswith("<!--") else ""
-        return f"{found['begin']}{blank}{made}{blank}{found['end']}"
+        return f"{found['begin']}{blank}{content}{blank}{found['end']}"
 
     return MARKED.sub(fresh, text)
 

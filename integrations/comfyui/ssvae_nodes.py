@@ -3,7 +3,8 @@
 Copy this file into ``ComfyUI/custom_nodes/`` (as ``ssvae_nodes.py``, or as ``__init__.py`` of a
 folder) and ``pip install ssvae`` into ComfyUI's environment. Images are ComfyUI's, (frames, H, W,
 3) in [0, 1], or 4 with alpha, of models that keep it; latents are ``{"samples": (1, C, t, h, w)}``,
-as its video models take them."""
+as its video models take them.
+"""
 
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -55,7 +56,8 @@ class SSVAELoad:
 
 class SSVAEEncode:
     """Frames to the posterior's mean; the last frame and the edges are repeated up to a size that
-    fits."""
+    fits.
+    """
 
     CATEGORY, FUNCTION = CATEGORY, "encode"
     RETURN_TYPES, RETURN_NAMES = ("LATENT",), ("latent",)
@@ -119,7 +121,8 @@ class SSVAEDecode:
         1], or (B T, H, W, 4) by a model of four channels.
 
         ``tile`` is the side in pixels of overlapping tiles for frames too large for memory; 0 has
-        none."""
+        none.
+        """
         if not same_latents(latent.get(MADE_BY, ""), FINGERPRINTS.get(ssvae, "")):
             raise ValueError(
                 "the latent is of another VAE's latents: connect the model that encoded it"
@@ -161,7 +164,8 @@ def _size(
     ssvae: AutoencoderKLSSVAE, latent: dict[str, Any], z: torch.Tensor
 ) -> tuple[int, int, int]:
     """Frames, height and width to keep: what was encoded, unless other nodes changed the latents'
-    size."""
+    size.
+    """
     side, time = ssvae.space_factor, ssvae.time_factor
     frames, height, width = latent.get(SIZE, (0, 0, 0))
     if (-(-(frames - 1) // time) + 1, -(-height // side), -(-width // side)) == tuple(z.shape[2:]):

@@ -1,7 +1,8 @@
 """SSVAE: video autoencoders whose latents are easy to diffuse (arXiv 2512.05394).
 
 What this package offers is imported when it is asked for: diffusers and transformers take seconds,
-and the regularisers need torch alone."""
+and the regularisers need torch alone.
+"""
 
 from importlib import import_module
 from importlib.metadata import version

@@ -1,5 +1,6 @@
 """``python -m ssvae``, and what launchers of many processes call: ``torchrun -m ssvae train
-...``."""
+...``.
+"""
 
 from ssvae.cli import main
 

@@ -1,5 +1,6 @@
 """Training recipes: functions that return typed settings, each saying where its numbers come
-from."""
+from.
+"""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -37,7 +38,8 @@ def tiny() -> VAERecipe:
 
     A laptop's run is some 250 times shorter than the published one, so learning rates and the
     weight of LCR (0.1 instead of 0.002) are larger, the batch is smaller, and the optimiser is
-    Muon. Masking is as published at 256 p."""
+    Muon. Masking is as published at 256 p.
+    """
     return VAERecipe(
         steps=600,
         model=PRESETS["tiny"],
@@ -61,7 +63,8 @@ def film() -> VAERecipe:
     """2.8 M parameters on films and stills, 64 x 64 x 9: about an hour on one core.
 
     Time by 4, space by 8, 16 channels, without regularisers; L1 and KL alone, for the weights of
-    LPIPS are not everywhere. Rates and optimiser are the tiny recipe's."""
+    LPIPS are not everywhere. Rates and optimiser are the tiny recipe's.
+    """
     return replace(
         tiny_baseline(),
         steps=8000,
@@ -81,7 +84,8 @@ def small() -> VAERecipe:
     The published losses, images and masking at a smaller size: about an hour at 1e14 operations a
     second in bfloat16. The run is 15 times shorter, so rates are larger and the GAN starts earlier.
     The published bound of the GAN's weight is made for sums over larger clips; here it is a tenth
-    of the balance (the whole of it doubled L1 within 140 steps of a trial)."""
+    of the balance (the whole of it doubled L1 within 140 steps of a trial).
+    """
     return VAERecipe(
         steps=10_000,
         model=PRESETS["small"],
@@ -216,7 +220,8 @@ def dit_tiny() -> DiffusionRecipe:
     The recommended recipe (docs/diffusability.md): four blocks of width 128, a token for each
     latent, Muon, times nearer the noise. Small batches learn more in a minute than large ones here.
     The rate is constant, so that a longer run is the same run, longer; --cooldown-steps lets it
-    fall at the end."""
+    fall at the end.
+    """
     return DiffusionRecipe(
         steps=2000,
         latents=tyro.MISSING,

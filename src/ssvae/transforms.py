@@ -9,7 +9,8 @@ import torch.nn.functional as F
 
 def dct_matrix(n: int) -> torch.Tensor:
     """The orthonormal DCT-II as an (n, n) float64 matrix: coefficients are ``dct_matrix(n) @
-    x``."""
+    x``.
+    """
     k = torch.arange(n, dtype=torch.float64)
     matrix = torch.cos(math.pi * k[:, None] * (k + 0.5) / n) * math.sqrt(2 / n)
     matrix[0] /= math.sqrt(2)

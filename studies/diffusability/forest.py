@@ -32,7 +32,8 @@ class Effect:
 
 def forest_figure(groups: Mapping[str, Sequence[Effect]], target: str) -> Figure:
     """Speed-up to ``target`` (on a logarithmic axis), gain and rewards of effects in named
-    groups."""
+    groups.
+    """
     groups = {name: effects for name, effects in groups.items() if effects}
     rows = sum(len(effects) + 1.4 for effects in groups.values())
     with mpl.rc_context(STYLE):

@@ -169,7 +169,8 @@ def points_of(study: Study) -> list[Point]:
 
 def correlations(points: Sequence[Point], target: str) -> dict[str, RankCorrelation]:
     """The rank correlation of each figure that varies with what was measured, the strongest
-    first."""
+    first.
+    """
     families, measured = [p.family for p in points], [p.measured[target] for p in points]
     found = {
         name: rank_correlation(values, measured, families)

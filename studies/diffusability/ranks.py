@@ -1,5 +1,6 @@
 """How well one figure orders what another measures: rank correlation over families of things
-alike."""
+alike.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -39,7 +40,8 @@ def rank_correlation(
     Members of a family (VAEs of one recipe under several seeds) are alike, so families are drawn,
     not
     members: the interval says how far the rho holds for other families. A ValueError for fewer than
-        three families, sequences of other lengths, NaN, or one that is constant."""
+        three families, sequences of other lengths, NaN, or one that is constant.
+    """
     x, y, of = np.asarray(figures, float), np.asarray(measured, float), np.asarray(families)
     names = list(dict.fromkeys(families))
     if not len(x) == len(y) == len(of) or len(names) < 3:
@@ -93,14 +95,16 @@ def _rho(x: np.ndarray, y: np.ndarray, times: np.ndarray) -> np.ndarray:
 
 def _ranks(values: np.ndarray, times: np.ndarray) -> np.ndarray:
     """The rank of each value (K, N) in samples that hold it so many times: those below, and half of
-    its equals."""
+    its equals.
+    """
     below = (values < values[:, None]) + 0.5 * (values == values[:, None])
     return times @ below.T
 
 
 def _centred(ranks: np.ndarray, times: np.ndarray | float = 1.0) -> np.ndarray:
     """Of mean 0 and length 1 in each row, so that products are Pearson's correlations; 0 where they
-    are constant, for what is constant orders nothing."""
+    are constant, for what is constant orders nothing.
+    """
     times = np.broadcast_to(times, ranks.shape)
     centred = ranks - np.average(ranks, 1, times)[:, None]
     length = np.sqrt((times * centred**2).sum(1, keepdims=True))

@@ -123,7 +123,8 @@ def report_of(study: Study) -> Report:
 
 def family_table(report: Report, family: str) -> str:
     """The effects of a family, without other papers' regularisers, which have a table of their
-    own."""
+    own.
+    """
     entries = [
         entry
         for entry in report.effects[family]

@@ -1,5 +1,6 @@
 """Running cells and variants of the study: LCR, LMR, other regularisers, and recipes, over
-seeds."""
+seeds.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict

@@ -1,5 +1,6 @@
 """Scatter plots: what was measured over figures that may tell it, a colour and mark for each
-family."""
+family.
+"""
 
 from collections.abc import Mapping, Sequence
 
@@ -19,7 +20,8 @@ def scatter_figure(
     ylabel: str,
 ) -> Figure:
     """``measured`` over each of the named ``panels``; points of one family are one entry of the
-    legend."""
+    legend.
+    """
     kinds = list(dict.fromkeys(families))
     with mpl.rc_context(STYLE):
         height = max(3.8, 0.19 * len(kinds) + 0.3)  # the legend's

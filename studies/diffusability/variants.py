@@ -1,5 +1,6 @@
 """The VAEs that the study trains: the registry's variants, and other settings of them that were
-tried."""
+tried.
+"""
 
 from collections.abc import Mapping
 from typing import Any

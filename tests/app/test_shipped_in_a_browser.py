@@ -1,5 +1,6 @@
 """The page as it is without a word, in the system's Chromium: apart from the other tests, for
-playwright runs once at a time in a process."""
+playwright runs once at a time in a process.
+"""
 
 import pytest
 from test_in_a_browser import CHROMIUM, QUIET, panel, served, sync_api

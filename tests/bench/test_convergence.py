@@ -1,5 +1,6 @@
 """Intervals and tests over paired seeds, by known answers and by experiments whose truth is
-known."""
+known.
+"""
 
 import math
 

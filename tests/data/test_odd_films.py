@@ -1,5 +1,6 @@
 """Films as they are found: each is a kind of which some reader made something wrong without a
-word."""
+word.
+"""
 
 import shutil
 from fractions import Fraction

@@ -160,7 +160,8 @@ def test_images_beside_the_caption_are_refused():
 
 def test_a_sample_and_its_velocity():
     """The layers' output is x, so that x_t - t v is it again; nearer than .05 the velocity is
-    bounded."""
+    bounded.
+    """
     m, (x, t, text) = model(prediction="sample"), inputs()
     plain = model()
     made = velocity(plain, x, t, text)

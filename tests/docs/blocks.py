@@ -107,7 +107,8 @@ def run(block: Block, folder: Path, before: list[Block], path: Path) -> None:
 
 def check(block: Block) -> None:
     """What can be held of a block that cannot run: its syntax, and that commands know its
-    options."""
+    options.
+    """
     if block.kind == "python":
         ast.parse(block.text)
         return

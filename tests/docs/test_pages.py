@@ -1,5 +1,6 @@
 """Every block of README and docs runs in a process of its own: ``make docs-run`` for all, CI for
-some."""
+some.
+"""
 
 import shutil
 import subprocess
@@ -30,7 +31,8 @@ def cases():
 @pytest.fixture(scope="module")
 def stand_ins(tmp_path_factory) -> Path:
     """What a reader has: films, with alpha too, a VAE of another class, the published
-    checkpoint."""
+    checkpoint.
+    """
     folder = tmp_path_factory.mktemp("reader")
     for name in ("videos", "films", "made", "cutouts"):
         (folder / name).mkdir()

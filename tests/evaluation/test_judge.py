@@ -1,5 +1,6 @@
 """Against an endpoint on loopback that answers as vLLM does; and fails, stalls and talks
-rubbish."""
+rubbish.
+"""
 
 import base64
 import io

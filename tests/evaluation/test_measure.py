@@ -114,7 +114,8 @@ def test_two_folders(tmp_path):
 )
 def test_pairs_of_other_frames_are_refused(tmp_path, change, message):
     """Other rates, times, or a frame lost at the beginning: figures of other frames mean
-    nothing."""
+    nothing.
+    """
     generator = torch.Generator().manual_seed(0)
     clip = torch.rand(3, 8, 32, 32, generator=generator) * 2 - 1
     (tmp_path / "a").mkdir()

@@ -1,7 +1,8 @@
 """What a GPU must do as a CPU does, within bounds that are stated here.
 
 They run where torch sees a GPU. SSVAE_GPU_TESTS_ON=cpu runs them on the CPU, which shows that they
-run."""
+run.
+"""
 
 import dataclasses
 import os

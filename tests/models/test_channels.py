@@ -96,7 +96,8 @@ def test_more_may_be_made_than_is_taken(clips):
 
 def test_l1_of_what_is_seen_by_hand():
     """A colour that is wrong by e counts e; an alpha that is wrong by e counts before white
-    alone."""
+    alone.
+    """
     true = torch.zeros(1, 4, 2, 3, 3)
     colour, alpha = true.clone(), true.clone()
     colour[:, 0] += 0.3
@@ -107,7 +108,8 @@ def test_l1_of_what_is_seen_by_hand():
 
 def test_a_colour_counts_by_its_alpha():
     """Straight colours that differ by 1/2 in [0, 1], premultiplied by a: an error of a / 2, twice
-    that in [-1, 1]."""
+    that in [-1, 1].
+    """
     for a in (0.0, 0.25, 1.0):
         one, two = (torch.full((1, 4, 1, 2, 2), c * a) for c in (0.75, 0.25))
         one[:, 3] = two[:, 3] = a

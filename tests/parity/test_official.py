@@ -185,7 +185,8 @@ for name in sys.stdin:
 
 def test_from_the_hub_and_without_a_network(tmp_path):
     """In a process of its own, for what the hub's address is is read when its library is
-    imported."""
+    imported.
+    """
     server = ThreadingHTTPServer(("127.0.0.1", 0), Hub)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     hub = dict(HF_ENDPOINT=f"http://127.0.0.1:{server.server_port}", HF_HOME=str(tmp_path))

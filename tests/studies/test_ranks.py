@@ -40,7 +40,8 @@ def test_a_figure_of_one_family_alone_is_no_evidence():
 
 def test_the_best_of_many_useless_figures():
     """One of twenty sets of useless figures passes the bar; more figures or fewer families raise
-    it."""
+    it.
+    """
     generator = np.random.default_rng(3)
 
     def bar(figures: int, families: int, seed: int) -> tuple[float, float]:

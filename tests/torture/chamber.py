@@ -74,7 +74,8 @@ def _state(folder: Path) -> dict[str, str]:
 
 def mutated(content: bytes, draw: random.Random) -> bytes:
     """Bytes with one kind of damage: turned bits, a hole, a cut, a stretch twice, noise, another
-    length."""
+    length.
+    """
     data, kind = bytearray(content), draw.randrange(6)
     place, length = draw.randrange(len(data)), draw.choice((1, 8, 64, 1024))
     if kind == 0:

@@ -1,5 +1,6 @@
 """Films whose clocks jump, fall or say nothing, through `encode`, `decode` and `reconstruct`;
-captions of every kind; latents of one VAE given to another."""
+captions of every kind; latents of one VAE given to another.
+"""
 
 import json
 import random

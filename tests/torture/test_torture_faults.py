@@ -46,7 +46,8 @@ WORKS = {
 
 def content(path: Path) -> Any:
     """What a file holds; of a film its times and frames, for Matroska draws an identity for each
-    file."""
+    file.
+    """
     if path.suffix == ".mkv":
         return [(frame.time, frame.image.tobytes()) for frame in read_frames(path)]
     return path.read_bytes()
@@ -125,7 +126,8 @@ def test_two_at_once(name, whole, tmp_path):
 @pytest.mark.parametrize("name", WORKS)
 def test_full_disks(name, size, whole, tmp_path):
     """So many KiB are left: a sentence that says so, and nothing half written under a final
-    name."""
+    name.
+    """
     begin, ends = whole
     folder = tmp_path / "work"
     folder.mkdir()

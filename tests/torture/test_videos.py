@@ -1,5 +1,6 @@
 """Videos of every kind through `reconstruct`: containers, codecs, pixel formats, sound, turns,
-rates."""
+rates.
+"""
 
 import random
 from fractions import Fraction

@@ -83,7 +83,8 @@ STARTS = (
 @pytest.mark.parametrize(("name", "option", "value"), NUMBERS)
 def test_numbers_at_their_edges(name, option, value, tmp_path):
     """Refused in a sentence: each either for the number, or, where it is one, for the model that is
-    not there."""
+    not there.
+    """
     folder = tmp_path / "work"
     folder.mkdir()
     given, _ = COMMANDS[name]

@@ -96,7 +96,8 @@ main()
 @pytest.mark.parametrize("file", ["optimizers.pt", "vae/diffusion_pytorch_model.safetensors"])
 def test_a_damaged_checkpoint_leaves_the_one_before(file, tmp_path, caplog):
     """A bit that turned, and the run goes on from where it is sure; nothing else may be shown
-    then."""
+    then.
+    """
     run = tmp_path / "run"
     train_autoencoder(small(decay_steps=8), run, cpu())
     whole = rows(run)

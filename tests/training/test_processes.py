@@ -27,7 +27,8 @@ def test_two_processes_are_one_with_the_same_global_batch(tmp_path):
 
 def test_divided_weights_train_save_and_resume_as_whole_ones(cache, tmp_path):
     """FSDP as documented, of both models: the same runs, a resumed one, and what they write
-    whole."""
+    whole.
+    """
     launch(HERE / "fsdp_script.py", cache, tmp_path / "ddp", 4)
     launch(HERE / "fsdp_script.py", cache, tmp_path / "fsdp", 4, FSDP="1")
     for log in ("vae/metrics", "vae/validation", "dit/metrics"):

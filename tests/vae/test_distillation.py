@@ -162,7 +162,8 @@ def cache_of(teacher: str, folder: Path, **changes) -> Path:
 
 def test_a_cache_of_the_teachers_latents_changes_nothing(teacher, tmp_path):
     """A cache of one batch's clips, so that order counts for nothing: the losses are those
-    without."""
+    without.
+    """
     latents = cache_of(teacher, tmp_path / "latents", posterior="moments")
     given = recipe(teacher, steps=1)
     train_autoencoder(given, tmp_path / "plain", cpu())

@@ -1,5 +1,6 @@
 """What one page tells of a VAE: spectra, fidelity, artefacts, drift, cost, and findings from
-them."""
+them.
+"""
 
 from ssvae.analysis.analyzer import Analysis, Analyzer, Protocol, analyze
 from ssvae.analysis.artefacts import Artefact, Artefacts, find_artefacts

@@ -91,7 +91,8 @@ def find_artefacts(vae: Subject, frames: int, height: int, width: int) -> Artefa
     them.
 
     Reconstructions are from posterior means, cut to [-1, 1]. The size must suit the VAE. Where one
-    is not finite, nothing is measured, and that is said."""
+    is not finite, nothing is measured, and that is said.
+    """
     films, reconstructions, period = {}, {}, 1
     for name, film in synthetic_films(frames, height, width).items():
         taken = of_colours(film[None], vae.channels)
@@ -293,7 +294,8 @@ def _residue(films: Films, reconstructions: Films, name: str) -> torch.Tensor:
 
 def _interior(x: torch.Tensor, period: int) -> torch.Tensor:
     """Whole periods of (..., H, W), without what lies two of them from the border where there is
-    more."""
+    more.
+    """
     sides = []
     for length in x.shape[-2:]:
         margin = 2 * period if length >= 6 * period else 0

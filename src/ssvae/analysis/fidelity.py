@@ -17,7 +17,8 @@ AXES = {"time": 2, "rows": 3, "columns": 4}
 
 def _unit(clips: torch.Tensor) -> torch.Tensor:
     """What is seen of clips (B, C, T, H, W) as :func:`as_seen` gives it, in [0, 1]: (k B, 3, T, H,
-    W)."""
+    W).
+    """
     return (as_seen(clips.float().clamp(-1, 1)).clamp(-1, 1) + 1) / 2
 
 
@@ -45,7 +46,8 @@ def psnr(reconstruction: torch.Tensor, clips: torch.Tensor) -> torch.Tensor:
     """PSNR in dB of each clip, (B, 3, T, H, W) in [-1, 1] clamped and seen as [0, 1]: (B,).
 
     At most 100 dB, which equal clips have. Of clips with alpha it is that of what is seen before
-    black and before white, and so are all measures here."""
+    black and before white, and so are all measures here.
+    """
     return _decibels(_squared_error(reconstruction, clips).mean(1)).float()
 
 

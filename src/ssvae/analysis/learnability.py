@@ -29,7 +29,8 @@ def learnability(
     the strongest tenth of them. ``neighbours_r2``: the share of a position's variance that a ridge
     regression tells from the 26 around it. ``decoded_strongest``: PSNR in dB of the first
     ``decoded`` clips, decoded from the strongest tenth of the modes, beside those of all modes:
-    what the decoder needs beyond what is learned first."""
+    what the decoder needs beyond what is learned first.
+    """
     joint = JointSpectrum()
     for batch in latents.split(256):
         joint.update(batch)
@@ -51,7 +52,8 @@ def decoded_strongest(
     latents: torch.Tensor, modes: JointResult, decode: Callable[[torch.Tensor], torch.Tensor]
 ) -> float:
     """PSNR in dB of clips from the strongest :data:`STRONGEST` of the modes, beside those from
-    all."""
+    all.
+    """
     found = []
     for z in latents.split(16):
         whole, part = decode(z), decode(modes.strongest(z, STRONGEST))
@@ -65,7 +67,8 @@ def neighbours_r2(latents: torch.Tensor, positions: int = 20_000, seed: int = 0)
 
     Latents (B, C, T, H, W), channels standardised; outside is the mean, 0. The regression is fitted
     on positions of the first half of the (first 2048) clips and tested on as many of the other;
-    dead channels are left out. A ValueError for fewer than two clips."""
+    dead channels are left out. A ValueError for fewer than two clips.
+    """
     if latents.ndim != 5 or len(latents) < 2:
         raise ValueError(
             "latents must be (batch, channels, frames, height, width) of at least two clips, got "

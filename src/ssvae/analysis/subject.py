@@ -13,7 +13,8 @@ from ssvae.models.backbones import LAYOUTS, Backbone
 @dataclass(frozen=True)
 class Subject:
     """A VAE under analysis: clips (B, 3, T, H, W), or of ``channels``, to latents (B, C, t, h, w)
-    and back."""
+    and back.
+    """
 
     name: str
     """Its class."""

@@ -56,7 +56,8 @@ def cut_at(frames: int) -> int:
 
 def dot_places(frames: int, height: int, width: int) -> list[tuple[int, int]]:
     """Row and column of the bright pixel: a column further each frame, to and fro about the
-    middle."""
+    middle.
+    """
     reach = max(1, min(frames, width // 2) // 2)
     swing = [*range(-reach, reach), *range(reach, -reach, -1)]
     return [(height // 2, width // 2 + swing[t % len(swing)]) for t in range(frames)]
@@ -64,7 +65,8 @@ def dot_places(frames: int, height: int, width: int) -> list[tuple[int, int]]:
 
 def texture(height: int, width: int, seed: int) -> torch.Tensor:
     """A picture (3, H, W) with the falling spectrum of natural ones, its channels alike but not
-    equal."""
+    equal.
+    """
     generator = torch.Generator().manual_seed(seed)
     white = torch.randn(4, height, width, generator=generator)
     rows, columns = torch.fft.fftfreq(height), torch.fft.rfftfreq(width)

@@ -32,7 +32,8 @@ def generate_panel(
     """Build the panel for a diffusion run, a checkpoint or a pipeline.
 
     ``preview`` is a VAE that decodes each step of the sampler: a student of the pipeline's, or
-    itself."""
+    itself.
+    """
     pipeline, config = open_pipeline(model, None, device, dtype)
     decoder = None
     if preview is not None:

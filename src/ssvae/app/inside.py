@@ -1,5 +1,6 @@
 """The second panel: the latents of a film, their spectra, and what noise and a lower band do to
-them."""
+them.
+"""
 
 from collections.abc import Iterator
 from dataclasses import dataclass

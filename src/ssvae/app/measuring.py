@@ -115,7 +115,8 @@ def disturbed(z: torch.Tensor, noise: float, cut: float, seed: int = 0) -> torch
 
 def analysed(backbone: Backbone, clip: torch.Tensor) -> Analysis:
     """The analysis of a film (3, T, H, W) alone, in pieces of :data:`WINDOW` frames where it is
-    longer."""
+    longer.
+    """
     step = backbone.layout.time_factor
     window = min(clip.shape[1], (WINDOW - 1) // step * step + 1)
     pieces = clip[:, : clip.shape[1] // window * window].unflatten(1, (-1, window)).transpose(0, 1)

@@ -1,5 +1,6 @@
 """Clips beside each other in one video, which the page cuts apart: so nothing can fall out of
-step."""
+step.
+"""
 
 from collections.abc import Mapping
 from importlib.resources import files

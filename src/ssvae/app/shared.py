@@ -36,7 +36,8 @@ class Models:
 
 def in_a_sentence(work: Callable[..., Iterator[Any]]) -> Callable[..., Iterator[Any]]:
     """A user's mistake, and the machine's failures, as a message on the page; others go into the
-    log."""
+    log.
+    """
 
     @wraps(work)
     def run(*arguments: Any) -> Iterator[Any]:

@@ -16,7 +16,8 @@ def stepwise(work: Callable[[Callable[[Any], None]], Any]) -> Iterator[Any]:
 
     It runs in a thread of its own, under this one's context; where it fails the iterator raises the
     same. An iterator that is closed waits until it has ended, at the next time that it tells: what
-    it uses is free then."""
+    it uses is free then.
+    """
     events: Queue[tuple[str, Any]] = Queue()
     closed = threading.Event()
 

@@ -44,7 +44,8 @@ def verdict(
     """What the claims about one pair allow to say: "not shown" unless they show it.
 
     ``ceiling_gap`` is a difference of rewards; None where these are not scored. ``went_on_after``
-    is the step of the scores that are compared, where it is not both ends."""
+    is the step of the scores that are compared, where it is not both ends.
+    """
     words = WORDS if went_on_after is None else WORDS | WORDS_AT
     if ceiling_gap is not None and abs(ceiling_gap) > SAME_CEILING:
         return f"not comparable: ceilings differ by {abs(ceiling_gap):.3f}"

@@ -86,7 +86,8 @@ def pooled(
     What few values cannot tell about their own scatter, many groups tell together, if they scatter
     alike: of one that scatters twice as much as the rest the interval is too narrow. The variance
     is that inside the groups that are ``scattered`` (all by default), which bounds are not. None
-    has an interval where no such group has two values."""
+    has an interval where no such group has two values.
+    """
     arrays = [np.asarray(group, dtype=float) for group in groups]
     lent = [a for i, a in enumerate(arrays) if scattered is None or scattered[i]]
     freedom = sum(len(array) - 1 for array in lent)
@@ -161,9 +162,10 @@ def speedup(
     needed at least. So a seed in which only the baseline was censored gives a lower bound of the
     ratio, and the interval's upper end is open; one in which only the other was gives an upper
     bound, and the lower end is open; both in one seed, or bounds of both kinds, tell nothing: no
-    value. None for a target at or below chance, met before training."""
-    its = steps if other_steps is None else other_steps
-    if baseline.shape != (len(other), len(steps)) or other.shape != (len(baseline), len(its)):
+    value. None for a target at or below chance, met before training.
+    """
+    other_at = steps if other_steps is None else other_steps
+    if baseline.shape != (len(other), len(steps)) or other.shape != (len(baseline), len(other_at)):
         raise ValueError(
             f"curves must be of the same seeds and steps, got {baseline.shape} and {other.shape}"
         )
@@ -172,8 +174,8 @@ def speedup(
     logs, below, above, neither = [], 0, 0, 0
     for one, two in zip(baseline, other, strict=True):
         needed = steps_to_target([0, *steps], [start, *one.tolist()], target)
-        reached = steps_to_target([0, *its], [start, *two.tolist()], target)
-        logs.append(math.log((needed or steps[-1]) / (reached or its[-1])))
+        reached = steps_to_target([0, *other_at], [start, *two.tolist()], target)
+        logs.append(math.log((needed or steps[-1]) / (reached or other_at[-1])))
         neither += needed is None and reached is None
         below += needed is None and reached is not None
         above += reached is None and needed is not None

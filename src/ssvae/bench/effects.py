@@ -196,7 +196,8 @@ def _speedups(
     curves: Sequence[PairedCurves], quantity: Quantity, share: float
 ) -> list[dict[str, Any] | None]:
     """The speed-up of each pair with its interval; None for a target that is met before
-    training."""
+    training.
+    """
     fast = [each.speedup(quantity, share) for each in curves]
     known = [(i, each) for i, each in enumerate(fast) if each is not None]
     means = _intervals(

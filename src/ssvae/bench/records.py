@@ -1,7 +1,8 @@
 """What each learning curve gave, as lines of JSON: those of other days and machines join them.
 
 A line is of a VAE (kind ``vae``: what it can do, and the analysis of its latents) or of an
-evaluation of a diffusion model on its latents (kind ``diffusion``: the scores after a step)."""
+evaluation of a diffusion model on its latents (kind ``diffusion``: the scores after a step).
+"""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -90,7 +91,8 @@ def recorded(
     settings: Mapping[str, Any],
 ) -> Record:
     """Learn ``latents``, under a map if any, or go on; what it gave is added to the results'
-    rows."""
+    rows.
+    """
     run = options.work / "diffusion" / key.label
     rows = learn(run, latents, map_label, seed, scale, options)
     record = Record(
@@ -227,7 +229,8 @@ def training(label: str, recipe: VAERecipe, scale: Scale, options: Options) -> T
 
 def still_needed(tasks: Sequence[Task], there: Mapping[RunKey, Record]) -> list[Task]:
     """The tasks that record what is not ``there`` to its last evaluation, and their needs, in
-    order."""
+    order.
+    """
     needed = set()
     for task in tasks:
         if task.work is recorded:
@@ -266,7 +269,8 @@ def keep_plan(options: Options, scale: Scale, extra: Mapping[str, Any]) -> None:
 
 def losses_by_time(run: Path) -> dict[str, float]:
     """The loss at each noise level, the mean over the last quarter of the steps at constant
-    rate."""
+    rate.
+    """
     metrics = read_rows(run / "metrics.jsonl")
     found: dict[str, list[float]] = {}
     for row in metrics:

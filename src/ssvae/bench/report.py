@@ -151,7 +151,8 @@ def write_samples(runs: Mapping[int, Mapping[str, Path]], scale: Scale, options:
     """The same captions and noise through every variant, by models of one seed: a video.
 
     ``runs`` are the folders of each seed's runs, by variant. Of the first seed all of whose runs
-    are here; where there is none, what stands in the results is left."""
+    are here; where there is none, what stands in the results is left.
+    """
     here = [
         seed
         for seed, folders in runs.items()

@@ -28,7 +28,8 @@ class Scale:
 
     Each VAE is trained from scratch, the regularisers on from the start. Then its decoder alone
     goes on, the latents as they are, until true clips that it reconstructs score ``ceiling``: what
-    a diffusion model on it can reach at best, which must be the same for all."""
+    a diffusion model on it can reach at best, which must be the same for all.
+    """
 
     vae: VAERecipe
     """The VAE with both regularisers; variants leave out one or both."""
@@ -116,7 +117,8 @@ def seed_of(variant: str, seed: int) -> int:
 
 def _decoder(vae: VAERecipe, share: float) -> VAERecipe:
     """The decoder's stage of a VAE, at this share of its rates; ``init`` is filled in with its
-    run."""
+    run.
+    """
     return dataclasses.replace(
         without_regularizers(vae),
         freeze_encoder=True,
@@ -133,7 +135,8 @@ def laptop() -> Scale:
     seed on two cores.
 
     Regularisers and rates are the tiny recipe's, tried on seed 100, which is not to be reported;
-    times are the conventional recipe's."""
+    times are the conventional recipe's.
+    """
     vae = tiny()
     return Scale(
         vae=vae,
@@ -151,7 +154,8 @@ def laptop() -> Scale:
 
 def gpu() -> Scale:
     """The same clips, VAEs trained twenty times longer, diffusion models of 34 M parameters: hours
-    on one GPU."""
+    on one GPU.
+    """
     vae = dataclasses.replace(laptop().vae, steps=12_000, batch_size=32)
     return Scale(
         vae=vae,

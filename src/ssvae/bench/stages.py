@@ -84,7 +84,8 @@ def train_vae(label: str, recipe: VAERecipe, scale: Scale, options: Options) -> 
     """A VAE from scratch, then its decoder alone until its ceiling is the scale's; its latents.
 
     The decoder's stage goes on in rounds, for what it reaches is known only when it is measured; a
-    VAE that is there already has none. What it took stands in the measure as ``decoder_steps``."""
+    VAE that is there already has none. What it took stands in the measure as ``decoder_steps``.
+    """
     accelerator, scorer = options.accelerator(), options.scorer(scale)
     trained = run = options.work / "vae" / label
     train_autoencoder(recipe, trained, accelerator)

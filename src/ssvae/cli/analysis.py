@@ -183,7 +183,8 @@ class _Work:
         clips: torch.Tensor | None,
     ) -> Analysis:
         """One analysis of what all processes saw, with the model's cost, and how some clips
-        drift."""
+        drift.
+        """
         (whole, _), *others = parts
         for other, _ in others:
             whole.merge(other)
@@ -203,7 +204,8 @@ def open_models(
     models: tuple[str, ...], frames: int, size: tuple[int, int], common: Common
 ) -> dict[str, Backbone]:
     """Models by their short names; a ValueError where clips of this size do not suit all of
-    them."""
+    them.
+    """
     device = common.accelerator().device
     named = named_models(models)
     vaes = {name: open_vae(model, device, common.torch_dtype) for name, model in named.items()}
@@ -245,7 +247,8 @@ def _described(videos: str, fps: float | None, seed: int) -> str:
 
 def named_models(models: tuple[str, ...]) -> dict[str, str]:
     """Each model by a short name that tells it from the others; the shipped ones where none is
-    given."""
+    given.
+    """
     named: dict[str, str] = {}
     models = models or shipped_autoencoders()
     places = [m.split("=", 1)[1] if _is_named(m) else m for m in models]

@@ -123,7 +123,8 @@ def run_recipe(
     tracker: str | None = None,
 ) -> None:
     """Train by a recipe, or go on; a dry run shows its settings, or raises what is wrong with
-    it."""
+    it.
+    """
     if dry_run:
         check_problems(kind.problems_of(recipe))
         console.print_json(json.dumps(dataclasses.asdict(recipe)))

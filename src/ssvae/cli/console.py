@@ -57,7 +57,8 @@ def progress(
     """A progress bar, or a line every few seconds where the output is not a terminal.
 
     Yields ``advance_to(done, note="", total=None)``, which does nothing where it is not ``shown``:
-    on all processes but the main one. ``total`` may be told with what is done."""
+    on all processes but the main one. ``total`` may be told with what is done.
+    """
     if not shown:
         yield lambda done, note="", total=None: None
         return

@@ -80,7 +80,8 @@ def convert(
 
 def _is_official(source: str, channels: int | None) -> bool:
     """Whether that is a file or a hub id, and no model of ours; what is neither is told as the
-    former."""
+    former.
+    """
     path = Path(source)
     if path.is_dir():
         return not any((path / name).exists() for name in ("config.json", "checkpoints", "vae"))

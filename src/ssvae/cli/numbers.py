@@ -21,7 +21,8 @@ POSITIVE = ("fps", "megabytes", "seconds", "per_minute", "timeout")
 
 def with_checked_numbers(function: Callable[..., Any]) -> Callable[..., Any]:
     """A command that refuses nan and inf in any option, and numbers out of range, before any
-    work."""
+    work.
+    """
 
     @wraps(function)
     def run(*arguments: Any, **options: Any) -> Any:

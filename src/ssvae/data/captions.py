@@ -1,7 +1,8 @@
 """Captions as data sets hold them: columns and fields, and files beside a film.
 
 Of several the first counts: ``caption``, ``text`` and ``prompt`` of a list, then of ``NAME.json``,
-then ``NAME.txt``."""
+then ``NAME.txt``.
+"""
 
 import json
 import logging
@@ -40,7 +41,8 @@ def of_json(content: bytes) -> Told | None:
 
 def of_text(content: bytes) -> Told | None:
     """The caption in a ``.txt`` that stands beside a film, which may begin with a byte-order
-    mark."""
+    mark.
+    """
     text = content.decode("utf-8-sig", errors="replace").strip()
     return (text, ".txt") if text else None
 

@@ -1,7 +1,8 @@
 """Times of frames and packets as a film's clock should have told them: they rise, and begin near 0.
 
 Joined files, recorders that restart and containers that know the order of decoding alone give times
-that jump or fall. What FFmpeg's own programs do about it is done here."""
+that jump or fall. What FFmpeg's own programs do about it is done here.
+"""
 
 from collections import deque
 from collections.abc import Iterable, Iterator
@@ -49,7 +50,8 @@ class Clock:
         """``time`` if it is later than the last; else, and behind a jump, what follows the last.
 
         ``period`` is that of the frame before, where it has one of its own. After a jump all times
-        are moved alike, so that what follows keeps its distances."""
+        are moved alike, so that what follows keeps its distances.
+        """
         time += self._offset
         if self._told is None:
             self._told = self._last = time

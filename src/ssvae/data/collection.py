@@ -61,7 +61,8 @@ class Maker(Protocol):
 
     def make(self, file: VideoFile, caption: str, draws: np.ndarray) -> tuple[np.ndarray, str]:
         """A file's clip, bytes (C, T, H, W), that these draws (DRAWS,) in [0, 1) choose; its
-        caption."""
+        caption.
+        """
         ...
 
 

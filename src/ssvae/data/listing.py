@@ -28,7 +28,8 @@ def find_videos(path: str | Path) -> list[Path]:
 
 def find_media(path: str | Path) -> list[FileItem]:
     """Videos and images, each with its caption: by the folder's own ``metadata.csv`` or ``.jsonl``,
-    by ``NAME.json`` or ``NAME.txt`` beside it, or else its name."""
+    by ``NAME.json`` or ``NAME.txt`` beside it, or else its name.
+    """
     there = _there(path)
     found = _chosen(path, there, EXTENSIONS + IMAGES, "videos or images")
     beside_any = set(there) if len(there) > 1 else None
@@ -136,7 +137,8 @@ def read_list(path: str | Path) -> list[FileItem]:
 
 def _rows_of_csv(path: Path) -> list[dict[str, Any]]:
     """Rows by column. What stands behind the last column belongs to it where it is a caption's: its
-    commas were not quoted."""
+    commas were not quoted.
+    """
     with open(path, encoding="utf-8-sig", newline="") as file:
         lines = list(dropwhile(lambda line: not line.strip(), file))
     reader, rows = csv.DictReader(lines, skipinitialspace=True), []

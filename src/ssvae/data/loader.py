@@ -68,7 +68,8 @@ def in_order(
     source: Source, clips: range, size: int, workers: int = 4
 ) -> Iterator[tuple[range, Batch]]:
     """Clips of a source by their indices, in batches, with the indices of each; read ahead if
-    files."""
+    files.
+    """
     parts = [clips[i : i + size] for i in range(0, len(clips), size)]
 
     def read(indices: range) -> tuple[range, Batch]:

@@ -1,5 +1,6 @@
 """How long the last frame of a moving PNG is shown, which FFmpeg takes to be as long as the one
-before."""
+before.
+"""
 
 import struct
 import zlib

@@ -1,5 +1,6 @@
 """An open video: its container and first video stream, what decodes it, and a frame's pixels,
-upright."""
+upright.
+"""
 
 import logging
 from collections.abc import Iterator
@@ -69,7 +70,8 @@ class OpenVideo:
 
     ``size`` is that of its frames (height, width) as the file says. ``turn`` makes all frames
     upright, where each does not tell by itself; ``decoder`` is what decodes alpha that the stream's
-    own decoder leaves out."""
+    own decoder leaves out.
+    """
 
     file: VideoFile
     container: Any
@@ -126,7 +128,8 @@ class OpenVideo:
 
     def decoded(self, from_the_first: bool) -> Iterator[av.VideoFrame]:
         """All frames from where the file stands, each of the first one's size, as players show
-        them."""
+        them.
+        """
         size = None if from_the_first or not all(self.size) else self.size
         for frame in self._decoded():
             size = size or (frame.height, frame.width)
@@ -167,7 +170,8 @@ def _may_hold_alpha(frame: av.VideoFrame) -> bool:
 
 def _converted(frame: av.VideoFrame, pixels: str, **size: Any) -> np.ndarray:
     """A frame's pixels as bytes. Where nothing says how colours are coded, HD is of BT.709, as
-    players take it, and the rest of BT.601."""
+    players take it, and the rest of BT.601.
+    """
     coded = dict[str, Any]()
     unlabelled = frame.colorspace == UNLABELLED and frame.format.name.startswith(
         ("yuv", "nv", "p0")
@@ -221,7 +225,8 @@ def _alpha_decoder(stream: Any) -> str | None:
 @contextmanager
 def container_of(file: VideoFile) -> Iterator[Any]:
     """A file's container, with FFmpeg's errors turned into VideoErrors; pictures that are numbered
-    as one."""
+    as one.
+    """
     pictures = _pictures(file)
     in_memory = isinstance(file, NamedBytes)
     if not in_memory and Path(file).is_dir():

@@ -4,7 +4,8 @@ Frames are uint8 (H, W, C), clips floats (C, T, H, W) in [-1, 1]. One channel is
 or depth. Three are red, green and blue. Four are these and alpha, *premultiplied*: every colour
 times its alpha (arXiv 2507.09308), so that what is not seen is 0, whatever a file holds there, and
 nothing bleeds where pixels are mixed. Files hold colours as they are; who reads and writes them
-converts."""
+converts.
+"""
 
 from collections.abc import Iterable
 
@@ -41,7 +42,8 @@ def premultiplied(image: np.ndarray) -> np.ndarray:
 
 def straight(image: np.ndarray) -> np.ndarray:
     """The inverse of :func:`premultiplied`, as near as alpha allows: black where it is 0, no colour
-    above full."""
+    above full.
+    """
     alpha = image[..., 3:].astype(np.uint32)
     if (alpha == 255).all():
         return image
@@ -79,7 +81,8 @@ def as_seen(clips: torch.Tensor) -> torch.Tensor:
     """Clips (B, C, T, H, W) as they can be looked at: (k B, 3, T, H, W), all of a clip together.
 
     Grey is shown as colours, k = 1; clips with alpha before black and before white, k = 2, between
-    which every other grey lies. Other numbers of channels stay as they are."""
+    which every other grey lies. Other numbers of channels stay as they are.
+    """
     if clips.shape[1] == 1:
         return clips.expand(-1, 3, -1, -1, -1)
     if clips.shape[1] == 4:
@@ -89,7 +92,8 @@ def as_seen(clips: torch.Tensor) -> torch.Tensor:
 
 def to_show(clips: torch.Tensor) -> torch.Tensor:
     """Clips (..., C, T, H, W) as pictures show them, (..., 3, T, H, W): what is transparent over
-    chequers."""
+    chequers.
+    """
     channels = clips.shape[-4]
     if channels == 1:
         return clips.expand(*clips.shape[:-4], 3, *clips.shape[-3:])

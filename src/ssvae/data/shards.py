@@ -152,7 +152,8 @@ class Shards:
 
     def checksum(self) -> str:
         """Of all shards' names and lengths, and of the names, sizes and captions of local
-        samples."""
+        samples.
+        """
         shards = []
         for url, length in zip(self.urls, self.lengths, strict=True):
             samples: list[Any] = _meta(url)

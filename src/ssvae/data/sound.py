@@ -1,5 +1,6 @@
 """The sound of one file into another, copied where its container takes the codec, else encoded
-anew."""
+anew.
+"""
 
 import logging
 import math
@@ -38,7 +39,8 @@ def sound_packets(
 
     The first one that is asked for adds the stream. Where the container takes another codec than
     the track's, rates and channels that this codec has not are converted to the nearest that it
-    has."""
+    has.
+    """
     kept = isinstance(file, BytesIO)  # by read_sound, from the beginning of its film
     opened: Any = av.open(file if kept else local(file), metadata_errors="replace")
     with opened as source:
@@ -70,7 +72,8 @@ def rising_packets(
     """A sound track's packets, with their times in seconds from the file's beginning, which rise.
 
     ``begin`` is that beginning by the file's own clock, where it is not the one that the file
-    tells."""
+    tells.
+    """
     begin, base = beginning(source) if begin is None else begin, track.time_base
     period = (track.codec_context.frame_size or 1024) / (track.rate or 48_000)
     clock, before = Clock(period, may_jump(source)), None
@@ -95,7 +98,8 @@ def _refused(codec: str, suffix: str) -> bool:
 
 def _encoder(target: Any, track: Any) -> Any:
     """A stream of the container's own codec, at the track's rate and channels or the nearest it
-    has."""
+    has.
+    """
     codec = av.Codec(target.default_audio_codec, "w")
     rates = sorted(codec.audio_rates or [track.rate])
     rate = next((rate for rate in rates if rate >= track.rate), rates[-1])

@@ -89,7 +89,8 @@ def is_endless(name: str) -> bool:
 
 def vocabulary_of(name: str) -> Vocabulary:
     """What the captions of a source can say; a ValueError for one whose captions may say
-    anything."""
+    anything.
+    """
     if name in WORLDS:
         return VOCABULARY
     if is_endless(name):
@@ -102,7 +103,8 @@ def vocabulary_of(name: str) -> Vocabulary:
 
 def _pictures(where: str) -> list[FileItem]:
     """The pictures of a folder or a list, each with its caption or, without one, its file's
-    name."""
+    name.
+    """
     if not where:
         return carried_pictures()
     path = Path(where)
@@ -157,7 +159,8 @@ def open_fixed(
 
 def count_files(name: str, frames: int) -> int | None:
     """Files of the source called ``name``; None where it makes any number of clips, or a part of it
-    does."""
+    does.
+    """
     total = 0
     for part, _ in _parts(name):
         if is_endless(part):
@@ -168,7 +171,8 @@ def count_files(name: str, frames: int) -> int | None:
 
 def items_of(source: Source) -> str:
     """How many files a source draws from, and a checksum of them and their captions, such as "12
-    files, 3f2a..."; empty where it makes its clips."""
+    files, 3f2a..."; empty where it makes its clips.
+    """
     if isinstance(source, Mixture):
         return "; ".join(items_of(part) for part in source.sources)
     if not isinstance(source, Collection):

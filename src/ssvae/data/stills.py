@@ -65,7 +65,8 @@ class CameraMoves:
     A window is at most the whole picture, and no pixel of a frame is smaller than one of the
     picture if the picture has so many. Half of the pictures are mirrored, and exposure and tint
     vary a little. Lengths are in units of the frame's shorter side: over a clip a pan goes 0.25 to
-    0.5, a zoom changes the scale 1.3 to 1.7 times, a turn is of 20 to 45 degrees."""
+    0.5, a zoom changes the scale 1.3 to 1.7 times, a turn is of 20 to 45 degrees.
+    """
 
     frames: int
     height: int
@@ -154,7 +155,8 @@ def _kept_pyramid(path: Path) -> list[np.ndarray]:
 
 def picture_pyramid(file: VideoFile) -> list[np.ndarray]:
     """A picture, bytes (H, W, 3), then the same at half its size, and so on: means of 2 x 2
-    pixels."""
+    pixels.
+    """
     image = next(iter(read_frames(file))).image
     if min(image.shape[:2]) < 8:
         raise VideoError(file, "too small", "give pictures with sides of at least 8 pixels")

@@ -44,7 +44,8 @@ def shown_for(frame: av.VideoFrame) -> float:
 
 def timed_frames(video: OpenVideo, start: float = 0.0) -> Iterator[tuple[av.VideoFrame, float]]:
     """Frames from a key frame at or before ``start`` on, with their times in seconds from the
-    file's beginning, which rise."""
+    file's beginning, which rise.
+    """
     clock = Clock(float(1 / frame_rate(video.stream)), may_jump(video.container))
     stream, period, late = video.stream, None, None
     first = float((stream.start_time or 0) * stream.time_base) - beginning(video.container)
@@ -58,7 +59,8 @@ def timed_frames(video: OpenVideo, start: float = 0.0) -> Iterator[tuple[av.Vide
 
 def _sought(video: OpenVideo, start: float) -> Iterator[Timed]:
     """The same by the file's own clock. Without an index FFmpeg may land late: then further back is
-    tried, and at last the whole file is read."""
+    tried, and at last the whole file is read.
+    """
     container, stream = video.container, video.stream
     back = UNSURE.get(container.format.name, 0.0)
     while back <= start + 2 * STEP_BACK:
@@ -103,7 +105,8 @@ def _stamped(video: OpenVideo, from_the_first: bool) -> Iterator[Timed]:
 
 def _delay(video: OpenVideo) -> float:
     """Seconds by which the times of a file that has those of decoding are late: it is made up by
-    FFmpeg."""
+    FFmpeg.
+    """
     with container_of(video.file) as container:
         first = next(container.demux(container.streams.video[0]))
         if first.pts is None or first.dts is None:
@@ -113,7 +116,8 @@ def _delay(video: OpenVideo) -> float:
 
 def claimed_length(video: OpenVideo) -> float:
     """Seconds from the file's beginning to the end of its video, as the file says; 0 where it does
-    not."""
+    not.
+    """
     stream, container = video.stream, video.container
     if stream.duration and TELL_LENGTHS & set(container.format.name.split(",")):
         begin = float((stream.start_time or 0) * stream.time_base) - beginning(container)
@@ -131,7 +135,8 @@ def claimed_length(video: OpenVideo) -> float:
 
 def length_of(file: VideoFile, video: OpenVideo) -> float:
     """Seconds from the file's beginning to the end of its last frame; 0 where that cannot be
-    found."""
+    found.
+    """
     stream, container = video.stream, video.container
     if TELL_LENGTHS & set(container.format.name.split(",")) and (claimed := claimed_length(video)):
         return claimed
@@ -199,7 +204,8 @@ def _followed(container: Any) -> Span:
 
 def _end_of_packets(container: Any, since: float | None) -> float | None:
     """When the last of a file's frames ends by its own clock, from ``since`` on if that is
-    given."""
+    given.
+    """
     stream, ends = container.streams.video[0], list[int]()
     try:
         if since is not None:

@@ -2,7 +2,8 @@
 
 Frames are uint8 arrays (H, W, C), upright (turns and mirrorings in the file are applied), with
 their times in seconds, which may be irregular. Clips are float tensors (C, T, H, W) in [-1, 1]. C
-is 3, or 1 or 4 where ``channels`` asks for grey or for alpha: see :mod:`ssvae.data.pixels`."""
+is 3, or 1 or 4 where ``channels`` asks for grey or for alpha: see :mod:`ssvae.data.pixels`.
+"""
 
 import logging
 import math
@@ -64,7 +65,8 @@ class VideoInfo:
 @dataclass(frozen=True)
 class Frame:
     """One decoded frame: uint8 (H, W, C), its time in seconds from the file's beginning, and for
-    how long it is shown."""
+    how long it is shown.
+    """
 
     image: np.ndarray
     time: float
@@ -120,7 +122,8 @@ def read_frames(
 
 def _decoded(video: OpenVideo, start: float) -> Iterator[tuple[av.VideoFrame, float]]:
     """Frames from the one shown at ``start`` on, with their times; jumps to the key frame before
-    it."""
+    it.
+    """
     shown = None  # the last frame that is not after the start
     for index, (frame, time) in enumerate(timed_frames(video, start)):
         if index == 0 and video.channels != 4 and video.hides(frame):

@@ -162,7 +162,8 @@ class VideoWriter:
         """Add a frame, uint8 (H, W, C), shown from ``time`` seconds on; alpha is premultiplied.
 
         The last frame is shown for ``duration`` seconds, or as long as frames are on average;
-        others until the next."""
+        others until the next.
+        """
         given = "rgb24"
         if self.channels == 4:
             image, given = straight(image), "rgba"
@@ -239,7 +240,8 @@ class VideoWriter:
 
 def codec_of(path: str | Path, channels: int) -> str:
     """What frames of so many channels are written with; a ValueError where the file cannot hold
-    them."""
+    them.
+    """
     check_channels(channels)
     suffix = Path(path).suffix.lower()
     if suffix not in CODECS:

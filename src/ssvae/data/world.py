@@ -191,7 +191,8 @@ class World:
         self, attributes: Attributes, u: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """The shape's colours (B, 3, T, H, W), with a faint stripe and a slow spin, and how far it
-        covers what is behind it (B, 1, T, H, W), with soft edges."""
+        covers what is behind it (B, 1, T, H, W), with soft edges.
+        """
         t, y, x = self._axes()
         u = u[..., None]  # against time
         heading = attributes.direction[:, None] * (math.pi / 4)

@@ -22,7 +22,8 @@ class CaptionEmbeddings:
     """Embeddings of the captions of a data set, beside its latents, in files of some thousand.
 
     ``embeddings(captions)`` gives (B, L, D) as :func:`ssvae.diffusion.text.embed` does. A caption
-    that is not among them is a ValueError, for the encoder is gone by then."""
+    that is not among them is a ValueError, for the encoder is gone by then.
+    """
 
     def __init__(self, folder: Path, encoder: str, captions: Sequence[str]):
         unique = sorted({clean(caption) for caption in captions} | {""})

@@ -135,7 +135,8 @@ def open_pipeline(
     exported pipeline.
 
     ``vae`` says where the VAE of a run is, where it is not where it was when its latents were
-    cached."""
+    cached.
+    """
     folder = checkpoint_of(model)
     config = load_config(folder)
     if (folder / "model_index.json").exists():
@@ -235,7 +236,8 @@ def check_sampling(
 
 def _embedded(pipeline: WanPipeline, captions: list[str]) -> torch.Tensor:
     """Captions and an empty one behind them, embedded: both halves of the guidance are padded
-    alike."""
+    alike.
+    """
     tokens = tokenize(pipeline.tokenizer, [*captions, ""])
     embedded = embed(pipeline.text_encoder, *tokens)
     if isinstance(pipeline.transformer, PooledWanTransformer3DModel):
@@ -265,7 +267,8 @@ def generate(
     from ``first``, for processes that share them. ``on_clips`` hears how many clips are done, parts
     of them included, ``on_step`` for each batch and step the number of its first clip, the step
     from 1 on, and the latents that the step points to, for previews. Raises a ValueError for sizes
-    that the model does not take, and for clips that are not finite."""
+    that the model does not take, and for clips that are not finite.
+    """
     check_sampling(pipeline, size, steps, guidance)
     if batch_size < 1:
         raise ValueError(f"batch_size must be at least 1, got {batch_size}")

@@ -41,7 +41,8 @@ def check_preview(pipeline: WanPipeline, preview: Backbone) -> None:
 
 def expected_latents(pipeline: WanPipeline) -> torch.Tensor:
     """The clean latents (B, C, t, h, w) that the sampler's last step pointed to, as the VAE decodes
-    them."""
+    them.
+    """
     vae: object = pipeline.vae
     clean = pipeline.scheduler.model_outputs[-1]  # type: ignore[attr-defined]
     mean, std = (

@@ -1,5 +1,6 @@
 """The settings of a training run of a diffusion model: data, which knows nothing of what it sets
-up."""
+up.
+"""
 
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args

@@ -30,7 +30,8 @@ PIPELINE_LENGTH = 512
 
 def word_level_encoder(config: TextConfig) -> tuple[HashedWordTokenizer, UMT5EncoderModel]:
     """A tokenizer of words, which needs no vocabulary, and a small T5 encoder with fresh
-    weights."""
+    weights.
+    """
     tokenizer = HashedWordTokenizer(config.buckets)
     encoder = UMT5EncoderModel(
         UMT5Config(
@@ -68,7 +69,8 @@ def pretrained_encoder(
 
 def encoder_fingerprint(name: str) -> str:
     """A checksum of a local text encoder's files by their names, sizes and ends; empty of one on a
-    hub."""
+    hub.
+    """
     if not name or not Path(name).is_dir():
         return ""
     digest = hashlib.sha256()

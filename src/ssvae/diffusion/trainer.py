@@ -63,7 +63,8 @@ def train_diffusion(
     tracker: str | None = None,
 ) -> Path:
     """Train a diffusion model into the run folder ``out``, or go on; see
-    :func:`ssvae.training.train`."""
+    :func:`ssvae.training.train`.
+    """
     check_problems(problems_of(recipe))
     return train(recipe, DiffusionTrainer, out, accelerator, on_step, tracker)
 
@@ -211,7 +212,8 @@ class DiffusionTrainer:
 
     def save(self, folder: Path, state: dict[str, Any]) -> None:
         """Write a :meth:`state`: the running mean as models that load by themselves, and the
-        rest."""
+        rest.
+        """
         self.objective.transformer.save_config(folder / "transformer")
         write_tensors(state["transformer"], folder / "transformer" / DIFFUSERS_WEIGHTS)
         if self.objective.text_encoder is not None:
@@ -238,7 +240,8 @@ class DiffusionTrainer:
 
     def load(self, folder: Path) -> None:
         """Take up the state that :meth:`save` wrote; a ValueError where cache or map are others
-        now."""
+        now.
+        """
         self._check_same_data(folder)
         weights = self.objective.parameters()
         load(folder, self.objective, self.optimizers, self.ema, weights)

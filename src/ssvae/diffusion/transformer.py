@@ -167,7 +167,8 @@ class PooledWanTransformer3DModel(WanTransformer3DModel):
     What comes out is a velocity, n - x for data x and noise n. With ``prediction="sample"`` the
     layers make x instead, and the velocity follows, (x_t - x) / t with t at least .05 (JiT, arXiv
     2511.13720): the same loss and the same sampler, but what the layers have to hold is as simple
-    as the data."""
+    as the data.
+    """
 
     __module__ = "ssvae"  # where a saved pipeline names it, and importing ssvae alone offers it
 
@@ -230,7 +231,8 @@ class PooledWanTransformer3DModel(WanTransformer3DModel):
         attention_kwargs: dict[str, Any] | None = None,
     ) -> Any:
         """The velocity (B, C, T, H, W) of noisy latents of that shape, at times (B,) in [0,
-        1000]."""
+        1000].
+        """
         inputs: dict[str, Any] = dict(
             hidden_states=hidden_states,
             timestep=timestep,

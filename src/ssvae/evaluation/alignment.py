@@ -14,7 +14,8 @@ BETTER = 3.0  # decibels by which frames agree better under a shift, where they 
 
 def check_same_times(true: Path, other: Path, frames: int) -> None:
     """A ValueError where the first frames of two files are shown at other times, from each one's
-    first."""
+    first.
+    """
     one, two = (
         [frame.time for frame in islice(read_frames(path, size=(8, 8)), frames)]
         for path in (true, other)
@@ -36,7 +37,8 @@ def check_same_times(true: Path, other: Path, frames: int) -> None:
 
 def check_aligned(true: torch.Tensor, other: torch.Tensor, name: str) -> None:
     """A ValueError where two clips (C, T, H, W) agree much better when one is shifted by a
-    frame."""
+    frame.
+    """
     if true.shape[1] < 3:
         return
     here = float(psnr(other[None, :, 1:-1], true[None, :, 1:-1]))

@@ -1,5 +1,6 @@
 """The Fréchet distance between two Gaussians, in float64 and safe where covariances are
-singular."""
+singular.
+"""
 
 import torch
 

@@ -71,7 +71,8 @@ def frechet_interval(
     Clips drawn with repetition lie farther apart than clips do, so the draws' spread is taken and
     laid around the value: value + (quantiles - mean of the draws), not under 0. ``groups`` are
     those of both, as for :func:`mean_interval`; of one group there is no interval. ``paired`` draws
-    the same rows of both, which must then be as many."""
+    the same rows of both, which must then be as many.
+    """
     if paired and len(a) != len(b):
         raise ValueError(f"paired features must be as many, got {len(a)} and {len(b)}")
     value = frechet_distance(feature_statistics(a), feature_statistics(b))

@@ -1,7 +1,8 @@
 """Video reward from a vision-language model behind an OpenAI-compatible endpoint.
 
 UnifiedReward (arXiv 2503.05236) served by vLLM is the case in mind: it looks at frames of a
-generated video and gives a mark on each of five scales."""
+generated video and gives a mark on each of five scales.
+"""
 
 import base64
 import hashlib

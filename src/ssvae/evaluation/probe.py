@@ -147,7 +147,8 @@ def load_probe(
     path: str | Path | None = None, device: torch.device | str = "cpu", data: str = "world"
 ) -> Probe:
     """The probe of a file that ``ssvae train-probe`` wrote; where None, this package's for
-    ``data``."""
+    ``data``.
+    """
     try:
         state, facts = _read(path, data)
         # Earlier versions knew the procedural world alone.

@@ -65,7 +65,8 @@ def kept_true_clips(
     path: str | Path | None, size: tuple[int, int, int], data: str = "world"
 ) -> TrueClips | None:
     """What is kept beside a probe (this package's for ``data`` where None), if it is of this
-    size."""
+    size.
+    """
     kept = load_beside(path, data)
     if not kept or tuple(kept["size"].tolist()) != size:
         return None
@@ -78,7 +79,8 @@ def features_of(probe: Probe, clips: torch.Tensor, batch_size: int = 128) -> tor
     """Features (N, 64) of clips (N, 3, T, H, W) in [-1, 1].
 
     Those that are twice as large as probes are trained on, or three times, are averaged down to
-    that."""
+    that.
+    """
     device = next(probe.parameters()).device
     parts = (averaged_down(part.to(device)) for part in clips.split(batch_size))
     return torch.cat([probe.features(part).cpu() for part in parts])
@@ -124,7 +126,8 @@ def score_clips(
     probe: Probe, clips: torch.Tensor, captions: Sequence[str], true: TrueClips
 ) -> Scores:
     """Score clips (N, 3, T, H, W) in [-1, 1] against their captions, which the probe's vocabulary
-    reads."""
+    reads.
+    """
     if len(clips) != len(captions):
         raise ValueError(f"each clip needs a caption, got {len(clips)} and {len(captions)}")
     features = features_of(probe, clips)

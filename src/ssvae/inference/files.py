@@ -5,7 +5,8 @@ frame times and sound of a video are kept; the last frame and the right and lowe
 up to a length and size that fit, and cut off again.
 
 Where processes share clips (``vae.parallelize``) all of them read, and one writes: the others have
-no target."""
+no target.
+"""
 
 import logging
 from collections.abc import Callable, Iterator
@@ -43,7 +44,8 @@ WHOLE = 0.9
 @dataclass
 class Shown:
     """When the frames that have been read are shown, in seconds, and for how long the last one
-    is."""
+    is.
+    """
 
     times: list[float]
     last: float = 0.0
@@ -65,7 +67,8 @@ def encode_video(
     """Encode a video file into a file of latents (the posterior's mean); see :class:`LatentFile`.
 
     ``on_progress`` hears the number of frames read. Returns the number of frames. A video that is
-    cut off gives a warning; where ``strict``, a ValueError and no file."""
+    cut off gives a warning; where ``strict``, a ValueError and no file.
+    """
     info, shown = _probed(source, target), Shown([])
     sound = read_sound(source) if info.has_audio else None
     facts = replace(_facts_of(info), encoder=latents_fingerprint(vae))
@@ -136,7 +139,8 @@ def reconstruct_video(
     """Encode and decode a video file into another.
 
     ``on_progress`` hears the number of frames written. Returns the number of frames. A video that
-    is cut off gives a warning; where ``strict``, a ValueError and no file."""
+    is cut off gives a warning; where ``strict``, a ValueError and no file.
+    """
     info, shown = _probed(source, target), Shown([])
     facts = _facts_of(info)
     latents = (
@@ -207,7 +211,8 @@ def _write(
     on_progress: Progress,
 ) -> int:
     """Decode and write as many frames as there are times, which may be added meanwhile: what
-    padding added has none."""
+    padding added has none.
+    """
     done, times = 0, shown.times
     for clip in vae.decode_stream(latents):
         clip = clip[0, :, : len(times) - done, : facts.height, : facts.width]
@@ -224,7 +229,8 @@ def _check_length(source: str | Path, info: VideoInfo, shown: Shown, strict: boo
     """Tell of a video of which much less could be read than it says it holds.
 
     By the times of its frames, for its rate may vary, and some that it counts may be cut off by an
-    edit."""
+    edit.
+    """
     read = shown.times[-1] + shown.last if shown.times else 0.0
     held = max(info.claimed, info.duration)
     if read >= WHOLE * held:

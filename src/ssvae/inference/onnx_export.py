@@ -12,7 +12,8 @@ to
   ``clip``; all of them, the first one, any number of later ones.
 
 Caches are inputs ``cache_0``, ``cache_1``, ... and outputs ``next_0``, ``next_1``, ..., in one
-order. Needs ``pip install 'ssvae[onnx]'``."""
+order. Needs ``pip install 'ssvae[onnx]'``.
+"""
 
 import copy
 import json
@@ -191,7 +192,8 @@ def compare(
     value.
 
     Over clips of :data:`SIZES`; streams in pieces of :data:`STREAMS`, where the first step gives
-    the next its caches."""
+    the next its caches.
+    """
     apart = dict.fromkeys(parts, 0.0)
     kinds = {part.partition("_")[0] for part in parts}
     for size, plan in zip(SIZES, STREAMS, strict=True):

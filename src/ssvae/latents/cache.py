@@ -5,7 +5,8 @@ as the VAE gave them, perhaps ``log_variances`` beside them, ``captions`` (UTF-8
 the other), ``ends`` (n,), where each caption ends, ``clips`` (n,), the clips' indices in the
 source, and ``contents`` (n,), checksums of their pixels where these are bytes. The index names the
 shards and holds all that was set, and the channels' statistics, by which :meth:`LatentCache.fit`
-standardises. In ``vae`` lies a copy of the VAE, for runs are pruned and models replaced."""
+standardises. In ``vae`` lies a copy of the VAE, for runs are pruned and models replaced.
+"""
 
 import zlib
 from collections.abc import Iterator, Sequence
@@ -88,7 +89,8 @@ class CacheConfig:
 
 def content_of(clip: torch.Tensor) -> int:
     """What tells a clip's pixels from others, where they are bytes; -1 of floats, which round
-    elsewhere."""
+    elsewhere.
+    """
     return zlib.crc32(clip.contiguous().numpy().data) if clip.dtype == torch.uint8 else -1
 
 
@@ -107,7 +109,8 @@ class LatentCache:
 
     ``shape`` is (C, t, h, w); ``statistics`` the mean and covariance of the channels;
     ``failed`` the clips that were left out; ``vae`` where the VAE is, in the cache itself unless it
-    came with the package; ``checksum`` tells the cache from any other."""
+    came with the package; ``checksum`` tells the cache from any other.
+    """
 
     def __init__(self, path: str | Path):
         self.path = Path(path)

@@ -283,7 +283,8 @@ def _check_same(
 
 def _keep_vae(backbone: Backbone, out: Path, config: CacheConfig) -> None:
     """Copy the VAE into its cache, in float32, unless it comes with the package or is no model to
-    save."""
+    save.
+    """
     own = config.vae.startswith(OWNER) or not isinstance(backbone.vae, ModelMixin)
     if own or (out / VAE).is_dir():
         return

@@ -65,7 +65,8 @@ class LatentMap(torch.nn.Module):
     A map with neither gain nor order takes latents of any size, others of their one size.
 
     ``encoder`` is the fingerprint of the latents that it was fitted to; empty where nothing is
-    known."""
+    known.
+    """
 
     encoder: str = ""
 
@@ -206,7 +207,8 @@ def scrambled_order(
     size: tuple[int, int, int], window: tuple[int, int, int], seed: int = 0
 ) -> torch.Tensor:
     """A permutation (T, H, W) that moves positions inside their window only, each window its
-    own."""
+    own.
+    """
     generator = torch.Generator().manual_seed(seed)
     positions = torch.arange(math.prod(size)).view(size)
     order = positions.clone()

@@ -62,7 +62,8 @@ class LPIPS(nn.Module):
 
     Features are scaled to unit length over channels; their squared differences, weighted by
     channel, are averaged over positions and summed over stages. Lengths and differences are taken
-    in float32 at least, whatever the network runs in. Weights are frozen."""
+    in float32 at least, whatever the network runs in. Weights are frozen.
+    """
 
     shift: torch.Tensor
     scale: torch.Tensor
@@ -95,7 +96,8 @@ class LPIPS(nn.Module):
 
 def of_frames(lpips: LPIPS, reconstruction: torch.Tensor, clips: torch.Tensor) -> torch.Tensor:
     """LPIPS of every frame of clips (B, C, T, H, W): (B, T); the mean over what :func:`as_seen`
-    gives."""
+    gives.
+    """
     B, _, T = clips.shape[:3]
     a, b = (as_seen(x).transpose(1, 2).flatten(0, 1) for x in (reconstruction, clips))
     return lpips(a, b).view(B, -1, T).mean(1)

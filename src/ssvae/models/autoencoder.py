@@ -33,7 +33,8 @@ class AutoencoderKLSSVAE(ModelMixin, AutoencoderMixin, ConfigMixin):
     fields of :class:`AutoencoderConfig`. ``scale_factor_temporal`` and ``scale_factor_spatial``
     follow from these; they stand in the config because pipelines read them there. ``halves`` names
     what was trained, of a student that is an encoder or a decoder alone; ``latents_of`` is the
-    fingerprint of its teacher's latents (see :mod:`ssvae.models.fingerprint`)."""
+    fingerprint of its teacher's latents (see :mod:`ssvae.models.fingerprint`).
+    """
 
     __module__ = "ssvae"  # where a saved pipeline names it, and importing ssvae alone offers it
     _supports_gradient_checkpointing = True
@@ -42,7 +43,8 @@ class AutoencoderKLSSVAE(ModelMixin, AutoencoderMixin, ConfigMixin):
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: Any, **kwargs: Any) -> Any:
         """As in diffusers; ``ssvae/tiny`` and its like are the models that come with the
-        package."""
+        package.
+        """
         folder = shipped_folder(str(pretrained_model_name_or_path))
         return super().from_pretrained(folder or pretrained_model_name_or_path, **kwargs)
 
@@ -190,7 +192,8 @@ class AutoencoderKLSSVAE(ModelMixin, AutoencoderMixin, ConfigMixin):
         A posterior comes as soon as its frames are there; together they are the whole clip's. Where
         it is iterated without gradients, memory does not grow with length. All frames together must
         be 4n + 1, or ``pad=True`` repeats the last one; ``decode_stream`` then gives the repeats at
-        its end."""
+        its end.
+        """
         self._check_half("encoder")
         first, chunks = peek(chunks, self._check_frames)
         unit, most = (
@@ -276,7 +279,8 @@ class AutoencoderKLSSVAE(ModelMixin, AutoencoderMixin, ConfigMixin):
         Each process calls ``encode`` and ``decode``, or their streams, with the same tensors,
         computes a strip of every frame, asks its neighbours for the rows at its borders, and gets
         the whole result, equal to that of one process to rounding; memory for activations falls as
-        one over their number. A frame must have a row of latents for each. Not for gradients."""
+        one over their number. A frame must have a row of latents for each. Not for gradients.
+        """
         strips = Strips(group)
         self.encoder.strips = self.decoder.strips = strips if strips.count > 1 else None
 

@@ -224,7 +224,8 @@ class Backbone:
         """Clips (B, 3, T, H, W) in [-1, 1] to a posterior over latents (B, C, t, h, w).
 
         Of another number of channels where its layout says so. Gradients are kept with ``train``
-        alone."""
+        alone.
+        """
         self.latent_shape(*clips_BCTHW.shape[2:])
         if clips_BCTHW.shape[1] != self.layout.in_channels:
             raise ValueError(
@@ -324,7 +325,8 @@ def load_backbone(
     ``path`` may also be a shipped model's name (``ssvae/tiny``) or a hub id, ``owner/name`` or
     ``owner/name/subfolder``. Its config.json names its class, one of ``classes``. Nothing is
     unpickled: weights must be safetensors. On the device "meta" it has its shape alone, and no
-    weights are read."""
+    weights are read.
+    """
     where: dict[str, Any] = {}
     path = shipped_folder(str(path)) or path
     if torch.device(device).type != "meta":

@@ -73,7 +73,8 @@ class RMSNorm(nn.Module):
     """Scale each position's channel vector to length sqrt(C), then by a learned gamma.
 
     In half precision the lengths are computed in float32, where no square overflows; what comes out
-    is of the input's precision, under autocast too."""
+    is of the input's precision, under autocast too.
+    """
 
     def __init__(self, channels: int, dims: int = 3):
         """``dims`` counts the axes behind the channels: 3 for video, 2 for frames."""

@@ -46,7 +46,8 @@ def with_channels(vae: AutoencoderKLSSVAE, channels: int) -> AutoencoderKLSSVAE:
 
 def _of_input(weight: torch.Tensor, channels: int) -> torch.Tensor:
     """Weights of an input (width, 3 p, ...), pixels of a patch beside each other, for ``channels``
-    p."""
+    p.
+    """
     apart = weight.unflatten(1, (3, -1))
     if channels == 1:
         return apart.sum(1)

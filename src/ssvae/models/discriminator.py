@@ -68,7 +68,8 @@ def _causal(x: torch.Tensor) -> torch.Tensor:
 
 class Discriminator(nn.Module):
     """Both, side by side: clips (B, C, T, H, W) to a list of scores of what is seen of them, in
-    order."""
+    order.
+    """
 
     def __init__(self, channels: int = 64, halvings: int = 4, time_halvings: int = 2):
         super().__init__()

@@ -1,5 +1,6 @@
 """Finding a model by name: a shipped one, in a run, a checkpoint or a model's folder, or on the
-hub."""
+hub.
+"""
 
 import re
 from pathlib import Path
@@ -56,7 +57,8 @@ def load_vae(
     dtype: torch.dtype = torch.float32,
 ) -> AutoencoderKLSSVAE:
     """The autoencoder of a run (its last checkpoint), a checkpoint or a model folder, or a shipped
-    one, to evaluate."""
+    one, to evaluate.
+    """
     own = AutoencoderKLSSVAE.__name__
     return load_backbone(find_vae(path), device, dtype, classes=(own,)).vae
 
@@ -65,7 +67,8 @@ def open_vae(
     model: str, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32
 ) -> Backbone:
     """Any VAE to measure: a shipped one, a run (its last checkpoint), a model's folder, a hub id,
-    or a published checkpoint of SSVAE, as a file or a hub id."""
+    or a published checkpoint of SSVAE, as a file or a hub id.
+    """
     if Path(model).is_file():
         vae: Any = channels_last(load_official(model)[0])
         return Backbone(vae.to(device, dtype).eval())
@@ -85,7 +88,8 @@ def resolve_vae(path: str) -> str:
     """Where a VAE is, for :func:`load_backbone`: a shipped one's name (ssvae/tiny); the folder in a
     run, a checkpoint or a model's folder, in full; or a hub id (owner/name, owner/name/subfolder)
     as it is. Below a folder that is there a name that is not is a mistake, and not looked for on
-    the hub."""
+    the hub.
+    """
     if folder := shipped_folder(path):
         return OWNER + folder.name  # wherever the package lies when it is read again
     looks_so = re.fullmatch(r"[\w-][\w.-]*(/[\w-][\w.-]*)+", path)

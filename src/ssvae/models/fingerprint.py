@@ -52,13 +52,15 @@ def _checksum(weights: dict[str, torch.Tensor]) -> str:
 
 def same_latents(one: str, other: str) -> bool:
     """Whether latents of one fingerprint mean what those of another do; an empty one says
-    nothing."""
+    nothing.
+    """
     return not one or not other or bool(set(one.split("/")) & set(other.split("/")))
 
 
 def same_encoder(one: str, other: str) -> bool:
     """Whether latents of two fingerprints are of one encoder's weights; an empty one says
-    nothing."""
+    nothing.
+    """
     return not one or not other or one.split("/")[0] == other.split("/")[0]
 
 

@@ -18,7 +18,8 @@ from ssvae.models.strips import Strip
 
 def space_to_channel(x_BCTHW: torch.Tensor, time: int, space: int) -> torch.Tensor:
     """Fold blocks of ``time`` x ``space`` x ``space`` positions into channels, ordered (c, t, h,
-    w)."""
+    w).
+    """
     B, C, T, H, W = x_BCTHW.shape
     x = x_BCTHW.reshape(B, C, T // time, time, H // space, space, W // space, space)
     x = x.permute(0, 1, 3, 5, 7, 2, 4, 6)

@@ -77,7 +77,8 @@ class Strip:
         self, x_BCTHW: torch.Tensor, above: int, below: int
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Rows (B, C, T, above, W) and (B, C, T, below, W) around a strip; zeros beyond the
-        frame."""
+        frame.
+        """
         B, C, T, H, W = x_BCTHW.shape
         top, bottom = (x_BCTHW.new_zeros(B, C, T, rows, W) for rows in (above, below))
         upper = self.strips.rank - 1 if self.strips.rank > 0 else None
@@ -91,7 +92,8 @@ class Strip:
     @torch.compiler.disable()
     def gather(self, x: torch.Tensor, axis: int) -> torch.Tensor:
         """The strips of all processes, joined along an axis that counts rows, or their
-        positions."""
+        positions.
+        """
         own = self.rows[self.strips.rank]
         sizes = [x.shape[axis] // own * rows for rows in self.rows]
         mine = x.new_zeros([max(sizes) if i == axis else n for i, n in enumerate(x.shape)])

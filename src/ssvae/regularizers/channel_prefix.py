@@ -1,5 +1,6 @@
 """Channel prefixes: decode whole clips from the first channels alone (DC-AE 1.5, arXiv
-2508.00413)."""
+2508.00413).
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,5 +1,6 @@
 """Future dropping: decode whole clips from the latents of their beginnings (PV-VAE, arXiv
-2605.02134)."""
+2605.02134).
+"""
 
 import math
 from collections.abc import Mapping
@@ -67,7 +68,8 @@ def motion_loss(reconstruction: torch.Tensor, clips: torch.Tensor) -> torch.Tens
     """The mean absolute error of differences between frames, (B, 3, T, H, W), a scalar.
 
     Beside :class:`FutureDropping` it asks for what moves, where repeating the last frame would do
-    for what does not (the paper's motion-aware term). Of one frame it is 0."""
+    for what does not (the paper's motion-aware term). Of one frame it is 0.
+    """
     if reconstruction.ndim != 5 or reconstruction.shape != clips.shape:
         raise ValueError(
             "both must be (batch, 3, frames, height, width), got "

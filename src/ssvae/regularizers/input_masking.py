@@ -1,5 +1,6 @@
 """Input masking: reconstruct whole clips of which the encoder sees a part (l-DeTok, arXiv
-2507.15856)."""
+2507.15856).
+"""
 
 import math
 from collections.abc import Sequence

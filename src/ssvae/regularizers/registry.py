@@ -111,7 +111,8 @@ class RegularizerConfig:
 
     def hooks(self, latents: LatentSpec) -> Hooks:
         """Its part in the training of a VAE with such latents; a ValueError for settings that are
-        wrong."""
+        wrong.
+        """
         raise NotImplementedError
 
     def check(self, mean: torch.Tensor, latents: LatentSpec) -> None:
@@ -138,7 +139,8 @@ class Watch:
 @cache
 def registered() -> Mapping[str, type[RegularizerConfig]]:
     """The settings class of each regulariser of this package, by name, in the order of their
-    hooks."""
+    hooks.
+    """
     package = __name__.rpartition(".")[0]
     folder = importlib.import_module(package).__path__
     modules = [importlib.import_module(f"{package}.{m.name}") for m in pkgutil.iter_modules(folder)]

@@ -75,7 +75,8 @@ def spectrum(x: torch.Tensor, rings: int) -> torch.Tensor:
     """Mean power in rings of spatial frequency, without the mean: (B, C, [T,] H, W) to (B, rings).
 
     Frequencies (i, j) of the orthonormal cosine transform are in ring floor(rings r / r_max), r =
-    |(i, j)|."""
+    |(i, j)|.
+    """
     x = x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
     H, W = x.shape[-2:]
     down, across = (dct_matrix_on(n, x.device).to(x.dtype) for n in (H, W))
@@ -88,7 +89,8 @@ def spectrum(x: torch.Tensor, rings: int) -> torch.Tensor:
 @lru_cache(maxsize=64)
 def _membership(height: int, width: int, rings: int, device: torch.device) -> torch.Tensor:
     """(height * width, rings): what each frequency adds to the mean of each ring; the mean is in
-    none."""
+    none.
+    """
     rows, columns = (torch.arange(n, dtype=torch.float64) for n in (height, width))
     radius = torch.hypot(rows[:, None], columns).flatten()
     ring = (radius / radius.max() * rings).long().clamp(max=rings - 1)

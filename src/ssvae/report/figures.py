@@ -170,7 +170,8 @@ def _frequency_curve(axes: Axes, curve: np.ndarray, name: str, colour: str) -> N
 
 def contact_sheet(prompts: Sequence[str], clips: torch.Tensor, frames: int = 3) -> Figure:
     """Clips (prompts, n, C, T, H, W) in [-1, 1]: a row for each prompt, some frames of each
-    clip."""
+    clip.
+    """
     P, n, _, T, H, W = clips.shape
     clips = to_show(clips)
     shown = np.unique(np.linspace(0, T - 1, min(frames, T)).round().astype(int))
@@ -234,7 +235,8 @@ def to_svg(figure: Figure) -> str:
 
 def for_page(svg: str) -> str:
     """An SVG document as an element of our pages, whose colours follow the page's, light or
-    dark."""
+    dark.
+    """
     colours = {INK: "text", SOFT: "soft", GRID: "line"}
     colours |= {colour.lower(): f"c{i}" for i, colour in enumerate(COLOURS)}
     svg = svg[svg.index("<svg") :]

@@ -1,5 +1,6 @@
 """The spectra of latents over space-time frequencies and over channels, and their local
-correlation."""
+correlation.
+"""
 
 from ssvae.spectra.channels import ChannelResult, ChannelSpectrum
 from ssvae.spectra.correlation import CorrelationSample

@@ -1,7 +1,8 @@
 """The joint spectrum: latents as independent modes over channels and frequencies together.
 
 Shape legend: B clips, C channels, T frames, H height, W width of the latents; F = T H W
-frequencies."""
+frequencies.
+"""
 
 import math
 from dataclasses import dataclass
@@ -55,7 +56,8 @@ class JointResult:
         With x_t = (1 - t) x + t e the velocity e - x of a mode of variance s has the variance
         s / ((1 - t)² s + t²) given x_t. Times are uniform, where the integral is pi/2 sqrt(s) (the
         VIV of arXiv 2606.03578), or logit-normal of this ``mean`` and ``std``, t near 1 being
-        noise."""
+        noise.
+        """
         variances = self.variances.flatten()
         if mean is None:
             return float(math.pi / 2 * variances.sqrt().mean())
@@ -66,7 +68,8 @@ class JointResult:
 
     def strongest(self, z: torch.Tensor, share: float) -> torch.Tensor:
         """Latents (B, C, T, H, W) with all but this share of the modes, the strongest, at their
-        mean."""
+        mean.
+        """
         least = self.sorted[max(1, round(share * self.variances.numel())) - 1]
         scale = torch.where(self.std > 0, self.std, 1).view(-1, 1, 1, 1)
         mean = self.mean.view(-1, 1, 1, 1)

@@ -69,7 +69,8 @@ class NumberedReplacement(Replacement):
     """Files in the making that are numbered, ``path`` being their pattern, such as frames/%05d.png.
 
     They lie in a folder of their own until all are there, and then take the place of all that have
-    such names. What a process that was killed left of them is removed."""
+    such names. What a process that was killed left of them is removed.
+    """
 
     def __init__(self, path: Path):
         super().__init__(path)
@@ -152,7 +153,8 @@ def sealed_above(path: Path) -> Path | None:
 
 def _check_open(path: Path) -> None:
     """A ValueError for what lies in a checkpoint, in a model that comes with the package and the
-    like."""
+    like.
+    """
     if sealed := sealed_above(path):
         raise ValueError(
             f"cannot write into {path}: {sealed} is kept as it was written, with checksums of its "
@@ -204,7 +206,8 @@ def check_empty(folder: Path, but: Collection[str] = ()) -> None:
 
 def check_folder(path: Path) -> None:
     """A ValueError where no folder can be made, or written into, at ``path``: ask before long
-    work."""
+    work.
+    """
     _check_open(path)
     there = next(parent for parent in (path, *path.absolute().parents) if parent.exists())
     if not there.is_dir():

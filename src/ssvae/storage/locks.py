@@ -38,7 +38,8 @@ def written_alone(folder: Path, what: str) -> Iterator[None]:
 @contextmanager
 def written_together(folder: Path, what: str, accelerator: Accelerator) -> Iterator[None]:
     """The same for processes that work together: the main one holds it, and all hear where it
-    cannot."""
+    cannot.
+    """
     if accelerator.num_processes == 1:
         with written_alone(folder, what):
             yield

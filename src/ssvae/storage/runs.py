@@ -22,7 +22,8 @@ def last_checkpoint(
     """The newest checkpoint, (step, folder), whose files below ``part`` are as they were written.
 
     Newer ones that are damaged are named by ``warn``. None where there is no checkpoint; a
-    ValueError where all are damaged."""
+    ValueError where all are damaged.
+    """
     found = checkpoints(run)
     for step, folder in reversed(found):
         wrong = damaged(folder, part)

@@ -46,7 +46,8 @@ def check_same_settings(
     remedy: str = "choose another folder",
 ) -> None:
     """A ValueError that names what has changed between settings, but for those that are
-    ``free``."""
+    ``free``.
+    """
     one, two = flat(before), flat(now)
     differences = [
         f"{name} was {_shortened(one.get(name))} and is {_shortened(two.get(name))}"

@@ -17,7 +17,8 @@ KEEP = 2  # the newest checkpoints of a run; older ones are removed
 
 def save(run: Path, step: int, write: Callable[[Path], None]) -> Path:
     """Let ``write`` fill the folder of a step's checkpoint, with checksums; remove old
-    checkpoints."""
+    checkpoints.
+    """
     final = checkpoint_folder(run, step)
     final.parent.mkdir(parents=True, exist_ok=True)
     for leftover in final.parent.glob(f"{PARTIAL}*"):  # of a run that was killed while it saved

@@ -6,7 +6,8 @@ norms and losses in float32, products in bfloat16, and results that agree within
 kernels are chosen by measuring (cuDNN's benchmark), which may change results in the last bit from
 run to run; ``repeat_bit_for_bit`` takes those that repeat, at a price. On ROCm measuring may hang,
 and where sizes change it costs more than it gives, so that elsewhere it is off unless it is asked
-for."""
+for.
+"""
 
 import logging
 import os
@@ -44,7 +45,8 @@ def make_accelerator(
 
     ``device`` is "auto" (a GPU where torch sees one), "cpu" or "cuda"; ``dtype`` is "float32" or
     "bfloat16" (mixed precision, weights in float32). ``benchmark`` lets cuDNN choose kernels by
-    measuring them; where None it does in ``training``, but not on ROCm."""
+    measuring them; where None it does in ``training``, but not on ROCm.
+    """
     if device == "cuda" and not torch.cuda.is_available():
         raise ValueError("device cuda was asked for, but this torch sees no GPU: use --device cpu")
     precision = {"float32": "no", "bfloat16": "bf16"}[dtype]
@@ -108,7 +110,8 @@ def _warn_of_faults() -> None:
 @lru_cache(1)
 def _warn_where_emulated() -> None:
     """Say once that this processor's float32 is far faster, where torch has no fast bfloat16 for
-    it."""
+    it.
+    """
     if torch.backends.mkldnn.is_available() and not torch.ops.mkldnn._is_mkldnn_bf16_supported():
         log.warning(
             "this processor has no arithmetic for bfloat16, which takes many times as long as "

@@ -91,7 +91,8 @@ class Recipe(Protocol):
 
     def settled(self, before: dict[str, Any] | None) -> tuple[Any, dict[str, Any] | None]:
         """The recipe, and the settings that its run began with if it did, with nothing left
-        open."""
+        open.
+        """
         ...
 
 
@@ -214,7 +215,8 @@ def _through_steps(run: _Run) -> Path:
 
 def _step(run: _Run, step: int, batch: Any, is_first: bool) -> bool:
     """One update, logged; whether it was one. A ValueError after too many in a row that were
-    none."""
+    none.
+    """
     work = partial(run.trainer.step, step, batch)
     count = is_first and run.accelerator.device.type == "cuda"
     outcome = run.speed.counted(work) if count else work()
@@ -291,7 +293,8 @@ def _last_checkpoint(
     out: Path, accelerator: Accelerator, warn: Callable[..., None]
 ) -> tuple[int, Path | None]:
     """The last that is whole, as the main process sees it, for others may see a shared folder as it
-    was."""
+    was.
+    """
     found: Any = None
     if accelerator.is_main_process:
         try:

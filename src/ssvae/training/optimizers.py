@@ -17,7 +17,8 @@ class Muon(torch.optim.Optimizer):
     Momentum whose singular values are brought near 1 (https://kellerjordan.github.io/posts/muon); a
     convolution's weight counts as the matrix (outputs, inputs x taps). torch's takes matrices alone
     and goes through them one by one in bfloat16, which most CPUs only emulate: a step of the
-    smallest transformer here then takes three times as long."""
+    smallest transformer here then takes three times as long.
+    """
 
     def __init__(self, params: Iterable[nn.Parameter], lr: float, weight_decay: float = 0.0):
         # Coefficients and steps of Newton-Schulz are torch's, and Keller Jordan's.
@@ -106,7 +107,8 @@ def autoencoder_optimizers(
     learning_rate: float,
 ) -> list[torch.optim.Optimizer]:
     """Adam and, where ``name`` is "muon", Muon for the weights of the linear and convolution
-    layers."""
+    layers.
+    """
     matrices, rest = _divided(vae, parameters, name)
     adam = torch.optim.Adam(rest, learning_rate, fused=True)
     muon = [Muon(matrices, muon_learning_rate)] if matrices else []

@@ -1,5 +1,6 @@
 """The rows that a run writes: metrics, speed, validation; in files, a tracker, and to who
-listens."""
+listens.
+"""
 
 import json
 import logging
@@ -76,7 +77,8 @@ def drop_rows_after(path: Path, step: int) -> None:
     """Keep the lines up to ``step``: those after the checkpoint are trained, and written, again.
 
     A line at the end that is not whole is what a killed run was writing. Others that do not read
-    stay as they are, and are told."""
+    stay as they are, and are told.
+    """
     if not path.exists():
         return
     kept, lines = [], path.read_text(errors="surrogateescape").splitlines(keepends=True)

@@ -91,7 +91,8 @@ def averaged(ema: EMAModel | None, weights: Iterable[nn.Parameter]) -> Iterator[
 @contextmanager
 def unsharded(model: nn.Module) -> Iterator[None]:
     """Parts of a model can be called by themselves, while its weights lie whole on every
-    process."""
+    process.
+    """
     if not isinstance(model, FSDPModule):
         yield
         return
@@ -106,7 +107,8 @@ def full_tensors(tree: Any) -> Any:
     """A state with every tensor whole.
 
     Those that were divided are on the CPU of the main process, which saves; elsewhere they are
-    empty."""
+    empty.
+    """
     if isinstance(tree, DTensor):
         whole = tree.full_tensor()
         return whole.cpu() if torch.distributed.get_rank() == 0 else whole.new_empty(0)

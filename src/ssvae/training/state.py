@@ -2,7 +2,8 @@
 
 ``model.safetensors`` holds the weights as they are learned, ``optimizers.pt`` the optimisers'
 states, ``ema.pt`` the running mean where there is one. The trainers write models that load by
-themselves beside it."""
+themselves beside it.
+"""
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -32,7 +33,8 @@ def gathered(
     without: str = "",
 ) -> dict[str, Any]:
     """The state, whole on the main process. ``without`` is a prefix of weights that are not
-    trained."""
+    trained.
+    """
     weights = full_state(model)
     if without:
         weights = {name: x for name, x in weights.items() if not name.startswith(without)}

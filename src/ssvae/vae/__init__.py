@@ -1,5 +1,6 @@
 """Training autoencoders: the recipe, the objective with LCR and LMR in it, the adversary, the
-trainer."""
+trainer.
+"""
 
 from ssvae.vae.building import build, parameters_of, problems_of
 from ssvae.vae.recipe import (

@@ -1,5 +1,6 @@
 """The discriminators in training: they learn from the reconstructions that the model's step
-made."""
+made.
+"""
 
 import logging
 from contextlib import nullcontext

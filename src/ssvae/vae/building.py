@@ -139,7 +139,8 @@ def _check_sides(recipe: TrainingRecipe, problems: Problems) -> None:
 
 def cached_clips(recipe: DistilRecipe, teacher: Backbone, device: torch.device) -> CachedClips:
     """The clips of the recipe's cache, with the teacher's posteriors; a ValueError for
-    another's."""
+    another's.
+    """
     assert recipe.latents is not None
     cache = LatentCache(recipe.latents)
     config = cache.config

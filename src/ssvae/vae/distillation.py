@@ -40,7 +40,8 @@ class Distillation(ReconstructionObjective):
 
     def measured(self) -> Backbone:
         """What validation looks at: the student, a half that it does not learn being the
-        teacher's."""
+        teacher's.
+        """
         return self.backbone if self.halves == "both" else _Joined(self)
 
     def forward(
@@ -88,7 +89,8 @@ def latent_terms(student: Posterior, teacher: Posterior, least: torch.Tensor) ->
     With e = (mean - mean') / std', ``latents`` is the mean of sqrt(1 + e^2) - 1, which is half of
     e^2 near zero and |e| far away, where a student begins; ``spread`` the mean difference of their
     log variances, where the teacher has one, and ``latent_error`` the root of the mean of e^2, to
-    look at."""
+    look at.
+    """
     mean, target = full(student.mean), full(teacher.mean)
     terms: Terms = {}
     if isinstance(teacher, DiagonalGaussian):

@@ -75,7 +75,8 @@ class ReconstructionObjective(nn.Module):
         self, reconstruction: torch.Tensor, target: torch.Tensor
     ) -> tuple[torch.Tensor, Terms]:
         """L1, with LPIPS where it has a weight, under the variance where one is learned; its
-        terms."""
+        terms.
+        """
         error = l1_loss(reconstruction, target)
         terms: Terms = dict(l1=error)
         if self.lpips is not None:

@@ -1,5 +1,6 @@
 """The settings of a training run of an autoencoder: data, which knows nothing of what it sets
-up."""
+up.
+"""
 
 import dataclasses
 from dataclasses import dataclass, field

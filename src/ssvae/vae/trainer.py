@@ -57,7 +57,8 @@ def train_autoencoder(
     tracker: str | None = None,
 ) -> Path:
     """Train an autoencoder into the run folder ``out``, or go on; see
-    :func:`ssvae.training.train`."""
+    :func:`ssvae.training.train`.
+    """
     check_problems(problems_of(recipe))
     return train(recipe, VAETrainer, out, accelerator, on_step, tracker)
 
@@ -122,7 +123,8 @@ class VAETrainer:
         """One update of the model, and one of its adversary from the same reconstructions.
 
         Metrics are means over batches. Where a loss or gradient is not finite on any process, none
-        of them updates anything."""
+        of them updates anything.
+        """
         recipe, accelerator = self.recipe, self.accelerator
         rate = recipe.learning_rate_at(step)
         set_rates(self.optimizers, rate / recipe.learning_rate)

@@ -29,7 +29,8 @@ def kept_detail(backbone: Backbone, side: int, clips: int = CLIPS) -> dict[str, 
 
     The same scenes with detail and without differ in the detail d alone. Of a reconstruction of the
     former, less the latter, it is the projection on d over d's own energy: 1 where all is kept, 0
-    where nothing is, whatever else is lost or made up."""
+    where nothing is, whatever else is lost or made up.
+    """
     projected = torch.zeros(len(octaves(side)), dtype=torch.float64)
     energy = torch.zeros_like(projected)
     for detailed, plain in _pairs(side, clips):

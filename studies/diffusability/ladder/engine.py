@@ -1,5 +1,6 @@
 """Running arms: a VAE, its latents, a diffusion model on them, and the rows that tell what came
-out."""
+out.
+"""
 
 import dataclasses
 from collections.abc import Sequence
@@ -51,7 +52,8 @@ def run_arms(
     on_progress: OnProgress = lambda done, total, note: None,
 ) -> None:
     """Run these arms, or go on where they were stopped; what stands in the rows is not run
-    again."""
+    again.
+    """
     there = {_key(row) for row in read(options.rows) if row["kind"] == DIFFUSION}
     left = [
         arm for arm in arms if not {(*_of(arm), step) for step in arm.scale.evaluations} <= there

@@ -17,7 +17,8 @@ CEILING = 0.955
 
 def rung(side: int, changes: Mapping[str, Any] | None = None) -> Scale:
     """All settings of a rung, with ``changes`` by their full names, such as
-    "diffusion.time_mean"."""
+    "diffusion.time_mean".
+    """
     if side not in SIDES:
         raise ValueError(f"rungs are of {', '.join(map(str, SIDES))} pixels a side, got {side}")
     added = SIDES.index(side)
