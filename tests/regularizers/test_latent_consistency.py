@@ -1,10 +1,12 @@
+import dataclasses
+
 import pytest
 import torch
 
 from small_runs import cpu, small, step, with_regularizers
 from ssvae.data import World
 from ssvae.recipes import without_regularizers
-from ssvae.regularizers import LatentConsistency
+from ssvae.regularizers import Draws, LatentConsistency
 from ssvae.vae import problems_of
 from ssvae.vae.trainer import VAETrainer
 
@@ -47,3 +49,15 @@ def test_a_wrong_weight_is_told():
         "latent_consistency: weight must be a positive number" in problem
         for problem in problems_of(type(recipe)(**{**vars(recipe), "latent_consistency": wrong}))
     )
+
+
+def test_a_frozen_encoder_still_teaches_the_decoder():
+    recipe = with_regularizers(without_regularizers(small()), "latent_consistency")
+    frozen = dataclasses.replace(recipe, freeze_encoder=True, kl_weight=0.0)
+    trainer = VAETrainer(frozen, cpu())
+    vae, clips = trainer.backbone.vae, World(9, 16, 16).batch(range(2)).on("cpu")
+    outcome = trainer.objective(clips, Draws(torch.Generator().manual_seed(0)))
+    (gradient,) = torch.autograd.grad(
+        outcome.terms["latent_consistency"], vae.decoder.conv_out.weight
+    )
+    assert gradient.any()

@@ -190,7 +190,7 @@ class Objective(ReconstructionObjective):
         return moments, balances
 
     def _mean_of(self, clips: torch.Tensor) -> torch.Tensor:
-        return self.backbone.encode(clips, train=not self.recipe.freeze_encoder).mean
+        return self.backbone.encode(clips, train=True).mean
 
     def _error_of(self, z: torch.Tensor, clips: torch.Tensor) -> torch.Tensor:
         return self.reconstruction_loss(self.backbone.decode(z, train=True), clips)[0]
