@@ -12,17 +12,16 @@ and ``tests/test_fragments.py`` checks that all are fresh.
 import re
 import sys
 from collections.abc import Callable, Iterator, Mapping
+from functools import cache
 from pathlib import Path
 
-from tools.regularizer_fragments import FRAGMENTS as OF_REGULARIZERS
-from tools.result_fragments import FRAGMENTS as OF_RESULTS
-from tools.study_fragments import COPIES
-from tools.study_fragments import FRAGMENTS as OF_THE_STUDY
+from tools.regularizer_fragments import exports
 
 ROOT = Path(__file__).parents[1]
-FRAGMENTS: Mapping[str, Callable[[], str]] = {**OF_REGULARIZERS, **OF_RESULTS, **OF_THE_STUDY}
-"""What makes each, by name."""
-PLACES = ("README.md", "docs/**/*.md", "studies/**/*.md", "src/**/*.py")
+EXPORTS = "regularizers.exports"
+"""The fragment without which the package may not import, and so the others cannot be made."""
+PLACES = ("src/**/*.py", "README.md", "docs/**/*.md", "studies/**/*.md")
+"""Code first, which makes the rest."""
 MARKED = re.compile(
     r"(?P<begin>^(?:<!--|#) fragment (?P<name>[\w.-]+)(?: -->)?\n)(?P<text>.*?)(?P<end>^(?:<!--|#) "
     r"end\b)",
@@ -30,14 +29,31 @@ MARKED = re.compile(
 )
 
 
+@cache
+def fragments() -> Mapping[str, Callable[[], str]]:
+    """What makes each, by name."""
+    from tools import result_fragments, study_fragments
+
+    return {EXPORTS: exports, **result_fragments.FRAGMENTS, **study_fragments.FRAGMENTS}
+
+
+def copies() -> Mapping[Path, str]:
+    """Figures that pages show, each with its place."""
+    from tools import study_fragments
+
+    return study_fragments.COPIES
+
+
 def renewed(text: str) -> str:
     """A file's text with its fragments made anew."""
 
     def fresh(found: re.Match[str]) -> str:
         name = found["name"]
-        if name not in FRAGMENTS:
-            raise ValueError(f"no fragment is called {name}: {', '.join(sorted(FRAGMENTS))} are")
-        content = FRAGMENTS[name]().rstrip() + "\n"
+        make = exports if name == EXPORTS else fragments().get(name)
+        if make is None:
+            known = ", ".join(sorted(fragments()))
+            raise ValueError(f"no fragment is called {name}: {known} are")
+        content = make().rstrip() + "\n"
         blank = "\n" if found["begin"].startswith("<!--") else ""
         return f"{found['begin']}{blank}{content}{blank}{found['end']}"
 
@@ -51,7 +67,7 @@ def stale() -> Iterator[tuple[Path, str]]:
             text = path.read_text(encoding="utf-8")
             if (fresh := renewed(text)) != text:
                 yield path, fresh
-    for source, target in COPIES.items():
+    for source, target in copies().items():
         path, fresh = ROOT / target, source.read_text(encoding="utf-8")
         if not path.exists() or path.read_text(encoding="utf-8") != fresh:
             yield path, fresh
@@ -59,7 +75,7 @@ def stale() -> Iterator[tuple[Path, str]]:
 
 def main() -> None:
     """Write all that are stale."""
-    for path, text in list(stale()):
+    for path, text in stale():
         path.write_text(text, encoding="utf-8")
         sys.stdout.write(f"{path.relative_to(ROOT)}\n")
 

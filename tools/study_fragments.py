@@ -61,16 +61,21 @@ def variants() -> str:
     """The variants of the study, and what each sets."""
 
     def options(variant: str) -> str:
-        return " ".join(
-            f"`--{name.replace('_', '-')}" + ("`" if value is True else f" {_shown(value)}`")
-            for name, value in settings_of(variant).items()
-        )
+        return " ".join(f"`{_option(*pair)}`" for pair in settings_of(variant).items())
 
     names = [*OURS, BOTH, *(variant_of(n) for n in registered() if n not in OURS), *TRIED]
     rows = [[f"`{BASELINE}`", "none"], *([f"`{name}`", options(name)] for name in names)]
     columns = ["variant", "options of the VAE's recipe"]
     lines = [columns, ["---", "---"], *rows]
     return "".join("| " + " | ".join(line) + " |\n" for line in lines)
+
+
+def _option(name: str, value: object) -> str:
+    """A setting as the command line has it."""
+    group, _, field = name.replace("_", "-").rpartition(".")
+    if isinstance(value, bool):
+        return f"--{group}.{'' if value else 'no-'}{field}"
+    return f"--{group}.{field} {_shown(value)}"
 
 
 def _shown(value: object) -> str:

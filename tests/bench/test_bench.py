@@ -148,11 +148,21 @@ def test_what_cannot_be_compared(vaes, tmp_path):
         run_vaes(micro(), options(tmp_path), {"null": vaes["mine"], "other": vaes["baseline"]})
 
 
+def test_what_is_refused_leaves_nothing_behind(vaes, tmp_path, own_films):
+    wrong_size = micro().changed({"vae.clip.frames": 8})
+    for scale, message in (
+        (short().on(str(own_films)), "give --network"),
+        (short().on(str(tmp_path / "nowhere")), "nowhere"),
+        (wrong_size, r"baseline: .*4n \+ 1"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            run_vaes(scale, options(tmp_path / "x"), vaes)
+        assert not (tmp_path / "x").exists()
+
+
 def test_films_whose_captions_may_say_anything(vaes, tmp_path, own_films):
     """Distances on a network's features are scored, and it says of which."""
     scale = short().on(str(own_films))
-    with pytest.raises(ValueError, match="give --network"):
-        run_vaes(scale, options(tmp_path / "x"), vaes)
     where = replace(options(tmp_path, network="probe"), seeds=(0,))
     summary = run_vaes(scale, where, vaes)
     (effect,) = summary["effects"]["Over the baseline"]

@@ -135,6 +135,21 @@ def test_distances_are_better_where_they_are_less():
     assert effect["ceiling_gap"] == 0
 
 
+def test_a_reference_that_has_hardly_risen_gives_no_speedup():
+    def flat(rise):
+        found = record(rise / 400)
+        for row in found.rows:
+            row["reward_error"] = 0.02
+        return found
+
+    arms = {"baseline": {0: flat(0.01)}, "other": {0: flat(0.3)}}
+    effect = compared(**arms)["other"]
+    assert "reward" not in effect["speedup"]
+    assert effect["gain"]["reward"]["value"] == pytest.approx(0.29)
+    arms["baseline"] = {0: flat(0.1)}
+    assert "reward" in compared(**arms)["other"]["speedup"]
+
+
 def test_the_plateau_and_the_power():
     assert at_plateau([[0.5, 0.80, 0.81]])
     assert not at_plateau([[0.5, 0.7, 0.8]])

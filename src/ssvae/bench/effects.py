@@ -90,13 +90,25 @@ class PairedCurves:
         return max(steps[0] & steps[1])
 
     def speedup(self, quantity: Quantity, share: float = CLAIMED) -> Speedup | None:
-        """To a share of the way from the start to where the reference is on average."""
+        """To a share of the way from the start to where the reference is on average.
+
+        None where that is before training, or within the noise.
+        """
         last = self.reference[0].rows[-1]["step"] if self.pair.to_the_end else self.shared
         steps, reference = _curves(self.reference, quantity, last)
         other_steps, other = _curves(self.other, quantity, last)
         start = quantity.sign * quantity.start
+        if self._rise_is_noise(quantity, last):
+            return None
         target = start + share * (float(reference[:, -1].mean()) - start)
         return speedup(steps, reference, other, target, start, other_steps)
+
+    def _rise_is_noise(self, quantity: Quantity, last: int) -> bool:
+        """Whether the reference is within two standard errors, over clips, of its start."""
+        rows = [next(r for r in record.rows if r["step"] == last) for record in self.reference]
+        rise = float(np.mean([row[quantity.name] for row in rows])) - quantity.start
+        error = float(np.mean([row.get(f"{quantity.name}_error", 0.0) for row in rows]))
+        return quantity.sign * rise < 2 * error / len(rows) ** 0.5
 
     def gains(self, quantity: Quantity) -> np.ndarray:
         """By how much the other is better at the last step that both have (seeds,)."""

@@ -19,7 +19,7 @@ from ssvae.bench.report import write_report
 from ssvae.bench.scales import BASELINE, Scale
 from ssvae.bench.stages import Options, encode_vae, map_latents, train_vae
 from ssvae.bench.tasks import OnProgress, Task, run_tasks
-from ssvae.bench.vaes import comparison_of
+from ssvae.bench.vaes import check_takes, comparison_of
 from ssvae.latents.maps import MapConfig
 from ssvae.models.finding import resolve_vae
 
@@ -48,8 +48,10 @@ def run_interventions(
     ``vae`` is a folder or a hub id; where None the baseline of the scale is trained.
     """
     vae = resolve_vae(vae) if vae else None
-    keep_plan(options, scale, {"vae": vae, "maps": sorted(MAPS), "network": options.network})
+    if vae is not None:
+        check_takes(SOURCE, vae, scale)
     options.scorer(scale)  # which may refuse
+    keep_plan(options, scale, {"vae": vae, "maps": sorted(MAPS), "network": options.network})
     tasks = still_needed(_tasks(scale, options, vae), read_records(options.out))
     run_tasks(tasks, options.jobs, on_progress)
     return write_report(

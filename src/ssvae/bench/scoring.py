@@ -169,6 +169,7 @@ def scorer_of(
     if known_words(data) is not None:
         return ProbeScorer(sampling, size, probe, device, data)
     if network is None:
+        open_source(data, *size)  # which says where there is none
         raise ValueError(
             f"captions of {data} may say anything, so that distances on the features of a network "
             "are scored: give --network, such as i3d:FILE.pt or videomae:NAME"

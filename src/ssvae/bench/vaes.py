@@ -18,6 +18,7 @@ from ssvae.bench.scales import BASELINE, NULL, Scale, seed_of
 from ssvae.bench.stages import Options, encode_vae, map_latents
 from ssvae.bench.tasks import OnProgress, Task, run_tasks
 from ssvae.latents.maps import MapConfig
+from ssvae.models.backbones import load_backbone
 from ssvae.models.finding import resolve_vae
 
 HURT = "whitened-frequencies"
@@ -45,8 +46,11 @@ def run_vaes(
         )
     vaes = {name: resolve_vae(path) for name, path in vaes.items()}
     baseline = BASELINE if BASELINE in vaes else next(iter(vaes))
+    # What is refused is refused before anything is written.
+    for name, vae in vaes.items():
+        check_takes(name, vae, scale)
+    options.scorer(scale)
     keep_plan(options, scale, {"vaes": vaes, "network": options.network})
-    options.scorer(scale)  # which may refuse
     tasks = [
         task  # a whole seed before the next, so that any stop leaves whole seeds
         for seed in options.seeds
@@ -60,6 +64,14 @@ def run_vaes(
         scale,
         options,
     )
+
+
+def check_takes(name: str, vae: str, scale: Scale) -> None:
+    """A ValueError for a VAE that clips of this size do not suit."""
+    try:
+        load_backbone(vae, "meta").latent_shape(*scale.size)
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}") from error
 
 
 def comparison_of(

@@ -57,7 +57,8 @@ def balance(
 class Balance:
     """:func:`balance`, with the penalty and its weight for those who log them.
 
-    Arguments, and errors, are those of :func:`balance`.
+    Arguments are those of :func:`balance`, and so are the errors, but that the second axis is not
+    looked at: what a decoder's last layer made may have been folded since.
 
     Attributes:
         moments: equal to the given ones; the penalty is in their gradient.

@@ -29,6 +29,13 @@ class Draws:
         processes: int = 1,
         host: torch.Generator | None = None,
     ):
+        if not isinstance(generator, torch.Generator | None):
+            found = type(generator).__name__
+            raise ValueError(f"generator must be a torch.Generator, Draws or None, got {found}")
+        if not 0 <= process < processes:
+            raise ValueError(
+                f"process must be at least 0 and below processes, got {process} of {processes}"
+            )
         self.generator, self.process, self.processes = generator, process, processes
         self.host = generator if host is None else host
 

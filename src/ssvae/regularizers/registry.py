@@ -10,6 +10,7 @@ import pkgutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
+from types import MappingProxyType
 from typing import Any, ClassVar, NamedTuple
 
 import torch
@@ -152,7 +153,8 @@ def registered() -> Mapping[str, type[RegularizerConfig]]:
         and issubclass(value, RegularizerConfig)
         and value is not RegularizerConfig
     }
-    return dict(sorted(found.items(), key=lambda pair: (pair[1].ORDER, pair[0])))
+    ordered = sorted(found.items(), key=lambda pair: (pair[1].ORDER, pair[0]))
+    return MappingProxyType(dict(ordered))
 
 
 def enabled(recipe: Any) -> dict[str, RegularizerConfig]:
