@@ -2,27 +2,17 @@
 
 import json
 from collections import Counter
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-import torch
 import tyro
-from accelerate import Accelerator
 
-from ssvae.analysis import (
-    Analysis,
-    Analyzer,
-    Subject,
-    find_artefacts,
-    findings,
-    measure_cost,
-    measure_drift,
-)
-from ssvae.cli.common import Common, CommonOptions, check_outputs, gather_objects
+from ssvae.analysis import Analysis, Subject, findings
+from ssvae.analysis.shared import Pairs, SharedAnalysis
+from ssvae.cli.common import Common, CommonOptions, check_outputs
 from ssvae.cli.console import console, print_rows, progress
-from ssvae.data import FixedClips, is_endless, open_fixed
-from ssvae.losses import LPIPS, find_lpips
+from ssvae.data import is_endless, open_fixed
+from ssvae.losses import find_lpips
 from ssvae.models.backbones import Backbone, common_channels, common_period
 from ssvae.models.finding import open_vae
 from ssvae.models.shipped import shipped_autoencoders
@@ -30,8 +20,7 @@ from ssvae.report.analysis_page import Shown, write_page
 from ssvae.report.figures import check_figure_path, save_figure, spectra_figure
 from ssvae.report.tables import analysis_tables
 from ssvae.storage.files import write_text
-
-SHOWN = 3  # clips that the page plays
+from ssvae.storage.processes import gather_objects
 
 
 def analyze(
@@ -84,8 +73,8 @@ def analyze(
     device = accelerator.device
     source = open_fixed(videos, clips, frames, *size, fps, seed, device, channels)
     lpips = find_lpips(vgg, linear, device)
-    work = _Work(source, accelerator, batch_size, fps, lpips, skip_artefacts)
-    analyses, reconstructions, failed = work.analyse_all(vaes)
+    work = SharedAnalysis(source, accelerator, batch_size, fps, lpips, skip_artefacts)
+    analyses, reconstructions, failed = _analyses(work, vaes)
     broken = gather_objects(accelerator, lambda: source.broken)
     unread = {name: reason for each in broken for name, reason in each.items()}
     if not accelerator.is_main_process:
@@ -104,100 +93,26 @@ def analyze(
         )
 
 
-Pairs = dict[str, tuple[torch.Tensor, torch.Tensor]]
+def _analyses(
+    work: SharedAnalysis, vaes: dict[str, Backbone]
+) -> tuple[dict[str, Analysis], dict[str, Pairs], dict[str, str]]:
+    """Each model's analysis and clips, and why others have none."""
+    analyses, pairs, failed = {}, {}, {}
+    own = -(-work.source.number // work.accelerator.num_processes)
+    main = work.accelerator.is_main_process
+    with progress("analysing", own * len(vaes), shown=main) as advance:
+        for i, (name, vae) in enumerate(vaes.items()):
 
+            def tell(done: int, doing: str = "", i: int = i, name: str = name) -> None:
+                advance(i * own + done, f"{name} {doing}".strip())
 
-@dataclass(frozen=True)
-class _Work:
-    """What is the same for every model."""
-
-    source: FixedClips
-    accelerator: Accelerator
-    batch_size: int
-    fps: float | None
-    lpips: LPIPS | None
-    skip_artefacts: bool
-
-    def analyse_all(
-        self, vaes: dict[str, Backbone]
-    ) -> tuple[dict[str, Analysis], dict[str, Pairs], dict[str, str]]:
-        """Each model's analysis and clips, and why others have none."""
-        analyses, pairs, failed = {}, {}, {}
-        own = -(-self.source.number // self.accelerator.num_processes)
-        main = self.accelerator.is_main_process
-        with progress("analysing", own * len(vaes), shown=main) as advance:
-            for i, (name, vae) in enumerate(vaes.items()):
-
-                def tell(done: int, doing: str = "", i: int = i, name: str = name) -> None:
-                    advance(i * own + done, f"{name} {doing}".strip())
-
-                try:
-                    found = self.analyse(Subject.of(vae), tell)
-                    if found is not None:
-                        analyses[name], pairs[name] = found
-                except ValueError as error:
-                    failed[name] = str(error)
-        return analyses, pairs, failed
-
-    def analyse(self, vae: Subject, on_clips) -> tuple[Analysis, Pairs] | None:
-        """A model's analysis, by all processes together, and some clips with what it made of them.
-
-        The main process alone has it.
-        """
-        share = self.accelerator.process_index, self.accelerator.num_processes
-        count = len(range(share[0], self.source.number, share[1]))
-        shown_places = {count * i // SHOWN for i in range(SHOWN)}
-        analyzer, pairs = Analyzer(self.fps), Pairs()
-
-        def see() -> tuple[Analyzer, torch.Tensor | None]:
-            done, first = 0, None
-            for batch in self.source.batches(self.batch_size, *share):
-                reconstructions = (
-                    analyzer.update(vae, batch.video, batch.names, self.lpips).float().cpu()
-                )
-                for i, name in enumerate(batch.names):
-                    if done + i in shown_places:
-                        pairs[name] = batch.video[i].cpu(), reconstructions[i]
-                first = batch.video[:1].cpu() if first is None else first
-                done += len(batch.names)
-                on_clips(done)
-            return analyzer, first
-
-        parts = gather_objects(self.accelerator, see)
-        try:
-            if self.accelerator.is_main_process:
-                broken = {name for analyzer, _ in parts for name in analyzer.broken}
-                kept = [clip for name, (clip, _) in pairs.items() if name not in broken]
-                clips = torch.stack(kept) if kept else None
-                if not self.skip_artefacts:
-                    on_clips(count, "on synthetic films, and again and again")
-                return self._joined(vae, parts, clips), pairs
-        finally:
-            self.accelerator.wait_for_everyone()  # others would take the cores that are measured
-        return None
-
-    def _joined(
-        self,
-        vae: Subject,
-        parts: list[tuple[Analyzer, torch.Tensor | None]],
-        clips: torch.Tensor | None,
-    ) -> Analysis:
-        """One analysis of what all processes saw, with the model's cost, and how some clips
-        drift.
-        """
-        (whole, _), *others = parts
-        for other, _ in others:
-            whole.merge(other)
-        if whole.model is None:
-            raise ValueError(
-                f"none of the {self.source.number} clips could be read: the log names the files"
-            )
-        clip = next(first for _, first in parts if first is not None)
-        cost = measure_cost(vae, vae.placed(clip))
-        if self.skip_artefacts:
-            return whole.result(cost)
-        artefacts = find_artefacts(vae, *clip.shape[2:])
-        return whole.result(cost, artefacts, None if clips is None else measure_drift(vae, clips))
+            try:
+                found = work.analyse(Subject.of(vae), tell)
+                if found is not None:
+                    analyses[name], pairs[name] = found
+            except ValueError as error:
+                failed[name] = str(error)
+    return analyses, pairs, failed
 
 
 def open_models(

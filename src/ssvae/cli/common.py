@@ -6,12 +6,11 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar, Union
+from typing import Annotated, Any, Literal, Union
 
 import torch
 import tyro
 from accelerate import Accelerator
-from accelerate.utils import gather_object
 
 from ssvae.cli.console import console, note_of, progress
 from ssvae.models.finding import load_vae
@@ -19,8 +18,6 @@ from ssvae.storage.files import check_file, check_folder
 from ssvae.storage.runs import checkpoints
 from ssvae.training import make_accelerator, repeat_bit_for_bit
 from ssvae.training.loop import check_problems
-
-T = TypeVar("T")
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
@@ -61,28 +58,6 @@ def check_outputs(out: Path | None, json_out: Path | None) -> None:
         if path.suffix != ending:
             raise ValueError(f"give a file whose name ends in {ending}, got {path}")
         check_file(path)
-
-
-def gather_objects(accelerator: Accelerator, work: Callable[[], T]) -> list[T]:
-    """What each process gets by this work: in their order on the main one, on others their own.
-
-    A ValueError or an OSError of one is raised by all, so that none waits for ever.
-    """
-    result, error = None, ""
-    try:
-        result = work()
-    except (ValueError, OSError) as wrong:
-        error = str(wrong) or type(wrong).__name__
-    if accelerator.num_processes == 1:
-        if error:
-            raise ValueError(error)
-        return [result]  # type: ignore[list-item]
-    for reason in gather_object([error]):
-        if reason:
-            raise ValueError(reason)
-    gathered = [None] * accelerator.num_processes if accelerator.is_main_process else None
-    torch.distributed.gather_object(result, gathered)
-    return [result] if gathered is None else gathered  # type: ignore[list-item, return-value]
 
 
 CommonOptions = Annotated[Common, tyro.conf.arg(name="")]

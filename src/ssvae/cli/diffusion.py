@@ -12,7 +12,7 @@ import tyro
 from diffusers import WanPipeline
 from matplotlib.figure import Figure
 
-from ssvae.cli.common import Common, CommonOptions, Kind, choice_of, gather_objects, run_recipe
+from ssvae.cli.common import Common, CommonOptions, Kind, choice_of, run_recipe
 from ssvae.cli.console import console, progress
 from ssvae.data import open_source, to_show, write_video
 from ssvae.diffusion.building import parameters_of, problems_of
@@ -36,6 +36,7 @@ from ssvae.recipes import DIFFUSION_RECIPES
 from ssvae.report.figures import contact_sheet, save_figure
 from ssvae.spectra import ChannelSpectrum
 from ssvae.storage.files import check_apart, check_file, check_folder, write_text
+from ssvae.storage.processes import gather_objects
 
 Recipe = choice_of(DIFFUSION_RECIPES)
 DIFFUSION = Kind(learn, problems_of, parameters_of)

@@ -11,7 +11,7 @@ from rich import box
 from rich.markup import escape
 from rich.table import Table
 
-from ssvae.cli.common import Common, CommonOptions, check_outputs, gather_objects
+from ssvae.cli.common import Common, CommonOptions, check_outputs
 from ssvae.cli.console import console, progress
 from ssvae.data import count_files, is_endless, open_fixed, open_shelf
 from ssvae.data.collection import Shelf
@@ -33,6 +33,7 @@ from ssvae.evaluation.result import Evaluation, check_comparable, differences, l
 from ssvae.losses import LPIPS, find_lpips
 from ssvae.models.finding import open_vae
 from ssvae.report.tables import interval
+from ssvae.storage.processes import gather_objects
 
 UNITS = {
     "psnr": "dB over [0, 1], the mean over clips; higher is better",
