@@ -6,6 +6,7 @@ A file that is new or gone must not keep this from running.
 import ast
 from pathlib import Path
 
+WIDTH = 100
 FOLDER = Path(__file__).parents[1] / "src" / "ssvae" / "regularizers"
 
 
@@ -15,8 +16,10 @@ def exports() -> str:
     for path in sorted(FOLDER.glob("*.py")):
         names = sorted(_offered(path), key=_of_import)
         if names and path.stem != "__init__":
-            module = f"ssvae.regularizers.{path.stem}"
-            lines += [f"from {module} import (", *(f"    {each}," for each in names), ")"]
+            line = f"from ssvae.regularizers.{path.stem} import "
+            whole = line + ", ".join(names)
+            fits = len(whole) <= WIDTH
+            lines += [whole] if fits else [f"{line}(", *(f"    {each}," for each in names), ")"]
             offered += names
     offered = sorted(offered, key=lambda name: (not name[0].isupper(), name))
     return "\n".join([*lines, "", "__all__ = [", *(f'    "{name}",' for name in offered), "]"])

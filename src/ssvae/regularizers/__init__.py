@@ -4,44 +4,20 @@ Each file holds one, with its settings, its paper and its place in a training st
 """
 
 # fragment regularizers.exports
-from ssvae.regularizers.balance import (
-    Balance,
-    balance,
-)
-from ssvae.regularizers.channel_prefix import (
-    ChannelPrefix,
-    ChannelPrefixConfig,
-)
-from ssvae.regularizers.draws import (
-    Draws,
-)
+from ssvae.regularizers.balance import Balance, balance
+from ssvae.regularizers.channel_prefix import ChannelPrefix, ChannelPrefixConfig
+from ssvae.regularizers.draws import Draws
 from ssvae.regularizers.equivariance import (
     Equivariance,
     EquivarianceConfig,
     ScaleEquivariance,
     ScaleEquivarianceConfig,
 )
-from ssvae.regularizers.future_dropping import (
-    FutureDropping,
-    FutureDroppingConfig,
-    motion_loss,
-)
-from ssvae.regularizers.input_masking import (
-    InputMasking,
-    InputMaskingConfig,
-)
-from ssvae.regularizers.latent_consistency import (
-    LatentConsistency,
-    LatentConsistencyConfig,
-)
-from ssvae.regularizers.latent_masking import (
-    LatentMasking,
-    LMRConfig,
-)
-from ssvae.regularizers.latent_noise import (
-    LatentNoise,
-    LatentNoiseConfig,
-)
+from ssvae.regularizers.future_dropping import FutureDropping, FutureDroppingConfig, motion_loss
+from ssvae.regularizers.input_masking import InputMasking, InputMaskingConfig
+from ssvae.regularizers.latent_consistency import LatentConsistency, LatentConsistencyConfig
+from ssvae.regularizers.latent_masking import LatentMasking, LMRConfig
+from ssvae.regularizers.latent_noise import LatentNoise, LatentNoiseConfig
 from ssvae.regularizers.local_correlation import (
     LCRConfig,
     LocalCorrelation,
@@ -57,10 +33,7 @@ from ssvae.regularizers.registry import (
     Watch,
     registered,
 )
-from ssvae.regularizers.spectrum_matching import (
-    SpectrumMatching,
-    SpectrumMatchingConfig,
-)
+from ssvae.regularizers.spectrum_matching import SpectrumMatching, SpectrumMatchingConfig
 
 __all__ = [
     "Balance",
