@@ -45,16 +45,18 @@ def run_tasks(
     """What each task gives, by name; ``jobs`` at once, in their order where their needs allow."""
     total = sum(task.steps for task in tasks)
 
-    def tell(results: dict[str, Any]) -> None:
+    def tell(results: dict[str, Any], under_way: str = "") -> None:
         steps = sum(t.steps if t.name in results else t.steps_done() for t in tasks)
-        on_progress(steps, total, f"{len(results)} of {len(tasks)} stages done")
+        now = f", now {under_way}" if under_way else ""
+        on_progress(steps, total, f"{len(results)} of {len(tasks)} stages done{now}")
 
     if jobs > 1:
         return _in_processes(tasks, jobs, tell)
     results: dict[str, Any] = {}
     for task in tasks:  # each stands behind those that it needs
+        tell(results, task.name)
         results[task.name] = task.work(*task.arguments)
-        tell(results)
+    tell(results)
     return results
 
 
