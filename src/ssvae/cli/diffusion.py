@@ -171,12 +171,19 @@ def generate(
     if not accelerator.is_main_process:
         return
     clips = torch.cat([part for part in parts if part is not None])
-    names = [_film(i, number, clip) for i, clip in enumerate(clips)]
-    _write_list(out / "clips.csv", names, captions)
-    sheet = out / "contact-sheet.png"
-    save_figure(contact_sheet(list(prompts), clips.unflatten(0, (-1, number))), sheet)
+    sheet = _write_overview(out, prompts, clips.unflatten(0, (-1, number)))
     steps_too = "" if watch is None else f", each step of the sampler in {watch.folder}"
     console.print(f"{len(clips)} clips in {out}, all of them in {sheet}{steps_too}", soft_wrap=True)
+
+
+def _write_overview(out: Path, prompts: Sequence[str], clips: torch.Tensor) -> Path:
+    """The list of the films, and a sheet of all clips (prompts, number, ...); where that lies."""
+    number = clips.shape[1]
+    films = [_film(i, number, clip) for i, clip in enumerate(clips.flatten(0, 1))]
+    _write_list(out / "clips.csv", films, [p for p in prompts for _ in range(number)])
+    sheet = out / "contact-sheet.png"
+    save_figure(contact_sheet(list(prompts), clips), sheet)
+    return sheet
 
 
 def _watched(

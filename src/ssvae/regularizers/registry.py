@@ -7,6 +7,7 @@ follow from it.
 
 import importlib
 import pkgutil
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -89,7 +90,7 @@ class Hooks:
 
 
 @dataclass(frozen=True, kw_only=True)
-class RegularizerConfig:
+class RegularizerConfig(ABC):
     """The settings of a regulariser, by default those of its paper."""
 
     enabled: bool = False
@@ -110,13 +111,13 @@ class RegularizerConfig:
     IS_JUDGED: ClassVar[bool] = False
     """Whether the discriminators see clips of its :attr:`smallest_scale`."""
 
+    @abstractmethod
     def hooks(self, latents: LatentSpec) -> Hooks:
         """Its part in the training of a VAE with such latents; a ValueError for settings that are
         wrong.
         """
-        raise NotImplementedError
 
-    def check(self, mean: torch.Tensor, latents: LatentSpec) -> None:
+    def check(self, mean: torch.Tensor, latents: LatentSpec) -> None:  # noqa: B027 (most suit all)
         """A ValueError where posterior means of this shape, on the meta device, do not suit it."""
 
     @property
