@@ -8,8 +8,8 @@ from ssvae.bench.stages import Options
 replace = dataclasses.replace
 
 
-def micro() -> Scale:
-    scale = laptop()
+def micro(scale: Scale | None = None, evaluations: tuple[int, ...] = (2, 4)) -> Scale:
+    scale = scale or laptop()
     small = replace(scale.vae.model, base_channels=8, z_dim=4)
 
     def stage(recipe):
@@ -27,7 +27,7 @@ def micro() -> Scale:
             batch_size=4,
             model=replace(scale.diffusion.model, layers=1, heads=1, head_dim=16, ffn_dim=32),
         ),
-        evaluations=(2, 4),
+        evaluations=evaluations,
         evaluation=replace(scale.evaluation, samples=8, steps=2),
     )
 

@@ -1,4 +1,3 @@
-import dataclasses
 import json
 from dataclasses import dataclass
 from types import SimpleNamespace
@@ -6,6 +5,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from micro import micro
 from ssvae.data.world import DETAIL, World
 from ssvae.models import AutoencoderKLSSVAE
 from ssvae.models.backbones import Backbone
@@ -13,8 +13,6 @@ from studies.diffusability.ladder.arms import HURT, Arm, arms
 from studies.diffusability.ladder.detail import kept_detail, octaves
 from studies.diffusability.ladder.engine import LadderOptions, run_arms
 from studies.diffusability.ladder.rungs import SIDES, rung
-
-replace = dataclasses.replace
 
 
 def test_rungs_have_latents_of_one_shape_and_a_level_more_each():
@@ -82,24 +80,7 @@ def test_the_detail_grows_with_the_clips_and_is_no_part_of_the_plain_world():
 class SmallArm(Arm):
     @property
     def scale(self):
-        scale = super().scale
-        model = replace(scale.vae.model, base_channels=8, z_dim=4)
-
-        def stage(recipe):
-            return replace(recipe, steps=2, batch_size=2, model=model)
-
-        m = replace(scale.diffusion.model, layers=1, heads=1, head_dim=16, ffn_dim=32)
-        return replace(
-            scale,
-            vae=stage(scale.vae),
-            decoder=stage(scale.decoder),
-            decoder_round=1,
-            decoder_rounds=1,
-            clips=8,
-            diffusion=replace(scale.diffusion, batch_size=4, model=m),
-            evaluations=(2, 3),
-            evaluation=replace(scale.evaluation, samples=8, steps=2),
-        )
+        return micro(super().scale, evaluations=(2, 3))
 
 
 def test_arms_give_rows_once_and_go_on_where_they_were_stopped(tmp_path):

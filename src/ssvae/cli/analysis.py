@@ -2,6 +2,7 @@
 
 import json
 from collections import Counter
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -17,7 +18,7 @@ from ssvae.models.backbones import Backbone, common_channels, common_period
 from ssvae.models.finding import open_vae
 from ssvae.models.shipped import shipped_autoencoders
 from ssvae.report.analysis_page import Shown, write_page
-from ssvae.report.figures import check_figure_path, save_figure, spectra_figure
+from ssvae.report.figures import save_figure, spectra_figure
 from ssvae.report.tables import analysis_tables
 from ssvae.storage.files import write_text
 from ssvae.storage.processes import gather_objects
@@ -64,39 +65,41 @@ def analyze(
         skip_artefacts: Leave out the synthetic films whose right answer is known, and what becomes
             of clips that go through again and again.
     """
-    check_outputs(out, json_out)
-    if figure is not None:
-        check_figure_path(figure)
+    check_outputs(out, json_out, figure)
     accelerator = common.accelerator()
     vaes = open_models(models, frames, size, common)
     channels = common_channels(vae.layout for vae in vaes.values())
-    device = accelerator.device
-    source = open_fixed(videos, clips, frames, *size, fps, seed, device, channels)
-    lpips = find_lpips(vgg, linear, device)
+    source = open_fixed(videos, clips, frames, *size, fps, seed, accelerator.device, channels)
+    lpips = find_lpips(vgg, linear, accelerator.device)
     work = SharedAnalysis(source, accelerator, batch_size, fps, lpips, skip_artefacts)
-    analyses, reconstructions, failed = _analyses(work, vaes)
-    broken = gather_objects(accelerator, lambda: source.broken)
-    unread = {name: reason for each in broken for name, reason in each.items()}
+    found = _analyse(work, vaes)
     if not accelerator.is_main_process:
         return
-    if not analyses:
-        raise ValueError(_reasons(failed))
-    _tell(analyses, unread)
-    _write_figures(analyses, json_out, figure)
-    if out is not None:
-        shown, given = _shown(reconstructions), _described(videos, fps, seed)
-        page = write_page(out, analyses, shown, given, unread, failed)
-        console.print(f"\nreport: {page}", soft_wrap=True, markup=False)
-    if failed:
+    if found.analyses:
+        _tell(found)
+        _write(found, _described(videos, fps, seed), out, json_out, figure)
+    if found.failed:
+        reasons = "; ".join(f"{name}: {reason}" for name, reason in found.failed.items())
         raise ValueError(
-            f"{len(failed)} of {len(vaes)} models could not be analysed: {_reasons(failed)}"
+            f"{len(found.failed)} of {len(vaes)} models could not be analysed: {reasons}"
         )
 
 
-def _analyses(
-    work: SharedAnalysis, vaes: dict[str, Backbone]
-) -> tuple[dict[str, Analysis], dict[str, Pairs], dict[str, str]]:
-    """Each model's analysis and clips, and why others have none."""
+@dataclass(frozen=True)
+class _Found:
+    """What came of the models, by their names."""
+
+    analyses: dict[str, Analysis]
+    pairs: dict[str, Pairs]
+    """Some clips and their reconstructions."""
+    failed: dict[str, str]
+    """Why others have no analysis."""
+    unread: dict[str, str]
+    """Files that could not be read, and why."""
+
+
+def _analyse(work: SharedAnalysis, vaes: dict[str, Backbone]) -> _Found:
+    """Every model over the same clips."""
     analyses, pairs, failed = {}, {}, {}
     own = -(-work.source.number // work.accelerator.num_processes)
     main = work.accelerator.is_main_process
@@ -112,7 +115,9 @@ def _analyses(
                     analyses[name], pairs[name] = found
             except ValueError as error:
                 failed[name] = str(error)
-    return analyses, pairs, failed
+    broken = gather_objects(work.accelerator, lambda: work.source.broken)
+    unread = {name: reason for each in broken for name, reason in each.items()}
+    return _Found(analyses, pairs, failed, unread)
 
 
 def open_models(
@@ -128,19 +133,20 @@ def open_models(
     return vaes
 
 
-def _write_figures(
-    analyses: dict[str, Analysis], json_out: Path | None, figure: Path | None
+def _write(
+    found: _Found, source: str, out: Path | None, json_out: Path | None, figure: Path | None
 ) -> None:
-    """All figures as JSON, and both spectra as a picture, where they are asked for."""
+    """The page, all figures as JSON, and both spectra as a picture, where they are asked for."""
+    analyses = found.analyses
     if figure is not None:
         save_figure(spectra_figure(analyses), figure)
     if json_out is not None:
         summaries = {name: analysis.summary() for name, analysis in analyses.items()}
         write_text(json_out, json.dumps(summaries, indent=2) + "\n")
-
-
-def _reasons(failed: dict[str, str]) -> str:
-    return "; ".join(f"{name}: {reason}" for name, reason in failed.items())
+    if out is not None:
+        shown = _shown(found.pairs)
+        page = write_page(out, analyses, shown, source, found.unread, found.failed)
+        console.print(f"\nreport: {page}", soft_wrap=True, markup=False)
 
 
 def _shown(pairs: dict[str, Pairs]) -> list[Shown]:
@@ -199,7 +205,9 @@ def check_clip_size(vaes: dict[str, Backbone], frames: int, size: tuple[int, int
         )
 
 
-def _tell(analyses: dict[str, Analysis], unread: dict[str, str]) -> None:
+def _tell(found: _Found) -> None:
+    """Tables, files that were left out, and findings."""
+    analyses = found.analyses
     for group, rows in analysis_tables(list(analyses.values())).items():
         console.print(f"\n[bold]{group}[/bold]")
         print_rows(list(analyses), rows)
@@ -209,7 +217,7 @@ def _tell(analyses: dict[str, Analysis], unread: dict[str, str]) -> None:
     console.print(
         f"{seen} clips of {p.frames} frames of {p.height}x{p.width}{p.kind}{rate}", soft_wrap=True
     )
-    for name, reason in sorted(unread.items()):
+    for name, reason in sorted(found.unread.items()):
         console.print(f"left out: {name} ({reason})", soft_wrap=True, markup=False)
     for name, analysis in analyses.items():
         for finding in findings(analysis):

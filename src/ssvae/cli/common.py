@@ -14,6 +14,7 @@ from accelerate import Accelerator
 
 from ssvae.cli.console import console, note_of, progress
 from ssvae.models.finding import load_vae
+from ssvae.report.figures import check_figure_path
 from ssvae.storage.files import check_file, check_folder
 from ssvae.storage.runs import checkpoints
 from ssvae.training import make_accelerator, repeat_bit_for_bit
@@ -50,8 +51,12 @@ class Common:
         return DTYPES[self.dtype]
 
 
-def check_outputs(out: Path | None, json_out: Path | None) -> None:
-    """A ValueError where a page or a file of figures cannot be written: ask before long work."""
+def check_outputs(out: Path | None, json_out: Path | None, figure: Path | None = None) -> None:
+    """A ValueError where a page, a file of figures or a picture cannot be written: ask before long
+    work.
+    """
+    if figure is not None:
+        check_figure_path(figure)
     for path, ending in ((out, ".html"), (json_out, ".json")):
         if path is None:
             continue

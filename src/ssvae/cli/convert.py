@@ -160,8 +160,8 @@ def stats(
     if write and (sealed := sealed_above(find_vae(model))):
         raise ValueError(
             f"--write changes no checkpoint, nor a model that comes with ssvae, as {sealed} is: "
-            "ssvae convert "
-            f"{model} DIR makes a copy, then ssvae stats DIR --videos {videos} --write"
+            f"ssvae convert {model} DIR makes a copy, then ssvae stats DIR --videos {videos} "
+            "--write"
         )
     vae = common.load(model)
     spectrum, backbone = ChannelSpectrum(), Backbone(vae)

@@ -3,9 +3,10 @@
 import csv
 import dataclasses
 from collections.abc import Callable, Sequence
+from functools import partial
 from io import StringIO
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import torch
 import tyro
@@ -158,12 +159,8 @@ def generate(
     shape = config.frames if frames is None else frames, *(size or (config.height, config.width))
     captions = [prompt for prompt in prompts for _ in range(number)]
     first, end = (len(captions) * n // share[1] for n in (share[0], share[0] + 1))
-
-    def stretch(on_clips: Callable[[float], None]) -> torch.Tensor:
-        settings: Any = dict(steps=steps, guidance=guidance, seed=seed, first=first)
-        some = captions[first:end]
-        return make_clips(pipeline, some, shape, **settings, on_clips=on_clips, on_step=watch)
-
+    settings = dict(steps=steps, guidance=guidance, seed=seed, first=first, on_step=watch)
+    stretch = partial(make_clips, pipeline, captions[first:end], shape, **settings)
     parts = gather_objects(
         accelerator,
         lambda: _written_stretch(stretch, range(first, end), number, out, rate, watch),
@@ -196,7 +193,7 @@ def _watched(
 
 
 def _written_stretch(
-    stretch: Callable[[Callable[[float], None]], torch.Tensor],
+    stretch: Callable[..., torch.Tensor],
     clips: range,
     number: int,
     out: Path,
@@ -207,7 +204,7 @@ def _written_stretch(
     if not clips:
         return None
     with progress("generating", len(clips), shown=not clips.start) as advance:
-        generated = stretch(lambda done: advance(int(done), ""))
+        generated = stretch(on_clips=lambda done: advance(int(done), ""))
     out.mkdir(parents=True, exist_ok=True)
     for i, clip in zip(clips, generated, strict=True):
         write_video(out / _film(i, number, clip), clip, rate)

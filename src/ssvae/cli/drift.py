@@ -9,14 +9,14 @@ import tyro
 
 from ssvae.analysis import Drift, Subject, measure_drift
 from ssvae.cli.analysis import open_models
-from ssvae.cli.common import Common, CommonOptions
+from ssvae.cli.common import Common, CommonOptions, check_outputs
 from ssvae.cli.console import console, print_rows, progress
 from ssvae.data import open_fixed
 from ssvae.models.backbones import Backbone, common_channels
 from ssvae.report.drift_figure import drift_figure
-from ssvae.report.figures import check_figure_path, save_figure
+from ssvae.report.figures import save_figure
 from ssvae.report.tables import Row
-from ssvae.storage.files import check_file, write_text
+from ssvae.storage.files import write_text
 
 
 def drift(
@@ -53,7 +53,7 @@ def drift(
     """
     if rounds < 1:
         raise ValueError(f"rounds must be at least 1, got {rounds}")
-    _check_outputs(out, figure)
+    check_outputs(None, out, figure)
     device = common.accelerator().device
     vaes = open_models(models, frames, size, common)
     channels = common_channels(vae.layout for vae in vaes.values())
@@ -108,12 +108,3 @@ def _measured(
 
             found[name] = measure_drift(Subject.of(vae), clips, rounds, extend, tell)
     return found
-
-
-def _check_outputs(out: Path | None, figure: Path | None) -> None:
-    """A ValueError where what is asked for cannot be written."""
-    if figure is not None:
-        check_figure_path(figure)
-    for path in (out, figure):
-        if path is not None:
-            check_file(path)

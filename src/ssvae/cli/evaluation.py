@@ -2,11 +2,13 @@
 
 import os
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
 import tyro
+from accelerate import Accelerator
 from rich import box
 from rich.markup import escape
 from rich.table import Table
@@ -23,6 +25,7 @@ from ssvae.evaluation.judge import HIGHEST, PROMPT, SCALES, Film, Judge, evaluat
 from ssvae.evaluation.measure import (
     FilePairs,
     Measured,
+    Pair,
     evaluate_generation,
     evaluate_reconstruction,
     measure_clips,
@@ -31,6 +34,7 @@ from ssvae.evaluation.measure import (
 )
 from ssvae.evaluation.result import Evaluation, check_comparable, differences, load_evaluation
 from ssvae.losses import LPIPS, find_lpips
+from ssvae.models.backbones import Backbone
 from ssvae.models.finding import open_vae
 from ssvae.report.tables import interval
 from ssvae.storage.processes import gather_objects
@@ -90,38 +94,79 @@ def reconstruction(
     of_model = _is_of_model(model, videos, originals, reconstructions)
     check_outputs(None, out)
     accelerator = common.accelerator()
-    device, share = accelerator.device, (accelerator.process_index, accelerator.num_processes)
+    device = accelerator.device
     features = None if network is None else load_network(network, device)
     lpips = find_lpips(vgg, linear, device)
     if of_model:
-        height, width = size or (256, 256)
-        shape = frames, height, width
         vae = open_vae(str(model), device, common.torch_dtype)
-        vae.latent_shape(*shape)  # a wrong size should not wait for the first clip
-        source = open_fixed(str(videos), clips, *shape, fps, seed, device, vae.clip_channels)
-        pairs, total = pairs_of_model(vae, source, batch_size, *share), clips
-        left_out, read_from = source.broken, "raw from the model"
-        description = f"{height}x{width}"
+        height, width = size or (256, 256)
+        clip = frames, height, width
+        pairs = _pairs_of_model(vae, str(videos), clips, clip, fps, seed, batch_size, accelerator)
     else:
         folders = Path(str(originals)), Path(str(reconstructions))
-        files = FilePairs(*folders, frames, size, fps, device)
-        pairs, total = files.read(*share), len(files)
-        left_out, read_from = files.left_out, "from files"
-        description = f"{size[0]}x{size[1]}" if size else "as in the files"
-    if features is not None and total < 2:
-        raise ValueError("rFVD needs at least 2 clips, got 1: leave out --network")
-    with progress("measuring", -(-total // share[1]), shown=share[0] == 0) as advance:
-        parts = gather_objects(
-            accelerator,
-            lambda: measure_pairs(pairs, lpips, features, lambda done: advance(done, "")),
-        )
-    measured = _joined(parts, gather_objects(accelerator, lambda: left_out))
-    if share[0]:
+        pairs = _pairs_of_files(FilePairs(*folders, frames, size, fps, device), accelerator)
+    measured = _measured(pairs, lpips, features, accelerator)
+    if not accelerator.is_main_process:
         return
     digest = "" if lpips is None else checksum(lpips)
-    evaluated = (measured, frames, description, fps, read_from, digest, features)
+    evaluated = (measured, frames, pairs.size, fps, pairs.read_from, digest, features)
     _tell(_drawn(features, lambda on_draw: evaluate_reconstruction(*evaluated, on_draw)), out)
     _tell_what_is_missing(measured, features, lpips)
+
+
+@dataclass(frozen=True)
+class _Pairs:
+    """Clips and their reconstructions, a process's share of them."""
+
+    share: Iterator[Pair]
+    number: int
+    """Of all processes."""
+    left_out: dict[str, str]
+    """Those that cannot be read, named as the others are read, and why."""
+    size: str
+    read_from: str
+
+
+def _pairs_of_model(
+    vae: Backbone,
+    videos: str,
+    number: int,
+    shape: tuple[int, int, int],
+    fps: float | None,
+    seed: int,
+    batch_size: int,
+    accelerator: Accelerator,
+) -> _Pairs:
+    """What a model makes of clips of a source, of this many frames, rows and columns."""
+    vae.latent_shape(*shape)  # a wrong size should not wait for the first clip
+    device, channels = accelerator.device, vae.clip_channels
+    source = open_fixed(videos, number, *shape, fps, seed, device, channels)
+    share = accelerator.process_index, accelerator.num_processes
+    pairs = pairs_of_model(vae, source, batch_size, *share)
+    size = f"{shape[1]}x{shape[2]}"
+    return _Pairs(pairs, number, source.broken, size, "raw from the model")
+
+
+def _pairs_of_files(files: FilePairs, accelerator: Accelerator) -> _Pairs:
+    """The files of two folders."""
+    pairs = files.read(accelerator.process_index, accelerator.num_processes)
+    size = f"{files.size[0]}x{files.size[1]}" if files.size else "as in the files"
+    return _Pairs(pairs, len(files), files.left_out, size, "from files")
+
+
+def _measured(
+    pairs: _Pairs, lpips: LPIPS | None, features: FeatureNetwork | None, accelerator: Accelerator
+) -> Measured:
+    """The pairs of all processes, measured."""
+    if features is not None and pairs.number < 2:
+        raise ValueError("rFVD needs at least 2 clips, got 1: leave out --network")
+    own = -(-pairs.number // accelerator.num_processes)
+    with progress("measuring", own, shown=accelerator.is_main_process) as advance:
+        parts = gather_objects(
+            accelerator,
+            lambda: measure_pairs(pairs.share, lpips, features, lambda done: advance(done, "")),
+        )
+    return _joined(parts, gather_objects(accelerator, lambda: pairs.left_out))
 
 
 def _tell_what_is_missing(
@@ -336,8 +381,7 @@ def _warn_if_few(*sets: Measured) -> None:
     if few <= width:
         console.print(
             f"clips of {few} files for {width} features: the distance lies too high, and compares "
-            "with those "
-            "of as many clips alone",
+            "with those of as many clips alone",
             soft_wrap=True,
         )
 

@@ -53,16 +53,6 @@ def write_page(
         (folder / f"{plate.name}.svg").write_text(svg)
         drawn.append({"svg": svg, "caption": plate.caption})
     first = next(iter(analyses.values()))
-    p = first.protocol
-    seen = p.clips + len(first.broken)
-    protocol = (
-        f"All saw the same {seen} clips of {p.frames} frames of {p.height}x{p.width}{p.kind} "
-        f"{source}. Latents "
-        "are posterior means."
-    )
-    if unread:
-        named = "; ".join(f"{name} ({reason})" for name, reason in sorted(unread.items()))
-        protocol += f" Left out, for they could not be read: {named}."
     names = list(analyses)
     return html.render(
         out,
@@ -71,7 +61,7 @@ def write_page(
         if len(names) == 1
         else f"{len(names)} video VAEs, side by side",
         lead=_lead(analyses),
-        protocol=protocol,
+        protocol=_protocol(first, source, unread),
         failed=failed,
         models=[
             {
@@ -85,9 +75,23 @@ def write_page(
         plates=drawn,
         tables=analysis_tables(list(analyses.values())),
         synthetic_films=_example_films(folder, analyses),
-        strips=[_strip(each, p.fps or 8) for each in shown],
+        strips=[_strip(each, first.protocol.fps or 8) for each in shown],
         details=_details(first),
     )
+
+
+def _protocol(first: Analysis, source: str, unread: Mapping[str, str]) -> str:
+    """Which clips all saw, and which could not be read."""
+    p = first.protocol
+    seen = p.clips + len(first.broken)
+    protocol = (
+        f"All saw the same {seen} clips of {p.frames} frames of {p.height}x{p.width}{p.kind} "
+        f"{source}. Latents are posterior means."
+    )
+    if unread:
+        named = "; ".join(f"{name} ({reason})" for name, reason in sorted(unread.items()))
+        protocol += f" Left out, for they could not be read: {named}."
+    return protocol
 
 
 def _example_films(folder: Path, analyses: Mapping[str, Analysis]) -> str:
@@ -153,26 +157,21 @@ def _details(first: Analysis) -> str:
     return (
         f"ssvae {version('ssvae')}, torch {torch.__version__}, Python {platform.python_version()}. "
         "Frequencies: orthonormal 3-D DCT-II over (T, H, W) of channels standardised over all "
-        "clips, "
-        "power averaged over clips and channels that are not dead; low share: f < 1/9, high share: "
-        "f above two thirds of the largest. Channels: eigenvalues of the covariance over all "
-        "positions, channels not standardised; effective rank: exp of the entropy. Local "
+        "clips, power averaged over clips and channels that are not dead; low share: f < 1/9, high "
+        "share: f above two thirds of the largest. Channels: eigenvalues of the covariance over "
+        "all positions, channels not standardised; effective rank: exp of the entropy. Local "
         "correlation: mean correlation of channel vectors within windows of 2x2x2 latents (2x2 in "
         "the first frame where it stands alone, and where no two stand behind it), over at most "
-        "512 clips drawn by checksum. Robustness: decodings of "
-        "z + sigma n, noise seeded by each clip's checksum. PSNR over [0, 1] from a clip's mean "
-        "squared error, at most 100 dB, then the mean over clips; SSIM with an 11x11 Gaussian "
-        "window, "
-        "sigma 1.5; both are the mean over clips at each frame in the figures. Dead: variance "
-        "under "
-        "1e-6. Exploding: deviation over ten times the median. Of 8 clips or more: seam: error of "
-        "steps across borders of "
+        "512 clips drawn by checksum. Robustness: decodings of z + sigma n, noise seeded by each "
+        "clip's checksum. PSNR over [0, 1] from a clip's mean squared error, at most 100 dB, then "
+        "the mean over clips; SSIM with an 11x11 Gaussian window, sigma 1.5; both are the mean "
+        "over clips at each frame in the figures. Dead: variance under 1e-6. Exploding: deviation "
+        "over ten times the median. Of 8 clips or more: seam: error of steps across borders of "
         "latents at least 1.3 times that of steps within; jump: over three times the median "
         "step's. Weak frame: over 1 dB under the median frame."
         + (
             f" Time and memory: {first.cost.device}, one clip at a time, median after a first "
-            "call; "
-            "memory is the most that a call takes beyond weights and input."
+            "call; memory is the most that a call takes beyond weights and input."
             if first.cost
             else ""
         )
