@@ -139,9 +139,8 @@ def _arms(study: Study) -> dict[Arm, dict[int, Record]]:
     if Arm(DEFAULT, BASELINE) not in arms or len(families) < FEWEST:
         raise ValueError(
             f"a prediction takes the cell {DEFAULT} of the {BASELINE} and VAEs of {FEWEST} "
-            "families "
-            f"that differ in more than seeds, got {', '.join(sorted(families)) or 'none'} in "
-            f"{study.folder}: run the cell {DEFAULT} with --variants {BASELINE} lcr lmr"
+            f"families that differ in more than seeds, got {', '.join(sorted(families)) or 'none'} "
+            f"in {study.folder}: run the cell {DEFAULT} with --variants {BASELINE} lcr lmr"
         )
     return arms
 

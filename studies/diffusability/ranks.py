@@ -38,17 +38,15 @@ def rank_correlation(
     """Spearman's rho of two sequences; infinities are values, and tie.
 
     Members of a family (VAEs of one recipe under several seeds) are alike, so families are drawn,
-    not
-    members: the interval says how far the rho holds for other families. A ValueError for fewer than
-        three families, sequences of other lengths, NaN, or one that is constant.
+    not members: the interval says how far the rho holds for other families. A ValueError for fewer
+    than three families, sequences of other lengths, NaN, or one that is constant.
     """
     x, y, of = np.asarray(figures, float), np.asarray(measured, float), np.asarray(families)
     names = list(dict.fromkeys(families))
     if not len(x) == len(y) == len(of) or len(names) < 3:
         raise ValueError(
             "a rank correlation needs as many figures as measurements and families, of three "
-            "families "
-            f"at least, got {len(x)}, {len(y)} and {len(of)} of {len(names)}"
+            f"families at least, got {len(x)}, {len(y)} and {len(of)} of {len(names)}"
         )
     if np.isnan(x).any() or np.isnan(y).any() or len(set(x)) == 1 or len(set(y)) == 1:
         raise ValueError("a rank correlation needs numbers that vary, got NaN or a constant")

@@ -49,8 +49,7 @@ TITLES = {
 }
 TO_THE_END = (
     "In the recipes' table a speed-up is to the score where the conventional recipe ends, for "
-    "which "
-    "it has its whole length."
+    "which it has its whole length."
 )
 COSTS = RESULTS / "costs.json"
 """What ``benchmarks/regularizers.py --out`` wrote: times of a VAE's step, by variant."""

@@ -276,8 +276,7 @@ class Analyzer:
         if mean.ndim != 5 or min(mean.shape[-2:]) < 2:
             raise ValueError(
                 "an analysis needs latents (batch, channels, frames, height, width) of at least "
-                "2x2 "
-                f"positions, got {tuple(mean.shape)} of clips {tuple(clips.shape)}: use larger "
+                f"2x2 positions, got {tuple(mean.shape)} of clips {tuple(clips.shape)}: use larger "
                 "clips"
             )
         self._size = tuple(clips.shape[1:]), tuple(mean.shape[1:])

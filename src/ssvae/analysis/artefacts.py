@@ -156,8 +156,7 @@ def _grid(films: Films, reconstructions: Films, period: int) -> Artefact | str:
     return Artefact(
         "flat fields", "grid", max(values), "levels", 0.5, True,
         f"what repeats every {period} pixels, the latents' period, in a flat field's error: a grid "
-        "in "
-        "skies and walls",
+        "in skies and walls",
     )  # fmt: skip
 
 

@@ -66,8 +66,7 @@ def measure_drift(
     if not rows:
         raise ValueError(
             f"every one of the {len(clips)} clips gave NaN or infinity: the weights are broken, or "
-            "the dtype "
-            "overflows; try float32"
+            "the dtype overflows; try float32"
         )
     of_psnr, colour, contrast = torch.stack(rows).mean(0).tolist()
     return Drift(tuple(of_psnr), tuple(colour), tuple(contrast))

@@ -67,10 +67,9 @@ def _channels(analysis: Analysis) -> list[str]:
         largest = float(std.max() / std[std.square() >= 1e-6].median())
         said.append(
             f"{_some(len(exploding), 'channel')} of {len(std)} exploding, with a deviation over "
-            "ten "
-            f"times the median channel's, up to {largest:.0f} times ({_listed(exploding)}). "
-            "Without "
-            "standardising, these channels alone would be learned; a little more KL holds them."
+            f"ten times the median channel's, up to {largest:.0f} times ({_listed(exploding)}). "
+            "Without standardising, these channels alone would be learned; a little more KL holds "
+            "them."
         )
     return said
 
@@ -96,8 +95,7 @@ def _weak_frames(analysis: Analysis) -> list[str]:
         worst = min(later, key=lambda t: float(frames[t]))
         said.append(
             f"{_ranges([t + 1 for t in later])} of {len(frames)}: reconstructed worse than the "
-            "median "
-            f"frame, by up to {float(usual - frames[worst]):.1f} dB (frame {worst + 1})."
+            f"median frame, by up to {float(usual - frames[worst]):.1f} dB (frame {worst + 1})."
         )
     return said
 
@@ -239,10 +237,8 @@ def advise(analysis: Analysis) -> list[Advice]:
         "Energy at low space-time frequencies",
         "there" if smooth else "missing",
         f"Local correlation is {correlation:.3f}; rule: at least {LCR_THRESHOLD}, where the "
-        "published "
-        f"LCR asks for no more. {low:.0f} % of the energy lies at low frequencies (white noise "
-        "would "
-        f"have {noise:.0f} %).",
+        f"published LCR asks for no more. {low:.0f} % of the energy lies at low frequencies (white "
+        f"noise would have {noise:.0f} %).",
         ""
         if smooth
         else "Local correlation regularisation (LCR) raises it. Cost: about 2 % of a training step "
@@ -256,10 +252,8 @@ def advise(analysis: Analysis) -> list[Advice]:
         "Variance in few channel modes",
         verdict,
         f"The first 10/48 of the principal channels hold {100 * share:.1f} % of the variance; "
-        "rule: "
-        f"there from {100 * best:.1f} % (the paper's SSVAE), missing under {100 * baseline:.0f} % "
-        "(its "
-        "baseline), both of 48 "
+        f"rule: there from {100 * best:.1f} % (the paper's SSVAE), missing under "
+        f"{100 * baseline:.0f} % (its baseline), both of 48 "
         f"channels{'' if count == 48 else f', so for {count} a guide alone'}.",
         ""
         if verdict == "there"

@@ -42,8 +42,7 @@ class Looked:
 
 LEGEND = (
     "The three strongest principal channels are red, green and blue. Latents whose energy lies at "
-    "low "
-    "frequencies keep the picture when the band is cut; a diffusion model learns those first."
+    "low frequencies keep the picture when the band is cut; a diffusion model learns those first."
 )
 
 

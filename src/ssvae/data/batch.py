@@ -75,9 +75,7 @@ def check_finite(video: torch.Tensor, where: str) -> torch.Tensor:
     if bad.any():
         raise ValueError(
             f"clips must hold finite numbers, but clip {int(bad.nonzero()[0])} of {where} holds "
-            "NaN "
-            "or infinity: leave a broken clip out; if a model made it, its weights are broken or "
-            "its "
-            "number format overflows"
+            "NaN or infinity: leave a broken clip out; if a model made it, its weights are broken "
+            "or its number format overflows"
         )
     return video

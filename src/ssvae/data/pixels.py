@@ -26,8 +26,7 @@ def check_channels(channels: int) -> None:
         known = ", ".join(f"{number} ({what})" for number, what in CHANNELS.items())
         raise ValueError(
             f"files are read and written with {known} channels, got {channels}: take such a model, "
-            "or give "
-            "it clips as tensors"
+            "or give it clips as tensors"
         )
 
 

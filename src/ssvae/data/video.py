@@ -150,8 +150,7 @@ def _tell_of_alpha(name: str) -> None:
         alpha_warned.set()
         message = (
             "%s has an alpha channel, which is left out, here and elsewhere: colours are as "
-            "stored; a model of "
-            "four channels keeps it (ssvae convert --channels 4)"
+            "stored; a model of four channels keeps it (ssvae convert --channels 4)"
         )
         logger.warning(message, name)
 

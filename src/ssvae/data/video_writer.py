@@ -99,8 +99,8 @@ class VideoWriter:
             kept = [suffix for suffix, codec in codecs.items() if codec not in SQUARE]
             raise ValueError(
                 f"cannot write {path}: the source's pixels are {pixel_aspect} times as wide as "
-                "high, "
-                f"which {self.path.suffix} does not keep: end the name in one of {', '.join(kept)}"
+                f"high, which {self.path.suffix} does not keep: end the name in one of "
+                f"{', '.join(kept)}"
             )
         rate = Fraction(fps).limit_denominator(65535)
         self._file = (NumberedReplacement if codec == "png" else Replacement)(self.path)
@@ -253,8 +253,7 @@ def codec_of(path: str | Path, channels: int) -> str:
     if suffix not in ALPHA_CODECS:
         raise ValueError(
             f"cannot write {path}: {suffix} holds no alpha, which this film has: end the name in "
-            "one of "
-            f"{', '.join(ALPHA_CODECS)}"
+            f"one of {', '.join(ALPHA_CODECS)}"
         )
     return ALPHA_CODECS[suffix]
 

@@ -110,8 +110,7 @@ def assemble(
         if found and config.text_fingerprint not in ("", found):
             raise ValueError(
                 f"the text encoder in {config.text_encoder} is not the one that {checkpoint} "
-                "learned with: put that "
-                "back"
+                "learned with: put that back"
             )
         tokenizer, text_encoder = pretrained_encoder(config.text_encoder, device, dtype)
     pipeline = WanPipeline(
@@ -157,8 +156,7 @@ def checkpoint_of(model: str | Path) -> Path:
     if not folder.is_dir():
         raise ValueError(
             f"no model at {model}: give a diffusion run, a checkpoint, a pipeline, or the name of "
-            "a model "
-            "that comes with ssvae (ssvae models)"
+            "a model that comes with ssvae (ssvae models)"
         )
     found = last_checkpoint(folder)
     if found is None:

@@ -19,15 +19,13 @@ def check_preview(pipeline: WanPipeline, preview: Backbone) -> None:
         names = "{} channels, time by {}, space by {}"
         raise ValueError(
             f"the model for previews has latents of another shape ({names.format(*other)}) than "
-            "the "
-            f"pipeline's VAE ({names.format(*own)}): take a student of that VAE (ssvae train "
+            f"the pipeline's VAE ({names.format(*own)}): take a student of that VAE (ssvae train "
             "distil)"
         )
     if preview.vae.config.get("halves", "both") == "encoder":
         raise ValueError(
             "the model for previews is an encoder alone, which decodes nothing: take a student of "
-            "both "
-            "halves, or of the decoder"
+            "both halves, or of the decoder"
         )
     remedy = "take a student of the pipeline's VAE (ssvae train distil)"
     held = latents_fingerprint(inside.vae)

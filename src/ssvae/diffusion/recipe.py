@@ -144,8 +144,7 @@ class DiffusionRecipe:
         found.require(
             not self.map or self.normalization == "standardised",
             f"normalization is for runs without a map, got {self.normalization!r} beside map "
-            f"{self.map}: "
-            "leave out one of them",
+            f"{self.map}: leave out one of them",
         )
         found.require(
             self.shift is None or self.shift > 0, f"shift must be positive, got {self.shift}"

@@ -84,9 +84,8 @@ class DiffusionTrainer:
             if not same_latents(self.map.encoder, self.cache.config.encoder):
                 raise ValueError(
                     f"the map {recipe.map} is of another VAE's latents ({self.map.encoder}) than "
-                    "the cache "
-                    f"in {recipe.latents} ({self.cache.config.encoder}): fit one to the cache "
-                    "(ssvae fit-map)"
+                    f"the cache in {recipe.latents} ({self.cache.config.encoder}): fit one to the "
+                    "cache (ssvae fit-map)"
                 )
         empty = sum(not caption.strip() for caption in self.cache.captions)
         if empty and accelerator.is_main_process:
@@ -251,8 +250,7 @@ class DiffusionTrainer:
         if before not in ("", self.cache.checksum):
             raise OtherDataError(
                 f"the cache in {self.cache.path} is not the one that the run began with: put that "
-                "back, or "
-                "begin another run"
+                "back, or begin another run"
             )
         held = load_map(folder / "map.safetensors")
         if self.recipe.map is None:
@@ -263,8 +261,7 @@ class DiffusionTrainer:
         if one.keys() != other.keys() or any(not torch.equal(one[k], other[k]) for k in one):
             raise OtherDataError(
                 f"the map {self.recipe.map} is not the one that the run began with, which is kept "
-                "in "
-                f"{folder}: put a copy of it back, or begin another run"
+                f"in {folder}: put a copy of it back, or begin another run"
             )
 
     def _text(self, captions: list[str]) -> tuple[torch.Tensor, ...]:

@@ -113,8 +113,7 @@ class CaptionAttnProcessor:
     """Attention among a video's tokens, or to a caption's tokens but not to the zeros behind them.
 
     The arithmetic of diffusers' ``WanAttnProcessor``. Short sequences on a CPU are attended to by
-    plain
-    products: in bfloat16 torch's fused kernel takes twice as long there, in float32 as long.
+    plain products: in bfloat16 torch's fused kernel takes twice as long there, in float32 as long.
     """
 
     def __call__(

@@ -30,8 +30,8 @@ def check_same_times(true: Path, other: Path, frames: int) -> None:
         rates = [(len(times) - 1) / times[-1] for times in (first, second)]
         raise ValueError(
             f"{true} and {other} show their frames at other times: {rates[0]:.4g} and "
-            f"{rates[1]:.4g} a second, "
-            f"frame {at + 1} {max(apart):.3g} s apart; give --fps, to which both are brought"
+            f"{rates[1]:.4g} a second, frame {at + 1} {max(apart):.3g} s apart; give --fps, to "
+            "which both are brought"
         )
 
 
@@ -48,6 +48,5 @@ def check_aligned(true: torch.Tensor, other: torch.Tensor, name: str) -> None:
         if there > here + BETTER:
             raise ValueError(
                 f"the frames of {name} agree better one frame {word} ({there:.1f} dB, as they are "
-                f"{here:.1f} dB): "
-                "the reconstruction has lost or gained a frame at its beginning"
+                f"{here:.1f} dB): the reconstruction has lost or gained a frame at its beginning"
             )

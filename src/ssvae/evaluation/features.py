@@ -123,8 +123,7 @@ def _i3d(path: Path, device: torch.device) -> FeatureNetwork:
             last = str(error).strip().split("\n")[-1]
             raise ValueError(
                 f"{path} does not run as the usual I3D, f(clips, rescale, resize, "
-                "return_features): "
-                f"{last}"
+                f"return_features): {last}"
             ) from error
 
     digest = hashlib.sha256(path.read_bytes()).hexdigest()

@@ -289,8 +289,7 @@ def evaluate_with_judge(
         if silent >= PATIENCE or (silent and silent == len(films)):
             raise ValueError(
                 f"{silent} clips in a row got no answer, the last: {result}. Is the model served "
-                "there? "
-                f"The {len(judge.answers)} answers so far are kept in {judge.cache}"
+                f"there? The {len(judge.answers)} answers so far are kept in {judge.cache}"
             )
         on_films(len(marks) + len(left_out))
     if not marks:

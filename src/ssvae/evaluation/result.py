@@ -93,8 +93,7 @@ def check_comparable(evaluations: Mapping[str, Evaluation]) -> None:
         if different:
             raise ValueError(
                 f"{first} and {name} were evaluated by different protocols, so that their figures "
-                "do "
-                f"not compare: {'; '.join(different)}. Evaluate both in the same way"
+                f"do not compare: {'; '.join(different)}. Evaluate both in the same way"
             )
 
 

@@ -111,8 +111,7 @@ def export_onnx(
         if not difference <= TOLERANCE:
             raise ValueError(
                 f"{folder / part}.onnx differs from the model by {difference:.2g} of its largest "
-                "value, "
-                f"more than {TOLERANCE:g}: do not use it"
+                f"value, more than {TOLERANCE:g}: do not use it"
             )
     return apart
 

@@ -149,8 +149,7 @@ class LatentCache:
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
             raise ValueError(
                 f"{self.path / 'index.json'} is damaged ({type(error).__name__}: {error}): remove "
-                "it, and "
-                "the same ssvae cache-latents writes it again"
+                "it, and the same ssvae cache-latents writes it again"
             ) from error
         self._open: dict[int, Any] = {}
         self._tensors: dict[tuple[int, str], torch.Tensor] = {}
@@ -180,8 +179,7 @@ class LatentCache:
         if self.config.posterior != MOMENTS:
             raise ValueError(
                 f"the cache in {self.path} keeps the posterior's {self.config.posterior} alone: "
-                "write one with "
-                f"ssvae cache-latents --posterior {MOMENTS}"
+                f"write one with ssvae cache-latents --posterior {MOMENTS}"
             )
 
     def clips(self, indices: Sequence[int]) -> list[int]:

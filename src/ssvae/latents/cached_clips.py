@@ -54,9 +54,8 @@ class CachedClips:
                 return
         raise ValueError(
             f"the cache in {self.cache.path} does not hold this {backbone.name}'s latents of the "
-            "clips that "
-            f"{self.cache.config.data} gives now: write it again (ssvae cache-latents --posterior "
-            "moments)"
+            f"clips that {self.cache.config.data} gives now: write it again (ssvae cache-latents "
+            "--posterior moments)"
         )
 
     def _place(self, index: int) -> int:
@@ -75,8 +74,7 @@ class CachedClips:
             ):  # a source reads another file for one that is broken
                 raise ValueError(
                     f"clip {clip} of {self.cache.config.data} is not the one whose latents the "
-                    "cache in "
-                    f"{self.cache.path} holds: mend the files that the log names, or write the "
-                    "cache again"
+                    f"cache in {self.cache.path} holds: mend the files that the log names, or "
+                    "write the cache again"
                 )
         return replace(batch, moments=self.cache.moments(places))

@@ -196,8 +196,7 @@ def frequency_gain(power: torch.Tensor, exponent: float) -> torch.Tensor:
     if spread > 1000:
         raise ValueError(
             f"power {exponent} asks for gains that differ by {spread:.0f} between frequencies, "
-            "more "
-            "than 1000: choose a power nearer to 1"
+            "more than 1000: choose a power nearer to 1"
         )
     gain = floored.sqrt() ** (exponent - 1)
     return gain * (power.sum() / (power * gain.square()).sum()).sqrt()

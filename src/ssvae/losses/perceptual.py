@@ -162,8 +162,8 @@ def _vgg_weights(path: str | None) -> dict[str, torch.Tensor]:
     except Exception as error:
         raise ValueError(
             f"LPIPS needs VGG16's weights, and {VGG_URL} does not load ({error}): fetch it "
-            "elsewhere "
-            f"and give --perceptual.vgg FILE (its SHA-256 begins with {VGG_SHA256}), {WITHOUT}"
+            f"elsewhere and give --perceptual.vgg FILE (its SHA-256 begins with {VGG_SHA256}), "
+            f"{WITHOUT}"
         ) from error
 
 

@@ -265,8 +265,7 @@ class AutoencoderKLSSVAE(ModelMixin, AutoencoderMixin, ConfigMixin):
             if side % unit or step % unit or not 0 < side <= 2 * step < 2 * side:
                 raise ValueError(
                     f"a tile's {axis} and stride must be multiples of {unit} and the stride at "
-                    "least "
-                    f"half of the tile and less than it, got {side} and {step}: try "
+                    f"least half of the tile and less than it, got {side} and {step}: try "
                     f"{16 * unit} and {12 * unit}"
                 )
             tile.append(side // unit)
@@ -340,8 +339,7 @@ class AutoencoderKLSSVAE(ModelMixin, AutoencoderMixin, ConfigMixin):
         if self.config["halves"] not in ("both", half):
             raise ValueError(
                 f"this model is its {self.config['halves']} alone, whose other half was not "
-                "trained: take "
-                f"its teacher's {half}"
+                f"trained: take its teacher's {half}"
             )
 
     def _check_frames(self, x: torch.Tensor) -> None:
@@ -349,8 +347,7 @@ class AutoencoderKLSSVAE(ModelMixin, AutoencoderMixin, ConfigMixin):
         if x.ndim != 5 or x.shape[1] != channels:
             raise ValueError(
                 f"a clip must be (batch, {channels}, frames, height, width), got {tuple(x.shape)}: "
-                "an image "
-                "is a clip of one frame, x.unsqueeze(2)"
+                "an image is a clip of one frame, x.unsqueeze(2)"
             )
         if not x.is_floating_point():
             raise ValueError(

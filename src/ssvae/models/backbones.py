@@ -66,8 +66,7 @@ def common_channels(layouts: Iterable[Layout]) -> int:
         counts = " and ".join(map(str, sorted([first, *others])))
         raise ValueError(
             f"what goes in and comes out has {counts} channels, which cannot be compared: "
-            "in_channels and "
-            "out_channels must be equal, and those of all models"
+            "in_channels and out_channels must be equal, and those of all models"
         )
     return first
 
@@ -114,8 +113,7 @@ def _ltx(config: Any) -> Layout:
     if config["timestep_conditioning"]:
         raise ValueError(
             "this AutoencoderKLLTXVideo decodes by a noise level too (timestep_conditioning), "
-            "which "
-            "a plain VAE has not: choose one without"
+            "which a plain VAE has not: choose one without"
         )
     halvings = sum(config["spatio_temporal_scaling"])
     time = config["temporal_compression_ratio"] or config["patch_size_t"] * 2**halvings
@@ -308,8 +306,7 @@ class Backbone:
         if not self.vae._supports_gradient_checkpointing:
             raise ValueError(
                 f"{self.name} cannot train under gradient checkpointing (it keeps its feature "
-                "cache "
-                "in the module, or has no support for it): use smaller or fewer clips"
+                "cache in the module, or has no support for it): use smaller or fewer clips"
             )
         self.vae.enable_gradient_checkpointing()
 

@@ -26,8 +26,7 @@ def with_channels(vae: AutoencoderKLSSVAE, channels: int) -> AutoencoderKLSSVAE:
     if before != (3, 3) or channels not in (1, 4):
         raise ValueError(
             f"a model of 3 channels is given 1 or 4, got {channels} for one of {before[0]} in and "
-            f"{before[1]} "
-            "out: take the model that it was made from"
+            f"{before[1]} out: take the model that it was made from"
         )
     settings = {name: value for name, value in vae.config.items() if not name.startswith("_")}
     settings |= dict(in_channels=channels, out_channels=channels)

@@ -109,8 +109,7 @@ PRESETS: dict[str, AutoencoderConfig] = {
         attention=False,
     ),
     # A sixth of the published model, of its compression and channels: for one GPU. Without
-    # attention,
-    # as above.
+    # attention, as above.
     "small": AutoencoderConfig(
         z_dim=48,
         base_channels=64,

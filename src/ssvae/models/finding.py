@@ -25,8 +25,7 @@ def find_vae(path: str | Path) -> Path:
     if not path.is_dir():
         raise ValueError(
             f"no model at {path}: give a model's folder, that of a training run, or the name of a "
-            "model "
-            "that comes with ssvae (ssvae models)"
+            "model that comes with ssvae (ssvae models)"
         )
     found = last_checkpoint(path, "vae/")
     for candidate in ([found[1] / "vae"] if found else []) + [path / "vae", path]:

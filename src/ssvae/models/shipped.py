@@ -71,6 +71,5 @@ def _verify(folder: Path) -> None:
     if wrong := damaged(folder):
         raise ValueError(
             f"the model {folder.name} that comes with ssvae is damaged ({', '.join(wrong)} in "
-            f"{folder}): "
-            "install ssvae again"
+            f"{folder}): install ssvae again"
         )

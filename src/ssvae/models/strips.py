@@ -25,8 +25,7 @@ class Strips:
         if not dist.is_initialized():
             raise ValueError(
                 "a clip is shared among processes that know of each other: start them by torchrun "
-                "and "
-                "call torch.distributed.init_process_group before"
+                "and call torch.distributed.init_process_group before"
             )
         self.group: Any = group if group is not None else dist.group.WORLD
         self.rank, self.count = dist.get_rank(self.group), dist.get_world_size(self.group)
@@ -39,8 +38,7 @@ class Strips:
         if torch.is_grad_enabled():
             raise ValueError(
                 "a clip that processes share has no gradients: call under torch.no_grad(), or "
-                "train on "
-                "a clip for each process"
+                "train on a clip for each process"
             )
         if rows < self.count:
             raise ValueError(

@@ -23,8 +23,7 @@ def student_of(layout: Layout, size: StudentSize) -> AutoencoderConfig:
         if factor.bit_count() != 1:
             raise ValueError(
                 f"a student halves {name} again and again, so a teacher must compress it by a "
-                "power of "
-                f"two, got {factor}"
+                f"power of two, got {factor}"
             )
     width, encoder_blocks, decoder_blocks = SIZES[size]
     patch = min(LARGEST_PATCH, max(layout.space_factor // 4, 1))

@@ -197,7 +197,6 @@ def _check_source(last_layer: nn.Module, W: torch.Tensor, moments: torch.Tensor)
     if gradient is None:
         raise ValueError(
             f"moments {tuple(moments.shape)} do not come from the weight of last_layer, a {name} "
-            "of "
-            f"{tuple(W.shape)}: give the layer of the same model that makes them, such as "
+            f"of {tuple(W.shape)}: give the layer of the same model that makes them, such as "
             "vae.quant_conv"
         )

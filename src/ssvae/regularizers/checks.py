@@ -10,8 +10,7 @@ def check_numbers(x: torch.Tensor, what: str = "latents") -> None:
     if not x.is_floating_point():
         raise ValueError(
             f"{what} must hold floating-point numbers, got {x.dtype}: give them as the model does, "
-            "or "
-            "x.float()"
+            "or x.float()"
         )
     if not x.numel():
         raise ValueError(
@@ -24,16 +23,14 @@ def check_pair(z: torch.Tensor, clips: torch.Tensor) -> None:
     if z.ndim not in (4, 5) or clips.ndim != z.ndim or len(z) != len(clips):
         raise ValueError(
             "latents (batch, channels, [frames,] height, width) need clips with as many axes, a "
-            "clip "
-            f"for each, got {tuple(z.shape)} and {tuple(clips.shape)}"
+            f"clip for each, got {tuple(z.shape)} and {tuple(clips.shape)}"
         )
     check_numbers(z)
     check_numbers(clips, "clips")
     if any(big % small for big, small in zip(clips.shape[-2:], z.shape[-2:], strict=True)):
         raise ValueError(
             "sides of clips must be multiples of those of their latents, got "
-            f"{tuple(z.shape[-2:])} "
-            f"for {tuple(clips.shape[-2:])}"
+            f"{tuple(z.shape[-2:])} for {tuple(clips.shape[-2:])}"
         )
 
 

@@ -31,8 +31,8 @@ class LatentConsistency(nn.Module):
         check_numbers(mean)
         if again.shape != mean.shape:
             raise ValueError(
-                "both latents must have one shape, got "
-                f"{tuple(again.shape)} of the reconstruction and {tuple(mean.shape)} of the clip"
+                f"both latents must have one shape, got {tuple(again.shape)} of the reconstruction "
+                f"and {tuple(mean.shape)} of the clip"
             )
         return (again - mean.detach()).square().mean()
 

@@ -188,16 +188,14 @@ PLATES = (
         "frequency. A steep fall is what SSVAE calls easy to diffuse; left of the dotted upright "
         "(f = 1/9) lies what is called the low share. f counts in shares of each VAE's own grid, "
         "which is what its diffusion model sees. The paper's own frequency figure uses another "
-        "index "
-        "and is not comparable.",
+        "index and is not comparable.",
         _space_time,
     ),
     Plate(
         "frequency-time",
         "Time alone",
         "The same energy by frequency in time, summed over space. 0 is what stays the same over "
-        "the "
-        "clip.",
+        "the clip.",
         _time,
     ),
     Plate(
@@ -259,8 +257,7 @@ PLATES = (
         "drift",
         "Again and again",
         "PSNR of clips that are encoded and decoded once, twice and so on, each time from what the "
-        "last "
-        "made: how far films drift that are edited, or made longer piece by piece.",
+        "last made: how far films drift that are edited, or made longer piece by piece.",
         _drift,
     ),
 )

@@ -138,8 +138,7 @@ def replacing(path: Path) -> Iterator[Path]:
             raise
         raise OSError(
             f"{path} could not be written ({error}): where the disk is full make room, and give "
-            "the same "
-            "command again"
+            "the same command again"
         ) from error
     finally:
         replacement.discard()
@@ -158,8 +157,7 @@ def _check_open(path: Path) -> None:
     if sealed := sealed_above(path):
         raise ValueError(
             f"cannot write into {path}: {sealed} is kept as it was written, with checksums of its "
-            "files; choose "
-            "another folder"
+            "files; choose another folder"
         )
 
 

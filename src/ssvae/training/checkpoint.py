@@ -32,8 +32,7 @@ def save(run: Path, step: int, write: Callable[[Path], None]) -> Path:
         older = checkpoints(run)
         raise OSError(
             f"the checkpoint of step {step} could not be written to {final.parent} ({error}): "
-            "where "
-            "the disk is full make room, and the same command goes on from "
+            "where the disk is full make room, and the same command goes on from "
             + (f"step {older[-1][0]}, which is whole" if older else "the start")
         ) from error
     for _, old in checkpoints(run)[:-KEEP]:

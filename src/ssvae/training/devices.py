@@ -54,8 +54,7 @@ def make_accelerator(
     if configured not in ("no", precision):
         raise ValueError(
             f"accelerate is configured for mixed_precision {configured}, but --dtype is {dtype}: "
-            "give "
-            "--dtype bfloat16 for bf16, or configure no"
+            "give --dtype bfloat16 for bf16, or configure no"
         )
     torch.set_float32_matmul_precision("highest")
     torch.backends.cudnn.allow_tf32 = False
@@ -86,8 +85,7 @@ def known_faults(torch_version: str, cudnn: int | None) -> list[str]:
         with_cudnn = ", or cuDNN 9.15 (pip install nvidia-cudnn-cu12==9.15.*)"
         found.append(
             f"torch {release} takes three times the memory for 3-D convolutions in bfloat16, and "
-            "long "
-            "(pytorch#166643): install torch 2.10 or newer"
+            "long (pytorch#166643): install torch 2.10 or newer"
             + (with_cudnn if release == "2.9.1" else "")
         )
     if cudnn is not None and 90800 <= cudnn < 91100:
@@ -115,8 +113,7 @@ def _warn_where_emulated() -> None:
     if torch.backends.mkldnn.is_available() and not torch.ops.mkldnn._is_mkldnn_bf16_supported():
         log.warning(
             "this processor has no arithmetic for bfloat16, which takes many times as long as "
-            "float32: "
-            "leave out --dtype bfloat16"
+            "float32: leave out --dtype bfloat16"
         )
 
 

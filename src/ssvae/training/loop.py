@@ -345,10 +345,8 @@ def _check_config(out: Path, before: dict[str, Any], now: dict[str, Any], done: 
     if len(ends) > 1 and done > (first := min(start for _, start in ends)):
         raise ValueError(
             f"the run in {out} is at step {done}, and under the settings it began with or those it "
-            "is "
-            f"given now its rate falls from step {first} on: keep steps and cooldown_steps, or "
-            "begin "
-            "another run"
+            f"is given now its rate falls from step {first} on: keep steps and cooldown_steps, or "
+            "begin another run"
         )
 
 
