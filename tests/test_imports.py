@@ -18,6 +18,7 @@ ORDER = [
     "storage",
     "data",
     "transforms",
+    "fused",
     "regularizers",
     "models",
     "inference",
@@ -158,7 +159,7 @@ def test_the_library_knows_nothing_of_the_study():
 
 
 @pytest.mark.parametrize(
-    "name", [n for n in ORDER if n not in ("__main__", "transforms", "recipes")]
+    "name", [n for n in ORDER if n not in ("__main__", "fused", "transforms", "recipes")]
 )
 def test_what_a_package_exports_is_there_and_documented(name):
     package = importlib.import_module(f"ssvae.{name}")

@@ -12,7 +12,7 @@ from torch import nn
 import ssvae
 from ssvae import AutoencoderKLSSVAE
 from ssvae.models import PRESETS, AutoencoderConfig, DiagonalGaussian
-from ssvae.models.blocks import CausalConv3d, RMSNorm, channels_last
+from ssvae.models.blocks import CausalConv3d, channels_last
 from ssvae.models.plain import _down, _up, plain_decode, plain_encode
 from ssvae.models.resample import Downsample, Upsample, channel_to_space, space_to_channel
 
@@ -263,30 +263,6 @@ def test_causal_convolution_equals_its_plain_form(frames, stride):
     y, cache = conv(x)
     assert cache is None
     torch.testing.assert_close(y, plain)
-
-
-def test_norm_equals_its_definition():
-    norm = RMSNorm(6)
-    nn.init.normal_(norm.gamma)
-    x = torch.randn(2, 6, 2, 3, 3)
-    plain = F.normalize(x, dim=1, eps=1e-12) * 6**0.5 * norm.gamma
-    torch.testing.assert_close(norm(x), plain)
-    assert torch.isfinite(norm(torch.zeros_like(x))).all()
-
-
-@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
-def test_norm_in_half_precision(dtype):
-    norm = RMSNorm(64).to(dtype)
-    x = torch.full((1, 64, 1, 2, 2), 3e4, dtype=dtype)  # the squares are beyond float16
-    x[..., 0] = 0
-    with torch.no_grad():
-        y = norm(x)
-        out = torch.empty_like(x)
-        norm(x, silu_out=out)
-    assert y.dtype == dtype
-    assert torch.equal(y[..., 0], torch.zeros_like(y[..., 0]))
-    torch.testing.assert_close(y[..., 1], torch.ones_like(y[..., 1]))
-    torch.testing.assert_close(out, F.silu(y))
 
 
 @pytest.mark.parametrize(("time", "space"), [(1, 2), (2, 1), (2, 2)])

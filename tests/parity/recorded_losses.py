@@ -16,6 +16,7 @@ import torch
 from small_diffusion import save_latents, save_vae, small_recipe
 from small_models import NARROW, write_lpips
 from small_runs import OTHERS, cpu, rows, small, with_regularizers
+from ssvae.bench.provenance import processor
 from ssvae.diffusion import train_diffusion
 from ssvae.losses import perceptual
 from ssvae.models.config import AutoencoderConfig
@@ -132,7 +133,7 @@ def kept(run: Path) -> list[dict[str, float]]:
 
 def machine() -> dict[str, str]:
     """What bits depend on."""
-    return {"torch": torch.__version__, "kernels": torch.backends.cpu.get_cpu_capability()}
+    return {"torch": torch.__version__, "processor": processor()}
 
 
 if __name__ == "__main__":

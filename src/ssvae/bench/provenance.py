@@ -16,7 +16,7 @@ def provenance(
     cuda = torch.cuda.is_available() and device != "cpu"
     capability = torch.backends.cpu.get_cpu_capability()
     return {
-        "processor": torch.cuda.get_device_name() if cuda else f"{_processor()}, {capability}",
+        "processor": torch.cuda.get_device_name() if cuda else f"{processor()}, {capability}",
         "threads": torch.get_num_threads(),
         "dtype": dtype,
         "compiled": compiled,
@@ -49,7 +49,8 @@ def commit_of(path: Path, *others: Path) -> str | None:
         return None
 
 
-def _processor() -> str:
+def processor() -> str:
+    """The model of this machine's processor."""
     info = Path("/proc/cpuinfo")
     lines = info.read_text().splitlines() if info.exists() else []
     models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]

@@ -14,7 +14,6 @@ from accelerate import Accelerator
 
 from ssvae.cli.console import console, note_of, progress
 from ssvae.models.finding import load_vae
-from ssvae.report.figures import check_figure_path
 from ssvae.storage.files import check_file, check_folder
 from ssvae.storage.runs import checkpoints
 from ssvae.training import make_accelerator, repeat_bit_for_bit
@@ -56,6 +55,8 @@ def check_outputs(out: Path | None, json_out: Path | None, figure: Path | None =
     work.
     """
     if figure is not None:
+        from ssvae.report.figures import check_figure_path  # matplotlib, which others do not need
+
         check_figure_path(figure)
     for path, ending in ((out, ".html"), (json_out, ".json")):
         if path is None:

@@ -42,7 +42,7 @@ from ssvae.training.sharding import (
     prepare,
 )
 from ssvae.training.state import gathered, load, write
-from ssvae.training.step import update
+from ssvae.training.step import Part, update
 
 logger = logging.getLogger(__name__)
 
@@ -144,7 +144,7 @@ class DiffusionTrainer:
                 for latents, of_clips in some
             )
 
-    def step(self, step: int, batch: tuple[LatentBatch, ...]) -> StepOutcome:
+    def step(self, step: int, batch: tuple[LatentBatch, ...], signal: int = 0) -> StepOutcome:
         """One update; see :func:`ssvae.training.step.update`."""
         recipe, accelerator = self.recipe, self.accelerator
         share = warmup_cooldown(step, recipe.warmup_steps, recipe.steps, recipe.cooldown_steps)
@@ -159,21 +159,17 @@ class DiffusionTrainer:
             times.append(at)
         of_all = torch.cat(losses)
         loss = of_all.mean()
-        norm, updated = update(
-            accelerator,
-            self._wrapped,
-            self.optimizers,
-            recipe.max_grad_norm,
-            torch.isfinite(loss),
-            1 / len(batch),
-        )
+        longest = recipe.max_grad_norm
+        part = Part(self._wrapped, self.optimizers, longest, torch.isfinite(loss))
+        (norm,), (updated,), signal = update(accelerator, [part], 1 / len(batch), signal)
         if updated:
             self.ema.step(self.objective.parameters())
         metrics: dict[str, Value] = dict(loss=loss, grad_norm=norm)
         totals, counts = loss_by_time(of_all, torch.cat(times))
         for i in range(BINS):
             metrics[f"loss_t{(i + 0.5) / BINS:.1f}"] = Ratio(totals[i], counts[i])
-        return StepOutcome(metrics | dict(learning_rate=share * recipe.learning_rate), updated)
+        metrics["learning_rate"] = share * recipe.learning_rate
+        return StepOutcome(metrics, updated, signal)
 
     def _losses(
         self, batch: LatentBatch, step: int, number: int

@@ -5,7 +5,7 @@ The network is ours; its weights are fetched, or read from files, and never part
 
 import hashlib
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, files
 from pathlib import Path
 
@@ -13,7 +13,8 @@ import torch
 from torch import nn
 
 from ssvae.data.pixels import as_seen
-from ssvae.losses.reconstruction import full
+from ssvae.losses.distance import unit_distance
+from ssvae.models.activation import activated
 from ssvae.storage.weights import load_tensors
 
 logger = logging.getLogger(__name__)
@@ -42,6 +43,7 @@ class VGG16(nn.Module):
         for i, stage in enumerate(STAGES):
             layers += [nn.MaxPool2d(2)] if i else []
             for width in stage:
+                # A ReLU, which runs with its convolution, has a number too.
                 layers += [nn.Conv2d(channels, width, 3, padding=1), nn.ReLU()]
                 channels = width
             self.ends.append(len(layers))
@@ -51,7 +53,11 @@ class VGG16(nn.Module):
         """Images (N, 3, H, W), sides of at least 16, to five maps of 64 to 512 channels."""
         maps, start = [], 0
         for end in self.ends:
-            x = self.features[start:end](x)
+            for layer in list(self.features)[start:end]:
+                if isinstance(layer, nn.Conv2d):
+                    x = activated(layer, x, slope=0.0)
+                elif isinstance(layer, nn.MaxPool2d):
+                    x = layer(x)
             maps.append(x)
             start = end
         return maps
@@ -80,18 +86,12 @@ class LPIPS(nn.Module):
         """One value for each pair; gradients reach ``a`` alone where ``b`` needs none."""
         if min(a.shape[-2:]) < 16:
             raise ValueError(f"LPIPS needs sides of at least 16 pixels, got {tuple(a.shape)}")
-        distance = torch.zeros((), device=a.device)
-        pairs = zip(self._unit_maps(a), self._unit_maps(b), self.linear, strict=True)
-        for of_a, of_b, weights in pairs:
-            apart = (of_a - of_b).square() * weights.view(-1, 1, 1)  # no matmul: autocast halves it
-            distance = distance + apart.sum(1).mean((1, 2))
-        return distance
+        maps_a, maps_b = self._maps(a), self._maps(b)
+        parts = zip(maps_a, maps_b, self.linear, strict=True)
+        return torch.stack([unit_distance(*part) for part in parts]).sum(0)
 
-    def _unit_maps(self, images: torch.Tensor) -> Iterator[torch.Tensor]:
-        for features in self.vgg((images - self.shift) / self.scale):
-            maps = full(features)
-            # A vector of zeros has length 0 and, here, gradient 0, where a square root has none.
-            yield maps / (torch.linalg.vector_norm(maps, dim=1, keepdim=True) + 1e-10)
+    def _maps(self, images: torch.Tensor) -> list[torch.Tensor]:
+        return self.vgg((images - self.shift) / self.scale)
 
 
 def of_frames(lpips: LPIPS, reconstruction: torch.Tensor, clips: torch.Tensor) -> torch.Tensor:

@@ -323,12 +323,17 @@ class AutoencoderKLSSVAE(ModelMixin, AutoencoderMixin, ConfigMixin):
         return max(1, frames // self.time_factor) * self.time_factor
 
     def _at_once(self, x: torch.Tensor, scale: int) -> int | None:
-        """The same for a tensor, ``scale`` pixels for a position; None for a clip in one go."""
-        if not self.use_streaming and (
-            torch.is_grad_enabled() or torch.compiler.is_compiling() or x.shape[2] == 1
-        ):
+        """The same for a tensor, ``scale`` pixels for a position; None for a clip in one go.
+
+        On a CPU a short clip is better cut all the same: the pieces of its levels fit its caches.
+        """
+        whole = torch.is_grad_enabled() or torch.compiler.is_compiling() or x.shape[2] == 1
+        if whole and not self.use_streaming:
             return None
-        return self.frames_at_once(x.shape[3] * scale, x.shape[4] * scale, len(x))
+        most = self.frames_at_once(x.shape[3] * scale, x.shape[4] * scale, len(x))
+        behind = (x.shape[2] - 1) * (1 if scale == 1 else self.time_factor)  # the first frame
+        fits = behind <= most and x.device.type != "cpu"
+        return None if fits and not self.use_streaming else most
 
     def _padded(self, x: torch.Tensor, first: int) -> torch.Tensor:
         """Repeat the last frame up to ``first`` and a multiple of the temporal compression."""

@@ -11,12 +11,14 @@ Layers that look around in space take a ``strip`` where x is a strip of frames t
 
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 
+from ssvae.fused import fuses, operator
+from ssvae.models.norm import RMSNorm, RMSNormSiLU, add_biased, empty, repeated
 from ssvae.models.strips import Strip
 
 M = TypeVar("M", bound=nn.Module)
@@ -34,8 +36,10 @@ def zero_init(layer: M) -> M:
 def channels_last(model: M) -> M:
     """Lay out convolution weights channels last, in place: the faster layout."""
     for module in model.modules():
-        if isinstance(module, nn.Conv3d):
-            module.weight.data = module.weight.data.contiguous(memory_format=torch.channels_last_3d)
+        if isinstance(module, nn.Conv2d | nn.Conv3d):
+            video = isinstance(module, nn.Conv3d)
+            memory_format = torch.channels_last_3d if video else torch.channels_last
+            module.weight.data = module.weight.data.contiguous(memory_format=memory_format)
     return model
 
 
@@ -69,41 +73,21 @@ def conv3d(
     return F.conv3d(x_BCTHW, weight, bias, tuple(stride), tuple(padding))
 
 
-class RMSNorm(nn.Module):
-    """Scale each position's channel vector to length sqrt(C), then by a learned gamma.
-
-    In half precision the lengths are computed in float32, where no square overflows; what comes out
-    is of the input's precision, under autocast too.
-    """
-
-    def __init__(self, channels: int, dims: int = 3):
-        """``dims`` counts the axes behind the channels: 3 for video, 2 for frames."""
-        super().__init__()
-        self.scale = channels**0.5
-        self.gamma = nn.Parameter(torch.ones(channels, *[1] * dims))
-
-    def forward(self, x: torch.Tensor, silu_out: torch.Tensor | None = None) -> torch.Tensor:
-        """(B, C, ...) to the same shape.
-
-        ``silu_out`` takes the result with SiLU after it, without a copy between; not for autograd.
-        """
-        if silu_out is None:
-            return (x * self._factor(x)).to(x.dtype) * self.gamma.to(x.dtype)
-        torch.mul(x, self._factor(x), out=silu_out).mul_(self.gamma)
-        return F.silu(silu_out, inplace=True)
-
-    def _factor(self, x: torch.Tensor) -> torch.Tensor:
-        dtype = torch.promote_types(x.dtype, torch.float32)
-        length = torch.linalg.vector_norm(x, dim=1, keepdim=True, dtype=dtype)
-        return self.scale / length.clamp(min=1e-12)
-
-
 Norm = Callable[..., torch.Tensor]
 
 
-def call(norm: RMSNorm) -> Norm:
+def call(norm: RMSNormSiLU, bias: torch.Tensor | None = None) -> Norm:
     """A norm as an argument: hooks that offload layers move modules among these, functions not."""
-    return partial(norm)
+    return partial(norm, bias=bias)
+
+
+def left_out(conv: nn.Conv3d, x: torch.Tensor) -> torch.Tensor | None:
+    """The bias of a convolution that what follows it adds in passing; None where it adds its own.
+
+    That is on a CPU, where oneDNN adds it, and where hooks hold the layer elsewhere until it runs.
+    """
+    bias = conv.bias
+    return bias if bias is not None and fuses(x) and bias.device == x.device else None
 
 
 class CausalConv3d(nn.Conv3d):
@@ -145,12 +129,15 @@ class CausalConv3d(nn.Conv3d):
         cache: Cache = None,
         strip: Strip | None = None,
         norm: Norm | None = None,
+        biased: bool = True,
     ) -> tuple[torch.Tensor, Cache]:
         """(B, C, T, H, W) -> (B, C', ceil(T / stride), H', W'), and the cache.
 
-        ``norm``, with SiLU after it, is applied on the way in. The frames of a clip that goes on
-        number a multiple of the temporal stride, or one more where it begins.
+        ``norm``, with SiLU after it, is applied on the way in; where not ``biased`` the bias is
+        left out. The frames of a clip that goes on number a multiple of the temporal stride, or one
+        more where it begins.
         """
+        bias = self.bias if biased else None
         past = cache if isinstance(cache, torch.Tensor) else None
         time, *space = self.stride
         look_back = 3 - time  # frames that the next piece needs of this one
@@ -158,11 +145,10 @@ class CausalConv3d(nn.Conv3d):
         rows = sides if strip is None else 0  # else they are laid out
         if past is None and input.shape[2] == 1:
             x = lay_out(input, None, 0, self.border, norm, strip, sides)
-            a, b, c = self.weight.unbind(2)
             image = partial(
                 F.conv2d,
-                weight=a + b + c,
-                bias=self.bias,
+                weight=summed_over_time(self.weight),
+                bias=bias,
                 stride=(space[0], space[1]),
                 padding=(rows, sides),
             )
@@ -170,8 +156,46 @@ class CausalConv3d(nn.Conv3d):
         else:
             frames = 2 if past is None else look_back
             x = lay_out(input, past, frames, self.border, norm, strip, sides)
-            y = conv3d(x, self.weight, self.bias, self.stride, (0, rows, sides))
+            y = conv3d(x, self.weight, bias, self.stride, (0, rows, sides))
         return y, (None if cache is None else latest(x, look_back))
+
+
+def summed_over_time(weight: torch.Tensor) -> torch.Tensor:
+    """What a convolution does to a still: (C', C, T, h, w) to (C', C, h, w), channels last.
+
+    As autocast wants it, of which the gradient is then one copy.
+    """
+    return cast(torch.Tensor, _SummedOverTime.apply(weight, autocast_dtype(weight)))
+
+
+def autocast_dtype(x: torch.Tensor) -> torch.dtype:
+    """The number format in which autocast has convolutions of x."""
+    kind = x.device.type
+    return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else x.dtype
+
+
+def _summed_taps(weight: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+    return weight.sum(1).to(dtype)
+
+
+_fused_sum = operator(
+    "summed_taps(Tensor weight, ScalarType dtype) -> Tensor", _summed_taps, "ssvae.models.kernels"
+)
+
+
+class _SummedOverTime(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, weight: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+        ctx.like, ctx.size = weight.new_empty(0), weight.shape
+        taps = weight.permute(0, 2, 3, 4, 1)  # (C', T, h, w, C)
+        if fuses(weight):
+            return _fused_sum(taps.contiguous(), dtype).permute(0, 3, 1, 2)
+        return _summed_taps(taps, dtype).permute(0, 3, 1, 2)
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor, None]:  # type: ignore[override]
+        return empty(ctx.size, ctx.like).copy_(grad.unsqueeze(2)), None
 
 
 def lay_out(
@@ -191,27 +215,30 @@ def lay_out(
     """
     above = around if strip is not None else 0
     below = above + border
+    if not (frames or above or below or norm):
+        return x_BCTHW
+    repeats = frames if past is None else 0
+    by_norm = norm is not None and strip is None and not border  # it repeats frames in passing
     if torch.is_grad_enabled() or torch.compiler.is_compiling():
-        h = x_BCTHW if norm is None else F.silu(norm(x_BCTHW))
+        h = x_BCTHW if norm is None else norm(x_BCTHW, repeats=repeats if by_norm else 0)
         if strip is not None:
             top, bottom = strip.borders(h, above, below)
             h = F.pad(torch.cat([top, h, bottom], 3), (0, border))
         elif border:
             h = F.pad(h, (0, border, 0, border))
-        if not frames:
-            return h
-        past = h[:, :, :1].expand(-1, -1, frames, -1, -1) if past is None else past
-        return torch.cat([past, h], 2)
+        if repeats and not by_norm:
+            h = repeated(h, repeats)
+        return h if past is None else torch.cat([past, h], 2)
     B, C, T, H, W = x_BCTHW.shape
-    if not (frames or above or below or norm):
-        return x_BCTHW
     size = B, C, frames + T, above + H + below, W + border
-    laid = _empty(size, x_BCTHW)
+    laid = empty(size, x_BCTHW)
     h = laid[:, :, frames:, above : above + H, :W]
     if norm is None:
         h.copy_(x_BCTHW)
+    elif by_norm:
+        norm(x_BCTHW, repeats=repeats, out=laid if repeats else h)
     else:
-        norm(x_BCTHW, silu_out=h)
+        norm(x_BCTHW, out=h)
     if strip is not None:
         rows = laid[:, :, frames:, :, :W]
         rows[..., :above, :], rows[..., above + H :, :] = strip.borders(h, above, below)
@@ -219,15 +246,11 @@ def lay_out(
         laid[..., H:, :] = 0
     if border:
         laid[..., W:] = 0
-    if frames:
-        laid[:, :, :frames] = laid[:, :, frames : frames + 1] if past is None else past
+    if past is not None:
+        laid[:, :, :frames] = past
+    elif repeats and not by_norm:
+        laid[:, :, :frames] = laid[:, :, frames : frames + 1]
     return laid
-
-
-def _empty(size: Sequence[int], like: torch.Tensor) -> torch.Tensor:
-    return torch.empty(
-        tuple(size), dtype=like.dtype, device=like.device, memory_format=torch.channels_last_3d
-    )
 
 
 def latest(x_BCTHW: torch.Tensor, frames: int) -> torch.Tensor:
@@ -253,7 +276,7 @@ def join(
             size[axis] = length(piece)
             if size[axis] == piece.shape[axis]:
                 return piece
-            whole = _empty(size, piece)
+            whole = empty(size, piece)
         whole.narrow(axis, done, piece.shape[axis]).copy_(piece)
         done += piece.shape[axis]
     assert whole is not None
@@ -265,9 +288,9 @@ class ResidualBlock(nn.Module):
 
     def __init__(self, in_channels: int, out_channels: int):
         super().__init__()
-        self.norm1 = RMSNorm(in_channels)
+        self.norm1 = RMSNormSiLU(in_channels)
         self.conv1 = CausalConv3d(in_channels, out_channels)
-        self.norm2 = RMSNorm(out_channels)
+        self.norm2 = RMSNormSiLU(out_channels)
         self.conv2 = zero_init(CausalConv3d(out_channels, out_channels))
         same = in_channels == out_channels
         self.shortcut = nn.Identity() if same else nn.Conv3d(in_channels, out_channels, 1)
@@ -277,9 +300,10 @@ class ResidualBlock(nn.Module):
     ) -> tuple[torch.Tensor, Cache]:
         """(B, C, T, H, W) -> (B, C', T, H, W), and the cache."""
         first, second = cache or (cache, cache)
-        h, first = self.conv1(x_BCTHW, first, strip, call(self.norm1))
-        h, second = self.conv2(h, second, strip, call(self.norm2))
-        h += self.shortcut(x_BCTHW)
+        bias1, bias2 = left_out(self.conv1, x_BCTHW), left_out(self.conv2, x_BCTHW)
+        h, first = self.conv1(x_BCTHW, first, strip, call(self.norm1), bias1 is None)
+        h, second = self.conv2(h, second, strip, call(self.norm2, bias1), bias2 is None)
+        h = add_biased(h, bias2, self.shortcut(x_BCTHW))
         return h, (None if cache is None else (first, second))
 
 

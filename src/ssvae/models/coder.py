@@ -18,11 +18,11 @@ from ssvae.models.blocks import (
     CausalConv3d,
     FrameAttention,
     ResidualBlock,
-    RMSNorm,
     call,
     join,
 )
 from ssvae.models.config import AutoencoderConfig
+from ssvae.models.norm import RMSNormSiLU
 from ssvae.models.resample import Downsample, Upsample, channel_to_space, space_to_channel
 from ssvae.models.strips import Strip, Strips
 
@@ -168,7 +168,7 @@ class Encoder(_Coder):
             incoming = widths[min(i + 1, len(widths) - 1)]
         top = widths[-1]
         self.mid = nn.ModuleList(_middle(top, ("residual", "attention") * 2, config))
-        self.norm_out = RMSNorm(top)
+        self.norm_out = RMSNormSiLU(top)
         self.conv_out = CausalConv3d(top, 2 * config.z_dim)
         # A fresh posterior is narrow, or training would begin by learning to outshout its noise.
         assert self.conv_out.bias is not None
@@ -214,7 +214,7 @@ class Decoder(_Coder):
         for i, width in enumerate(widths):
             up = Upsample(width, widths[i + 1], *factors[i]) if i < len(factors) else None
             self.up.append(Level(_residuals(width, width, config.decoder_blocks), up))
-        self.norm_out = RMSNorm(widths[-1])
+        self.norm_out = RMSNormSiLU(widths[-1])
         self.conv_out = CausalConv3d(widths[-1], config.out_channels * config.patch_size**2)
 
     def levels(self) -> list[list[Stage]]:

@@ -12,8 +12,9 @@ import torch.nn.functional as F
 from torch import nn
 
 from ssvae.models.autoencoder import AutoencoderKLSSVAE
-from ssvae.models.blocks import CausalConv3d, FrameAttention, ResidualBlock, RMSNorm
+from ssvae.models.blocks import CausalConv3d, FrameAttention, ResidualBlock
 from ssvae.models.coder import Level
+from ssvae.models.norm import RMSNorm
 from ssvae.models.resample import Downsample, Upsample, channel_to_space, space_to_channel
 
 

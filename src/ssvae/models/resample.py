@@ -7,12 +7,23 @@ that goes on, later pieces of T frames become T / 2 and 2 T.
 
 from functools import partial
 from itertools import product
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 
-from ssvae.models.blocks import Cache, CausalConv3d, conv3d, latest, lay_out, on_frames, zero_init
+from ssvae.models.blocks import (
+    Cache,
+    CausalConv3d,
+    conv3d,
+    latest,
+    lay_out,
+    on_frames,
+    summed_over_time,
+    zero_init,
+)
+from ssvae.models.norm import added, empty
 from ssvae.models.strips import Strip
 
 
@@ -34,29 +45,71 @@ def channel_to_space(x_BCTHW: torch.Tensor, time: int, space: int) -> torch.Tens
     return x.reshape(B, C // (time * space**2), T * time, H * space, W * space)
 
 
-def phase_weight(weight: torch.Tensor, time: int, rows: int | None, columns: int | None):
-    """Nearest upsampling and a 3x3x3 convolution as one convolution of the small grid: a phase.
+def phase_weights(weight: torch.Tensor, time: int, space: int) -> torch.Tensor:
+    """Nearest upsampling and a 3x3x3 convolution as one convolution of the small grid.
 
-    (C', C, 3, 3, 3) to (time * C', C, t, h, w): of the three taps two meet the same input where an
-    axis is doubled, and are summed. ``rows`` and ``columns`` say which of two positions are asked
-    for, None that the axis is not doubled; for time there are the weights of both, in order.
+    (C', C, 3, 3, 3) to (space * space * time * C', C, t, h, w): each position of the large grid
+    that a position of the small one becomes, its phase, has channels of its own. Of the three taps
+    two meet the same input where an axis is doubled, and are summed.
     """
-    for dim, phase in ((3, rows), (4, columns)):
-        if phase is not None:
-            weight = (_even, _odd)[phase](weight, dim)
-    return torch.cat([_odd(weight, 2), _even(weight, 2)]) if time == 2 else weight
+    w = weight.permute(0, 2, 3, 4, 1)  # (C', t, h, w, C): whole channels move
+    w = _phases(w, 3, space)
+    w = _phases(w, 2, space)
+    w = _phases(w, 1, time, late_first=True)  # (C', t phase, t, h phase, h, w phase, w, C)
+    w = w.permute(3, 5, 1, 0, 2, 4, 6, 7).flatten(0, 3)
+    return w.permute(0, 4, 1, 2, 3)
 
 
-def _even(w: torch.Tensor, dim: int) -> torch.Tensor:
-    """Taps on (i - 1, i) of what a position sees whose last two taps fall on the same input."""
-    a, b, c = w.unbind(dim)
-    return torch.stack((a, b + c), dim)
+def _phases(w: torch.Tensor, dim: int, factor: int, late_first: bool = False) -> torch.Tensor:
+    """Three taps at ``dim`` to (factor, taps), of the even and of the odd position of a pair.
+
+    The even one sees (i - 1, i, i), the odd one (i, i, i + 1); in time, where nothing is seen of
+    what follows, these are one step earlier, and the odd one comes first.
+    """
+    if factor == 1:
+        return w.unsqueeze(dim)
+    a, b, c = w.split(1, dim)
+    even, odd = (a, b + c), (a + b, c)
+    return torch.cat(odd + even if late_first else even + odd, dim).unflatten(dim, (2, 2))
 
 
-def _odd(w: torch.Tensor, dim: int) -> torch.Tensor:
-    """Taps of what a position sees whose first two fall on the same input."""
-    a, b, c = w.unbind(dim)
-    return torch.stack((a + b, c), dim)
+class _Aligned(torch.autograd.Function):
+    """Phases (B, P C', T, H + 1, W + 1), as one convolution makes them, side by side.
+
+    Where space is doubled each has a row and a column too many: those of even positions at the end,
+    of odd ones at the start. Gradients of four slices would be four tensors of the whole size.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, y: torch.Tensor, time: int, space: int) -> torch.Tensor:
+        """To (B, T, H, W, space, space, time, C')."""
+        ctx.like, ctx.time, ctx.space = y.new_empty(0), time, space
+        ctx.size = y.shape
+        corners = _corners(y, time, space)
+        B, T, H, W, *rest = corners[0].shape
+        phases = y.new_empty(B, T, H, W, space, space, *rest)
+        torch.stack(corners, 4, out=phases.flatten(4, 5))
+        return phases
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor, None, None]:  # type: ignore[override]
+        of_y = empty(ctx.size, ctx.like)
+        if ctx.space == 2:
+            of_y.zero_()
+        corners = _corners(of_y, ctx.time, ctx.space)
+        for corner, of_phase in zip(corners, grad.flatten(4, 5).unbind(4), strict=True):
+            corner.copy_(of_phase)
+        return of_y, None, None
+
+
+def _corners(y: torch.Tensor, time: int, space: int) -> list[torch.Tensor]:
+    """Views of each row and column phase, (B, T, H, W, time, C')."""
+    H, W = (n - (space - 1) for n in y.shape[3:])
+    phases = y.permute(0, 2, 3, 4, 1).unflatten(4, (space, space, time, -1))
+    return [
+        phases[:, :, i : i + H, j : j + W, i, j] for i, j in product(range(space), range(space))
+    ]
 
 
 def _check(wide: int, narrow: int, factor: int) -> None:
@@ -93,8 +146,7 @@ class Downsample(nn.Module):
         else:
             x = lay_out(x_BCTHW, None, 0, border=1, strip=strip)
             y = on_frames(self.conv, x)
-        y += shortcut
-        return y, cache
+        return added(y, shortcut), cache
 
     def _shortcut(self, x_BCTHW: torch.Tensor, begins: bool) -> torch.Tensor:
         if self.time == 2 and begins:
@@ -125,28 +177,19 @@ class PhaseConv3d(CausalConv3d):
         ``image``: one frame without a past; of the two that doubling makes of it the later stays.
         ``laid_rows``: rows that are laid out around a strip, above and below, beside its H.
         """
-        H, W = seen.shape[3] - 2 * laid_rows, seen.shape[4]
         padding = 1 - laid_rows, 1
-        weight, bias, times = self.weight, self.bias, self.time
+        weight, times = self.weight, self.time
         if image:
-            a, b, c = weight.unbind(2)
-            weight, times = (a + b + c).unsqueeze(2), 1
-        assert bias is not None
-        outputs = []
-        sides = range(self.space) if self.space == 2 else (None,)
-        for rows, columns in product(sides, sides):
-            kernel = phase_weight(weight, times, rows, columns)
-            if image:
-                y = on_frames(
-                    partial(F.conv2d, weight=kernel.squeeze(2), bias=bias, padding=padding), seen
-                )
-            else:
-                y = conv3d(seen, kernel, bias.repeat(times), padding=(0, *padding))
-            # Where space is doubled, y has a row and a column too many: each phase needs its own.
-            top, left = rows or 0, columns or 0
-            y = y[..., top : top + H, left : left + W].unflatten(1, (times, -1))
-            outputs.append(y.permute(0, 3, 4, 5, 1, 2))
-        return torch.stack(outputs, 4).unflatten(4, (self.space, self.space))
+            weight, times = summed_over_time(weight).unsqueeze(2), 1
+        kernel = phase_weights(weight, times, self.space)
+        assert self.bias is not None
+        bias = self.bias.repeat(times * self.space**2)
+        if image:
+            conv = partial(F.conv2d, weight=kernel.squeeze(2), bias=bias, padding=padding)
+            y = on_frames(conv, seen)
+        else:
+            y = conv3d(seen, kernel, bias, padding=(0, *padding))
+        return cast(torch.Tensor, _Aligned.apply(y, times, self.space))
 
 
 class Upsample(nn.Module):
@@ -179,8 +222,24 @@ class Upsample(nn.Module):
 
     def _join(self, phases_BTHWhwaC: torch.Tensor, x_BCTHW: torch.Tensor) -> torch.Tensor:
         """The phases beside their shortcut, x with each channel repeated, on the large grid."""
-        x = x_BCTHW.permute(0, 2, 3, 4, 1).repeat_interleave(self.repeats, -1)
-        x = x.unflatten(-1, (-1, self.time, self.space, self.space)).permute(0, 1, 2, 3, 6, 7, 5, 4)
-        phases_BTHWhwaC += x[..., -phases_BTHWhwaC.shape[-2] :, :]
+        shortcut = repeated_to_space(x_BCTHW, self.repeats, self.time, self.space)
+        phases_BTHWhwaC += shortcut[..., -phases_BTHWhwaC.shape[-2] :, :]
         grid = phases_BTHWhwaC.permute(0, 1, 6, 2, 4, 3, 5, 7).flatten(5, 6).flatten(3, 4)
         return grid.flatten(1, 2).permute(0, 4, 1, 2, 3)
+
+
+def repeated_to_space(x_BCTHW: torch.Tensor, repeats: int, time: int, space: int) -> torch.Tensor:
+    """Channels, each ``repeats`` times, as phases (B, T, H, W, space, space, time, C').
+
+    Axes along which a channel is repeated alone have length 1, where so many repeats are axes: to
+    be broadcast, without memory for what is repeated.
+    """
+    x, axes, left = x_BCTHW.permute(0, 2, 3, 4, 1), [time, space, space], repeats
+    for i in (2, 1, 0):
+        if left % axes[i] == 0:
+            left, axes[i] = left // axes[i], 1
+        else:
+            break
+    if left > 1:
+        x = x.repeat_interleave(left, -1)
+    return x.unflatten(-1, (-1, *axes)).permute(0, 1, 2, 3, 6, 7, 5, 4)

@@ -13,7 +13,7 @@ from torch import nn
 
 from ssvae.regularizers.balance import Reduce
 from ssvae.regularizers.checks import check_numbers, check_positive
-from ssvae.regularizers.registry import Hooks, LatentSpec, RegularizerConfig, Watch
+from ssvae.regularizers.registry import Hooks, LatentSpec, RegularizerConfig, Scalars, Watch
 
 __all__ = ["LCRConfig", "LocalCorrelation", "LocalCorrelationResult", "local_correlation"]
 
@@ -185,11 +185,15 @@ class LocalCorrelation(nn.Module):
 
         ``reduce`` is the mean over processes, where several share a batch.
         """
-        return torch.relu(self.threshold - self.correlation(mean, reduce))
+        return self.penalty(self.correlation(mean, reduce))
 
     def correlation(self, mean: torch.Tensor, reduce: Reduce | None = None) -> torch.Tensor:
         """The average local correlation R, a scalar."""
         return local_correlation(mean, self.window, self.lone_first_frame, reduce).average
+
+    def penalty(self, correlation: torch.Tensor) -> torch.Tensor:
+        """What an average local correlation costs."""
+        return torch.relu(self.threshold - correlation)
 
     def extra_repr(self) -> str:
         """The settings, for printing."""
@@ -219,7 +223,12 @@ class LCRConfig(RegularizerConfig):
         check_positive("weight", self.weight)
         module = LocalCorrelation(self.window, self.threshold, latents.lone_first_frame)
 
-        def monitor(mean: torch.Tensor, reduce: Reduce | None) -> Mapping[str, torch.Tensor]:
+        def penalty(mean: torch.Tensor, reduce: Reduce | None) -> tuple[torch.Tensor, Scalars]:
+            correlation = module.correlation(mean, reduce)
+            scalars = {"local_correlation": correlation.detach()}
+            return module.penalty(correlation), scalars
+
+        def monitor(mean: torch.Tensor, reduce: Reduce | None) -> Scalars:
             video, lone = mean, module.lone_first_frame
             if mean.ndim == 4:
                 video, lone = mean.unsqueeze(2), True
@@ -227,7 +236,7 @@ class LCRConfig(RegularizerConfig):
                 return {}
             return {"local_correlation": module.correlation(mean, reduce)}
 
-        return Hooks(module, penalty=module, balanced_weight=self.weight, monitor=monitor)
+        return Hooks(module, penalty=penalty, balanced_weight=self.weight, monitor=monitor)
 
     def check(self, mean: torch.Tensor, latents: LatentSpec) -> None:
         """A ValueError for latents smaller than a window."""

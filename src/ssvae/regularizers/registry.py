@@ -62,6 +62,9 @@ class Term(NamedTuple):
     """A scalar, without the weight."""
 
 
+Scalars = Mapping[str, torch.Tensor]
+
+
 @dataclass(frozen=True)
 class Hooks:
     """Where a regulariser takes part in a training step: clip -> posterior -> pair -> latents ->
@@ -74,9 +77,10 @@ class Hooks:
     """What it is; its parameters are trained along."""
     clip: Callable[[torch.Tensor, Draws], torch.Tensor] | None = None
     """Clips (B, C, T, H, W) to what the encoder sees."""
-    penalty: Callable[[torch.Tensor, Reduce | None], torch.Tensor] | None = None
-    """The posterior's mean (B, C, t, h, w), or (B, C, h, w) of images, to a scalar. It is weighed
-    against the reconstruction's gradient (:func:`balance`)."""
+    penalty: Callable[[torch.Tensor, Reduce | None], tuple[torch.Tensor, Scalars]] | None = None
+    """The posterior's mean (B, C, t, h, w), or (B, C, h, w) of images, to a scalar, which is
+    weighed against the reconstruction's gradient (:func:`balance`), and what ``monitor`` would
+    give."""
     balanced_weight: float = 0.0
     """Of the penalty."""
     pair: Callable[..., tuple[torch.Tensor, torch.Tensor]] | None = None
@@ -85,7 +89,7 @@ class Hooks:
     """Latents to what the decoder is given."""
     terms: Callable[[Decoded], Mapping[str, Term]] | None = None
     """Terms of the loss."""
-    monitor: Callable[[torch.Tensor, Reduce | None], Mapping[str, torch.Tensor]] | None = None
+    monitor: Callable[[torch.Tensor, Reduce | None], Scalars] | None = None
     """The posterior's mean to scalars for the log, whether the regulariser is enabled or not."""
 
 

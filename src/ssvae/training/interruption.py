@@ -6,9 +6,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-import torch
-from accelerate import Accelerator
-
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
@@ -26,19 +23,10 @@ class InterruptedRun(Exception):  # noqa: N818 - no error
 
 
 class Interruption:
-    """Whether a signal came; all processes agree on it."""
+    """Which signal came to this process; see :func:`ssvae.training.step.update` for the others."""
 
     def __init__(self) -> None:
         self.number = 0
-
-    def agreed(self, accelerator: Accelerator) -> int:
-        """The signal that came to any process, 0 for none. To be called on every process."""
-        if accelerator.num_processes > 1:
-            own = torch.tensor([self.number], device=accelerator.device)
-            found = accelerator.gather(own)
-            assert isinstance(found, torch.Tensor)
-            return int(found.max())
-        return self.number
 
 
 @contextmanager

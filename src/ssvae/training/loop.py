@@ -48,8 +48,8 @@ class Trainer(Protocol):
         """A batch for each of these steps, which depends on the step alone."""
         ...
 
-    def step(self, step: int, batch: Any) -> StepOutcome:
-        """One update."""
+    def step(self, step: int, batch: Any, signal: int = 0) -> StepOutcome:
+        """One update; ``signal`` is the number of one that came to this process, 0 for none."""
         ...
 
     def validate(self, step: int, out: Path) -> dict[str, float]:
@@ -193,10 +193,10 @@ def _through_steps(run: _Run) -> Path:
     steps = range(run.done + 1, run.recipe.steps + 1)
     with interruptible() as interruption, closing(run.data), _finished(run):
         for step, batch in zip(steps, run.speed.waited_for(run.data), strict=True):
-            updated = _step(run, step, batch, is_first=step == steps.start)
+            outcome = _step(run, step, batch, interruption.number)
+            updated, stop = outcome.updated, outcome.signal
             if updated:
                 _validate(run, step)
-            stop = interruption.agreed(run.accelerator)
             if updated and (stop or step % run.recipe.checkpoint_every == 0 or step == steps[-1]):
                 _save(run, step)
             if stop or step % SPEED_EVERY == 0 or step == steps[-1]:
@@ -213,11 +213,10 @@ def _through_steps(run: _Run) -> Path:
     return run.last
 
 
-def _step(run: _Run, step: int, batch: Any, is_first: bool) -> bool:
-    """One update, logged; whether it was one. A ValueError after too many in a row that were
-    none.
-    """
-    work = partial(run.trainer.step, step, batch)
+def _step(run: _Run, step: int, batch: Any, signal: int) -> StepOutcome:
+    """One update, logged. A ValueError after too many in a row that were none."""
+    is_first = step == run.done + 1
+    work = partial(run.trainer.step, step, batch, signal)
     count = is_first and run.accelerator.device.type == "cuda"
     outcome = run.speed.counted(work) if count else work()
     run.speed.step()
@@ -238,7 +237,7 @@ def _step(run: _Run, step: int, batch: Any, is_first: bool) -> bool:
             f"checkpoint: {good}. Try float32, or begin another run there (--init) with a lower "
             "learning rate"
         )
-    return outcome.updated
+    return outcome
 
 
 def _validate(run: _Run, step: int) -> None:

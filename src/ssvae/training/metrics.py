@@ -29,6 +29,8 @@ class StepOutcome(NamedTuple):
     updated: bool
     """Whether it changed the weights: not where a loss or gradient was not finite on any
     process."""
+    signal: int = 0
+    """The largest number of the signals that came to processes; 0 for none."""
 
 
 def read_out(

@@ -19,12 +19,17 @@ from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.nn.parallel import DistributedDataParallel
 
 
+def is_sharded(accelerator: Accelerator) -> bool:
+    """Whether weights are divided among processes."""
+    return accelerator.distributed_type == DistributedType.FSDP
+
+
 def prepare(accelerator: Accelerator, model: nn.Module, *optimizers: torch.optim.Optimizer) -> Any:
     """Model and optimisers as the processes at hand want them.
 
     Under FSDP the parts that the model names in ``_no_split_modules`` are gathered one by one.
     """
-    if accelerator.distributed_type == DistributedType.FSDP:
+    if is_sharded(accelerator):
         if not accelerator.is_fsdp2:
             raise ValueError(
                 "FSDP must be version 2, for parameters keep their names in it: fsdp_version: 2 in "
@@ -44,13 +49,13 @@ def prepare(accelerator: Accelerator, model: nn.Module, *optimizers: torch.optim
 
 def check_optimizer(name: str, accelerator: Accelerator) -> None:
     """A ValueError where an optimiser takes weights that are not whole."""
-    if name == "muon" and accelerator.distributed_type == DistributedType.FSDP:
+    if name == "muon" and is_sharded(accelerator):
         raise ValueError("Muon takes weights that are whole: give another --optimizer with FSDP")
 
 
 def replicate(accelerator: Accelerator, model: nn.Module, optimizer: torch.optim.Optimizer) -> Any:
     """The same for a small model that every process keeps whole."""
-    if accelerator.distributed_type == DistributedType.FSDP:
+    if is_sharded(accelerator):
         return DistributedDataParallel(model), optimizer
     return accelerator.prepare(model, optimizer)
 

@@ -2,7 +2,6 @@
 made.
 """
 
-import logging
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -16,10 +15,8 @@ from ssvae.losses import LeCam, hinge_loss, r1_penalty
 from ssvae.models.discriminator import Discriminator
 from ssvae.regularizers.balance import Reduce
 from ssvae.training.sharding import replicate
-from ssvae.training.step import update
+from ssvae.training.step import Part
 from ssvae.vae.recipe import GANConfig
-
-logger = logging.getLogger(__name__)
 
 
 class _Judged(nn.Module):
@@ -46,7 +43,9 @@ class Adversary:
         sizes = config.channels, config.halvings, config.time_halvings
         self.discriminator = Discriminator(*sizes).to(accelerator.device)
         self.lecam = LeCam(device=accelerator.device)
-        optimizer = torch.optim.Adam(self.discriminator.parameters(), config.learning_rate)
+        optimizer = torch.optim.Adam(
+            self.discriminator.parameters(), config.learning_rate, fused=True
+        )
         self._finite = torch.tensor(True, device=accelerator.device)
         judged = _Judged(self.discriminator, config)
         self._wrapped, self.optimizer = replicate(accelerator, judged, optimizer)
@@ -80,15 +79,10 @@ class Adversary:
         self.accelerator.backward(loss)
         return terms
 
-    def update(self, max_grad_norm: float, allowed: bool, scale: float) -> None:
-        """The step, where it is ``wanted`` and every loss since the last was finite everywhere."""
+    def part(self, max_grad_norm: float) -> Part:
+        """What a step updates, after the losses that were learned from since the last."""
         finite, self._finite = self._finite, torch.ones_like(self._finite)
-        optimizers = [self.optimizer]
-        _, updated = update(
-            self.accelerator, self._wrapped, optimizers, max_grad_norm, finite, scale, allowed
-        )
-        if allowed and not updated:
-            logger.warning("the discriminators skip a step: their loss is not finite")
+        return Part(self._wrapped, [self.optimizer], max_grad_norm, finite)
 
     def save(self, folder: Path) -> None:
         """Write all that a resumed run needs."""

@@ -1,7 +1,7 @@
 """What an autoencoder is trained on: one forward pass to a loss, and all regularisers in it."""
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
@@ -10,6 +10,7 @@ from torch.distributed.tensor import DTensor
 from ssvae.losses import generator_loss, kl_loss, l1_loss, load_lpips, of_frames, under_variance
 from ssvae.models import DiagonalGaussian
 from ssvae.models.backbones import Backbone, Posterior
+from ssvae.models.blocks import channels_last
 from ssvae.models.discriminator import Discriminator
 from ssvae.regularizers import Balance, Decoded, Draws, LatentSpec
 from ssvae.regularizers.balance import Reduce
@@ -51,7 +52,8 @@ class ReconstructionObjective(nn.Module):
         # One axis, for FSDP divides no scalars.
         self.log_variance = nn.Parameter(torch.zeros(1)) if recipe.learned_variance else None
         lpips = recipe.perceptual
-        self.lpips = load_lpips(lpips.vgg, lpips.linear) if lpips.weight else None
+        loaded = load_lpips(lpips.vgg, lpips.linear) if lpips.weight else None
+        self.lpips = None if loaded is None else channels_last(loaded)
 
     def measured(self) -> Backbone:
         """What validation looks at."""
@@ -140,8 +142,9 @@ class Objective(ReconstructionObjective):
         posterior = backbone.encode(
             regularization.clip(clips, draws), train=not self.recipe.freeze_encoder
         )
-        terms: Terms = regularization.monitored(_mean(posterior).detach(), reduce)
-        moments, balances = self._balanced(posterior, reduce)
+        moments, balances, scalars = self._balanced(posterior, reduce)
+        mean = _mean(posterior).detach()
+        terms: Terms = scalars | regularization.monitored(mean, reduce, told=balances)
         z = sampled(backbone.posterior(moments), draws)
         # A view, so that gradients of terms on z add up in its memory format.
         given, target = regularization.pair(z.view_as(z), clips, draws)
@@ -173,21 +176,28 @@ class Objective(ReconstructionObjective):
 
     def _balanced(
         self, posterior: Posterior, reduce: Reduce | None
-    ) -> tuple[torch.Tensor, dict[str, Balance]]:
-        """The posterior's parameters with all penalties on its mean in their gradient."""
-        moments, balances = posterior.parameters, {}
+    ) -> tuple[torch.Tensor, dict[str, Balance], Terms]:
+        """The posterior's parameters with all penalties on its mean in their gradient; the
+        penalties, and what else they tell of the mean.
+        """
+        moments, balances, scalars = posterior.parameters, {}, Terms()
         for name, hooks in self.regularization.penalties().items():
             assert hooks.penalty is not None
-            penalty = hooks.penalty
+
+            def penalty_of(m: torch.Tensor, penalty: Any = hooks.penalty) -> torch.Tensor:
+                value, more = penalty(_mean(self.backbone.posterior(m)), reduce)
+                scalars.update(more)
+                return value
+
             balances[name] = Balance(
                 moments,
-                lambda m, penalty=penalty: penalty(_mean(self.backbone.posterior(m)), reduce),
+                penalty_of,
                 self.backbone.encoders_last_layer,
                 hooks.balanced_weight,
                 reduce=reduce,
             )
             moments = balances[name].moments
-        return moments, balances
+        return moments, balances, scalars
 
     def _mean_of(self, clips: torch.Tensor) -> torch.Tensor:
         return self.backbone.encode(clips, train=True).mean

@@ -1,6 +1,6 @@
 """The regularisers of a recipe, joined: each takes part where its file says."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import torch
 from torch import nn
@@ -52,11 +52,13 @@ class Regularization(nn.Module):
                 clips = each.clip(clips, draws)
         return clips
 
-    def monitored(self, mean: torch.Tensor, reduce: Reduce | None) -> dict[str, torch.Tensor]:
-        """Scalars of the posterior's mean for the log, of all regularisers."""
+    def monitored(
+        self, mean: torch.Tensor, reduce: Reduce | None, told: Collection[str]
+    ) -> dict[str, torch.Tensor]:
+        """Scalars of the posterior's mean for the log, of regularisers that have not ``told``."""
         found: dict[str, torch.Tensor] = {}
-        for each in self._all.values():
-            if each.monitor is not None:
+        for name, each in self._all.items():
+            if each.monitor is not None and name not in told:
                 found |= each.monitor(mean, reduce)
         return found
 

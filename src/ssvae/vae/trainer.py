@@ -28,11 +28,12 @@ from ssvae.training.sharding import (
     check_optimizer,
     ema_of,
     full_state,
+    is_sharded,
     prepare,
     unsharded,
 )
 from ssvae.training.state import MODEL, gathered, load, write
-from ssvae.training.step import update
+from ssvae.training.step import Part, update
 from ssvae.vae.adversary import Adversary
 from ssvae.vae.building import build, cached_clips, objective_of, problems_of
 from ssvae.vae.distillation import Distillation
@@ -78,6 +79,10 @@ class VAETrainer:
         if not self.backbone.layout.has_variance and accelerator.is_main_process:
             logger.info("%s has no variance: KL is left out", self.backbone.name)
         self.objective = objective_of(self.backbone, recipe, accelerator.device).train()
+        half = accelerator.mixed_precision == "bf16"
+        if half and self.objective.lpips is not None and not is_sharded(accelerator):
+            # Autocast would halve its weights in every step, for they are frozen.
+            self.objective.lpips.vgg.to(torch.bfloat16)
         trained = [p for p in self.objective.parameters() if p.requires_grad]
         optimizers = autoencoder_optimizers(
             self.backbone.vae,
@@ -119,7 +124,7 @@ class VAETrainer:
                 if isinstance(source, Collection) and source.broken:
                     logger.info("of %s were left out: %s", name, source.reasons())
 
-    def step(self, step: int, batch: tuple[Batch, ...]) -> StepOutcome:
+    def step(self, step: int, batch: tuple[Batch, ...], signal: int = 0) -> StepOutcome:
         """One update of the model, and one of its adversary from the same reconstructions.
 
         Metrics are means over batches. Where a loss or gradient is not finite on any process, none
@@ -157,24 +162,26 @@ class VAETrainer:
                 judged = adversary.learn(outcome.target, outcome.reconstruction, last)
             weighed = {f"{name}_weight": weight for name, weight in weights.items()}
             rows.append(dict(loss=loss) | outcome.terms | judged | weighed)
-        scale = 1 / len(batch)
+        longest = recipe.max_grad_norm
         finite = torch.stack([torch.isfinite(row["loss"]) for row in rows]).all()
-        norm, updated = update(
-            accelerator, self._wrapped, self.optimizers, recipe.max_grad_norm, finite, scale
-        )
+        parts = [Part(self._wrapped, self.optimizers, longest, finite)]
         if adversary is not None:
-            adversary.update(recipe.max_grad_norm, updated, scale)
+            parts.append(adversary.part(longest))
+        norms, (updated, *judges), signal = update(accelerator, parts, 1 / len(batch), signal)
+        if updated and not all(judges):
+            logger.warning("the discriminators skip a step: their loss is not finite")
         if self.ema is not None and updated:
             self.ema.step(self._trained_weights())
         metrics: dict[str, Value] = {}
         for name in dict.fromkeys(name for row in rows for name in row):
             held = [row[name].detach().float() for row in rows if name in row]
-            metrics[name] = torch.stack(held).mean()
+            metrics[name] = held[0] if len(held) == 1 else torch.stack(held).mean()
         for watch in self._watches:
             warning = watch.hear(step, rows[-1])
             if warning and accelerator.is_main_process:
                 logger.warning(warning)
-        return StepOutcome(metrics | dict(grad_norm=norm, learning_rate=rate), updated)
+        metrics |= dict(grad_norm=norms[0], learning_rate=rate)
+        return StepOutcome(metrics, updated, signal)
 
     def validate(self, step: int, out: Path) -> dict[str, float]:
         """Figures on held-out clips where this step asks for them, else none."""
