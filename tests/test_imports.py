@@ -16,6 +16,7 @@ import ssvae
 # checkpoint holds a mask token too.
 ORDER = [
     "storage",
+    "transfer",
     "data",
     "transforms",
     "fused",
@@ -101,9 +102,10 @@ def test_modules_of_a_package_do_not_import_what_it_offers():
 
 
 def test_regularizers_need_nothing_but_transforms():
-    assert imported(MODULES["ssvae.transforms"]) == set()
+    assert imported(MODULES["ssvae.transfer"]) == set()
+    assert imported(MODULES["ssvae.transforms"]) == {"ssvae.transfer"}
     for path in (ROOT / "regularizers").glob("*.py"):
-        assert packages(imported(path)) <= {"regularizers", "transforms"}
+        assert packages(imported(path)) <= {"regularizers", "transfer", "transforms"}
 
 
 def test_recipes_do_not_import_what_they_configure():
@@ -159,7 +161,8 @@ def test_the_library_knows_nothing_of_the_study():
 
 
 @pytest.mark.parametrize(
-    "name", [n for n in ORDER if n not in ("__main__", "fused", "transforms", "recipes")]
+    "name",
+    [n for n in ORDER if n not in ("__main__", "fused", "transfer", "transforms", "recipes")],
 )
 def test_what_a_package_exports_is_there_and_documented(name):
     package = importlib.import_module(f"ssvae.{name}")

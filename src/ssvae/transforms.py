@@ -6,6 +6,8 @@ from functools import lru_cache
 import torch
 import torch.nn.functional as F
 
+from ssvae.transfer import moved
+
 
 def dct_matrix(n: int) -> torch.Tensor:
     """The orthonormal DCT-II as an (n, n) float64 matrix: coefficients are ``dct_matrix(n) @
@@ -18,15 +20,15 @@ def dct_matrix(n: int) -> torch.Tensor:
 
 
 @lru_cache(maxsize=64)
-def dct_matrix_on(n: int, device: torch.device) -> torch.Tensor:
-    """:func:`dct_matrix`, kept on the device: a copy in every step would make the host wait."""
-    return dct_matrix(n).to(device)
+def dct_matrix_on(n: int, device: torch.device, dtype: torch.dtype) -> torch.Tensor:
+    """:func:`dct_matrix`, kept on the device, which may know no float64."""
+    return moved(dct_matrix(n).to(dtype), device)
 
 
 def dct3(x: torch.Tensor) -> torch.Tensor:
     """Orthonormal three-dimensional DCT-II over the last three axes."""
     for axis in (-3, -2, -1):
-        matrix = dct_matrix(x.shape[axis]).to(x)
+        matrix = dct_matrix_on(x.shape[axis], x.device, x.dtype)
         x = torch.movedim(torch.movedim(x, axis, -1) @ matrix.T, -1, axis)
     return x
 
@@ -34,7 +36,7 @@ def dct3(x: torch.Tensor) -> torch.Tensor:
 def inverse_dct3(x: torch.Tensor) -> torch.Tensor:
     """The inverse of :func:`dct3`."""
     for axis in (-3, -2, -1):
-        matrix = dct_matrix(x.shape[axis]).to(x)
+        matrix = dct_matrix_on(x.shape[axis], x.device, x.dtype)
         x = torch.movedim(torch.movedim(x, axis, -1) @ matrix, -1, axis)
     return x
 
@@ -61,4 +63,4 @@ def _resizing(old: int, new: int, device: torch.device, dtype: torch.dtype) -> t
     """The linear map (new, old) of antialiased interpolation of a line."""
     lines = torch.eye(old, dtype=torch.float64)[:, None, None]  # (old, 1, 1, old)
     interpolated = F.interpolate(lines, (1, new), mode="bilinear", antialias=True)
-    return interpolated[:, 0, 0].T.to(dtype).contiguous().to(device)
+    return moved(interpolated[:, 0, 0].T.to(dtype).contiguous(), device)

@@ -99,6 +99,15 @@ def test_embeddings_are_zero_behind_their_caption(layers):
         assert (row[:length].abs().sum(1) > 0).all()
 
 
+def test_a_prepared_mask_says_what_a_plain_one_says():
+    """One that the encoder need not ask about, so that the host does not wait for a device."""
+    torch.manual_seed(0)
+    tokenizer, encoder = word_level_encoder(TextConfig(width=16, layers=2, heads=2))
+    ids, mask = tokenize(tokenizer, CAPTIONS)
+    plain = encoder(ids, mask).last_hidden_state * mask[..., None]
+    torch.testing.assert_close(embed(encoder, ids, mask), plain)
+
+
 @pytest.fixture(scope="module")
 def encoder_folder(tmp_path_factory):
     """A frozen text encoder as users have them: a folder of transformers."""

@@ -2,6 +2,7 @@ import math
 
 import pytest
 import torch
+from torch import nn
 
 from small_runs import cpu, small
 from ssvae.storage.files import read_rows
@@ -72,3 +73,20 @@ def test_operations_of_a_step_with_all_of_it():
     outcome, operations = counted(lambda: trainer.step(1, batch))
     assert outcome.updated
     assert operations > 1e8
+
+
+@pytest.mark.parametrize("compiled", [False, pytest.param(True, marks=pytest.mark.slow)])
+def test_what_is_counted_rounds_as_ever(compiled):
+    """No operator is decomposed: the first step of a call is as that of an unbroken run."""
+    torch.manual_seed(0)
+    layers = nn.Sequential(nn.Conv3d(3, 8, 3), nn.SiLU(), nn.Conv3d(8, 3, 3), nn.SiLU())
+    run, x = torch.compile(layers) if compiled else layers, torch.randn(2, 3, 6, 8, 8)
+
+    def gradients() -> list[torch.Tensor]:
+        loss = run(x).square().sum()
+        return list(torch.autograd.grad(loss, list(layers.parameters())))
+
+    found, operations = counted(gradients)
+    assert all(torch.equal(a, b) for a, b in zip(found, gradients(), strict=True))
+    each = [2 * 2 * 8 * 27 * 3 * places for places in (4 * 6 * 6, 2 * 4 * 4)]
+    assert operations == 2 * each[0] + 3 * each[1], "the clips take no gradient"

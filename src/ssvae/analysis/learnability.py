@@ -74,7 +74,7 @@ def neighbours_r2(latents: torch.Tensor, positions: int = 20_000, seed: int = 0)
             "latents must be (batch, channels, frames, height, width) of at least two clips, got "
             f"{tuple(latents.shape)}"
         )
-    latents = latents[:MOST]
+    latents = latents[:MOST].cpu()  # for double precision, which not every device has
     std, mean = torch.std_mean(latents.double(), (0, 2, 3, 4), keepdim=True)
     live = (std > 1e-6 * (std.square() + mean.square()).sqrt()).flatten()
     if not live.any():

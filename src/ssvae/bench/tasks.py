@@ -68,7 +68,8 @@ def _in_processes(
     context = multiprocessing.get_context("spawn")
     results: dict[str, Any] = {}
     waiting, running = list(tasks), dict[Future[Any], str]()
-    with ProcessPoolExecutor(jobs, context, _start, (threads,)) as pool:
+    started = context.Value("i", 0)
+    with ProcessPoolExecutor(jobs, context, _start, (threads, started, visible_gpus())) as pool:
         try:
             while waiting or running:
                 ready = [task for task in waiting if set(task.needs) <= set(results)]
@@ -86,8 +87,20 @@ def _in_processes(
     return results
 
 
-def _start(threads: int) -> None:
+def visible_gpus() -> list[str]:
+    """The GPUs that this process may use, as CUDA_VISIBLE_DEVICES names them."""
+    named = os.environ.get("CUDA_VISIBLE_DEVICES")
+    count = torch.cuda.device_count()
+    return [str(i) for i in range(count)] if named is None else named.split(",")[:count]
+
+
+def _start(threads: int, started: Any, gpus: list[str]) -> None:
+    """Of several GPUs each process takes the next, before it has touched one."""
     torch.set_num_threads(threads)
+    with started.get_lock():
+        number, started.value = started.value, started.value + 1
+    if len(gpus) > 1:
+        os.environ["CUDA_VISIBLE_DEVICES"] = gpus[number % len(gpus)]
     logging.basicConfig(level="WARNING", format="%(message)s")  # each resumes at every evaluation
     for library in (diffusers_logging, transformers_logging):
         library.disable_progress_bar()

@@ -6,12 +6,7 @@ from typing import Protocol
 
 import torch
 
-
-def moved(x: torch.Tensor, device: torch.device) -> torch.Tensor:
-    """A tensor on a device. A GPU fetches it from pinned memory, while the host goes on."""
-    if device.type != "cuda" or x.device.type != "cpu":
-        return x.to(device)
-    return x.pin_memory().to(device, non_blocking=True)
+from ssvae.transfer import moved
 
 
 @dataclass(frozen=True)
@@ -28,7 +23,7 @@ class Batch:
 
     def on(self, device: torch.device | str = "cpu") -> torch.Tensor:
         """The clips on a device, floats in [-1, 1]."""
-        return as_floats(moved(self.video, torch.device(device)))
+        return as_floats(moved(self.video, device))
 
 
 def as_floats(video: torch.Tensor) -> torch.Tensor:

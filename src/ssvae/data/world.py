@@ -17,6 +17,7 @@ from ssvae.data.batch import Batch, in_turn
 from ssvae.data.pixels import check_channels, of_colours
 from ssvae.data.vocabulary import Vocabulary
 from ssvae.storage.seeds import uniform
+from ssvae.transfer import constant, moved
 
 SHAPES = ("disc", "square", "triangle", "cross")
 COLOURS = {
@@ -129,9 +130,11 @@ class World:
         attributes = self.attributes(indices)
         # The first four draws are the attributes; the scene takes those behind them.
         u = uniform(self.seed, indices, 4 + 12 + 4 * WAVES)[:, 4:]
-        draws = torch.from_numpy(u).to(self.device, torch.float32)
+        draws = moved(torch.from_numpy(u).float(), self.device)
         subject, waves = draws[:, :12], draws[:, 12:].unflatten(1, (4, WAVES))
-        on_device = Attributes(*(getattr(attributes, f).to(self.device) for f in vars(attributes)))
+        on_device = Attributes(
+            *(moved(getattr(attributes, f), self.device) for f in vars(attributes))
+        )
         painted, cover = self._subject(on_device, subject[:, 6:])
         if self.channels == 4:
             video = torch.cat([cover * painted, cover], 1)
@@ -157,12 +160,12 @@ class World:
     ) -> torch.Tensor:
         """Moving sine waves around a random colour: (B, 3, T, H, W) in [0, 1]."""
         t, y, x = self._axes()
-        bands = torch.tensor(list(TEXTURES.values()), device=self.device)[attributes.texture]
+        bands = constant(list(TEXTURES.values()), self.device)[attributes.texture]
         low, high = bands[:, :1], bands[:, 1:]
         frequency = 2 * math.pi * (low + (high - low) * waves[:, 0])
         angle, phase = 2 * math.pi * waves[:, 1], 2 * math.pi * waves[:, 2]
-        moved = 2 * math.pi * (waves[:, 3] * 2 - 1)  # up to a cycle over the clip, either way
-        height = _sum_of_waves(frequency, angle, phase, moved, (t, y, x)) / math.sqrt(WAVES)
+        drifted = 2 * math.pi * (waves[:, 3] * 2 - 1)  # up to a cycle over the clip, either way
+        height = _sum_of_waves(frequency, angle, phase, drifted, (t, y, x)) / math.sqrt(WAVES)
         base, depth = 0.3 + 0.4 * colour[:, :3], 0.05 + 0.08 * colour[:, 3:]
         video = base[..., None, None, None] + depth[..., None, None, None] * height[:, None]
         return video.clamp(0, 1)
@@ -175,16 +178,16 @@ class World:
         per_octave = 3 * DETAIL_WAVES
         first = 4 + 12 + 4 * WAVES  # draws that the rest of the scene takes
         u = uniform(self.seed, indices, first + 2 + DETAIL_OCTAVES * per_octave)[:, first:]
-        draws = torch.from_numpy(u).to(self.device, torch.float32)
+        draws = moved(torch.from_numpy(u).float(), self.device)
         drift = DETAIL_DRIFT * (draws[:, :2, None] * 2 - 1)  # (B, 2, 1)
         octave = torch.arange(DETAIL_OCTAVES, device=self.device).repeat_interleave(DETAIL_WAVES)
         position, angle, phase = draws[:, 2:].unflatten(1, (3, -1)).unbind(1)  # (B, waves) each
         cycles = DETAIL_LOWEST * 2 ** (octave + position)
         frequency, angle = 2 * math.pi * cycles, 2 * math.pi * angle
-        moved = frequency * (angle.sin() * drift[:, 0] + angle.cos() * drift[:, 1])
+        drifted = frequency * (angle.sin() * drift[:, 0] + angle.cos() * drift[:, 1])
         shown = cycles <= DETAIL_HIGHEST * min(self.height, self.width) / 2
         amplitude = self.detail * math.sqrt(2 / DETAIL_WAVES) * DETAIL_FALL**octave * shown
-        waves = frequency, angle, 2 * math.pi * phase, moved
+        waves = frequency, angle, 2 * math.pi * phase, drifted
         return _sum_of_waves(*waves, self._axes(), amplitude)
 
     def _subject(
@@ -222,7 +225,7 @@ class World:
         kind = attributes.shape.view(-1, 1, 1, 1, 1).expand(-1, 1, *distance.shape[2:])
         cover = (0.5 - distance.gather(1, kind) * 32).clamp(0, 1)  # an edge of 1/32 of the side
         stripe = 1 - 0.1 * (2 * math.pi * px / radius).sin().square()
-        colours = torch.tensor(list(COLOURS.values()), device=self.device)[attributes.colour]
+        colours = constant(list(COLOURS.values()), self.device)[attributes.colour]
         painted = colours[:, :, None, None, None] * stripe[:, None]
         return painted, cover
 
@@ -231,7 +234,7 @@ def _sum_of_waves(
     frequency: torch.Tensor,
     angle: torch.Tensor,
     phase: torch.Tensor,
-    moved: torch.Tensor,
+    drifted: torch.Tensor,
     axes: tuple[torch.Tensor, torch.Tensor, torch.Tensor],
     amplitude: torch.Tensor | None = None,
 ) -> torch.Tensor:
@@ -239,7 +242,7 @@ def _sum_of_waves(
     t, y, x = axes
     # sin(a + b) = sin a cos b + cos a sin b parts rows from columns: one small matrix product.
     a = (frequency * angle.cos())[..., None] * x + phase[..., None]  # (B, waves, W)
-    a = a[:, :, None] + moved[..., None, None] * t[:, None]  # (B, waves, T, W)
+    a = a[:, :, None] + drifted[..., None, None] * t[:, None]  # (B, waves, T, W)
     b = (frequency * angle.sin())[..., None] * y  # (B, waves, H)
     columns = torch.cat([a.sin(), a.cos()], 1).transpose(1, 2)  # (B, T, 2 waves, W)
     rows = torch.cat([b.cos(), b.sin()], 1).transpose(1, 2)[:, None]  # (B, 1, H, 2 waves)

@@ -19,11 +19,15 @@ from transformers import (
     UMT5Config,
     UMT5EncoderModel,
 )
+from transformers.models.umt5 import modeling_umt5
 
 from ssvae.diffusion.recipe import TextConfig
 from ssvae.diffusion.words import PLAIN, HashedWordTokenizer
 
 ENDS = 2**20  # bytes of a file at each end
+TAKES_PREPARED = hasattr(modeling_umt5, "create_bidirectional_mask")
+"""Whether T5's encoder adds a mask of four dimensions to its scores as it is."""
+LOWEST = torch.finfo(torch.float32).min
 PIPELINE_LENGTH = 512
 """Tokens that ``WanPipeline`` pads captions to, unless told otherwise."""
 
@@ -119,4 +123,9 @@ def embed(encoder: Any, ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
     """Embeddings (B, L, D), zero behind each caption's tokens."""
     device = next(encoder.parameters()).device
     ids, mask = ids.to(device), mask.to(device)
-    return encoder(ids, mask).last_hidden_state * mask[..., None]
+    given = mask
+    if TAKES_PREPARED and isinstance(encoder, UMT5EncoderModel):
+        # Of a plain one it asks whether all of it is set, and the host waits for the answer.
+        given = torch.zeros(mask.shape, device=device).masked_fill(mask == 0, LOWEST)
+        given = given[:, None, None]
+    return encoder(ids, given).last_hidden_state * mask[..., None]

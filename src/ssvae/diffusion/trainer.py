@@ -14,7 +14,6 @@ from diffusers.utils import SAFETENSORS_WEIGHTS_NAME as DIFFUSERS_WEIGHTS
 from torch import nn
 from transformers.utils import SAFE_WEIGHTS_NAME as TRANSFORMERS_WEIGHTS
 
-from ssvae.data.batch import moved
 from ssvae.data.loader import ahead
 from ssvae.diffusion.building import build, problems_of, shift_of
 from ssvae.diffusion.caption_embeddings import CaptionEmbeddings
@@ -43,6 +42,7 @@ from ssvae.training.sharding import (
 )
 from ssvae.training.state import gathered, load, write
 from ssvae.training.step import Part, update
+from ssvae.transfer import moved
 
 logger = logging.getLogger(__name__)
 

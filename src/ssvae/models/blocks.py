@@ -175,7 +175,8 @@ def autocast_dtype(x: torch.Tensor) -> torch.dtype:
 
 
 def _summed_taps(weight: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
-    return weight.sum(1).to(dtype)
+    first, *others = weight.unbind(1)
+    return sum(others, first).to(dtype)
 
 
 _fused_sum = operator(

@@ -19,6 +19,7 @@ from torch import nn
 from ssvae.regularizers.checks import check_numbers
 from ssvae.regularizers.draws import Draws, rows_of_blocks
 from ssvae.regularizers.registry import Hooks, LatentSpec, RegularizerConfig
+from ssvae.transfer import constant
 
 __all__ = ["LMRConfig", "LatentMasking"]
 
@@ -136,8 +137,8 @@ def _tables(
 
     Kept on the device, for a copy in every step would make the host wait.
     """
-    edges = torch.tensor(list(accumulate(probabilities))[:-1], device=device)
-    return edges, torch.tensor([round(ratio * blocks) for ratio in ratios], device=device)
+    edges = constant(list(accumulate(probabilities))[:-1], device, torch.float32)
+    return edges, constant([round(ratio * blocks) for ratio in ratios], device)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,6 +13,7 @@ from torch import nn
 
 from ssvae.regularizers.checks import check_pair, check_positive
 from ssvae.regularizers.registry import Decoded, Hooks, LatentSpec, RegularizerConfig, Term
+from ssvae.transfer import moved
 from ssvae.transforms import dct_matrix_on, resized
 
 __all__ = ["SpectrumMatching", "SpectrumMatchingConfig"]
@@ -79,15 +80,16 @@ def spectrum(x: torch.Tensor, rings: int) -> torch.Tensor:
     """
     x = x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
     H, W = x.shape[-2:]
-    down, across = (dct_matrix_on(n, x.device).to(x.dtype) for n in (H, W))
+    down, across = (dct_matrix_on(n, x.device, x.dtype) for n in (H, W))
     x = x - x.mean((-2, -1), keepdim=True)
     power_BHW = (down @ x @ across.T).square().flatten(1, -3).mean(1)
-    membership = _membership(H, W, rings, x.device).to(x.dtype)
-    return power_BHW.flatten(1) @ membership
+    return power_BHW.flatten(1) @ _membership(H, W, rings, x.device, x.dtype)
 
 
 @lru_cache(maxsize=64)
-def _membership(height: int, width: int, rings: int, device: torch.device) -> torch.Tensor:
+def _membership(
+    height: int, width: int, rings: int, device: torch.device, dtype: torch.dtype
+) -> torch.Tensor:
     """(height * width, rings): what each frequency adds to the mean of each ring; the mean is in
     none.
     """
@@ -96,7 +98,7 @@ def _membership(height: int, width: int, rings: int, device: torch.device) -> to
     ring = (radius / radius.max() * rings).long().clamp(max=rings - 1)
     matrix = torch.nn.functional.one_hot(ring, rings).double()
     matrix[0] = 0
-    return (matrix / matrix.sum(0).clamp(min=1)).to(device)
+    return moved((matrix / matrix.sum(0).clamp(min=1)).to(dtype), device)
 
 
 @dataclass(frozen=True, kw_only=True)

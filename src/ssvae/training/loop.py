@@ -22,7 +22,7 @@ from ssvae.training.devices import IN_STEPS, PATIENT, make_accelerator, set_pati
 from ssvae.training.interruption import InterruptedRun, interruptible
 from ssvae.training.metrics import StepOutcome
 from ssvae.training.run_log import OnStep, RunLog, drop_rows_after
-from ssvae.training.speed import SpeedLog
+from ssvae.training.speed import COUNTS_COMPILED, SpeedLog
 from ssvae.training.tracking import Tracking, check_tracker
 
 logger = logging.getLogger(__name__)
@@ -82,6 +82,11 @@ class Recipe(Protocol):
     @property
     def batch_size(self) -> int:
         """Clips of a batch on each process."""
+        ...
+
+    @property
+    def compile(self) -> bool | None:
+        """Whether parts of the model are compiled."""
         ...
 
     @property
@@ -217,7 +222,8 @@ def _step(run: _Run, step: int, batch: Any, signal: int) -> StepOutcome:
     """One update, logged. A ValueError after too many in a row that were none."""
     is_first = step == run.done + 1
     work = partial(run.trainer.step, step, batch, signal)
-    count = is_first and run.accelerator.device.type == "cuda"
+    compiled_counts = COUNTS_COMPILED or not run.recipe.compile
+    count = is_first and run.accelerator.device.type == "cuda" and compiled_counts
     outcome = run.speed.counted(work) if count else work()
     run.speed.step()
     run.log.add(step, outcome.metrics)

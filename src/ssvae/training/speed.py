@@ -12,37 +12,47 @@ from typing import Any, TypeVar
 
 import torch
 from accelerate import Accelerator
-from torch.utils.flop_counter import FlopCounterMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import flop_registry
 
 from ssvae.training.devices import peak_of
 
 T = TypeVar("T")
 
 
-class _NoModules:
-    """In place of what tells FlopCounterMode the modules that operations are of.
+class _Operations(TorchDispatchMode):
+    """Adds up operations, and leaves all that runs as it is.
 
-    That hooks into each module's inputs, which torch.autograd.grad by such an input, as balance and
-    the R1 penalty call it, does not bear.
+    FlopCounterMode decomposes what it has no formula for, so that a step under it rounds otherwise.
+    Compiled parts stay compiled; their products and convolutions come by here.
     """
 
-    parents = frozenset({"Global"})
+    def __init__(self) -> None:
+        super().__init__()
+        self.total = 0
 
-    def __enter__(self) -> None: ...
+    @classmethod
+    def ignore_compile_internals(cls) -> bool:
+        return True
 
-    def __exit__(self, *_: object) -> None: ...
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        out = func(*args, **kwargs)
+        formula = flop_registry.get(getattr(func, "overloadpacket", None))
+        if formula is not None:
+            self.total += formula(*args, **kwargs, out_val=out)
+        return out
+
+
+COUNTS_COMPILED = hasattr(TorchDispatchMode, "ignore_compile_internals")
+"""Whether compiled parts stay compiled while they are counted, as they do from torch 2.9 on."""
 
 
 def counted(work: Callable[[], T]) -> tuple[T, float]:
-    """What some work gives, and the operations that torch counts in it.
-
-    Compiled parts run as they were written: dynamo would give up compiling what it meets here.
-    """
-    counter = FlopCounterMode(display=False)
-    counter.mod_tracker = _NoModules()  # type: ignore[assignment]
-    with torch.compiler.set_stance("force_eager"), counter:
+    """What some work gives, and the operations that torch counts in it."""
+    with _Operations() as operations:
         result = work()
-    return result, float(counter.get_total_flops())
+    return result, float(operations.total)
 
 
 class SpeedLog:

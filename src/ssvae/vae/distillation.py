@@ -9,6 +9,7 @@ from ssvae.models.discriminator import Discriminator
 from ssvae.models.fingerprint import LATENTS_OF, latents_fingerprint
 from ssvae.regularizers import Balance, Draws
 from ssvae.regularizers.balance import Reduce
+from ssvae.transfer import constant
 from ssvae.vae.objective import Outcome, ReconstructionObjective, Terms, penalties_of, sampled
 from ssvae.vae.recipe import DistilRecipe
 
@@ -65,7 +66,7 @@ class Distillation(ReconstructionObjective):
         reconstruction = clips
         if self.halves != "decoder":
             student = self.backbone.encode(clips, train=True)
-            least = LEAST_UNIT * torch.tensor(self.teacher.layout.std, device=clips.device)
+            least = LEAST_UNIT * constant(self.teacher.layout.std, clips.device)
             terms |= latent_terms(student, target, least.view(-1, 1, 1, 1))
             loss = loss + self.latent_weight * terms["latents"]
             if "spread" in terms:

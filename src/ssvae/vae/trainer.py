@@ -11,7 +11,7 @@ import torch
 from accelerate import Accelerator
 from diffusers.utils import SAFETENSORS_WEIGHTS_NAME
 
-from ssvae.data.batch import Batch, Source, moved
+from ssvae.data.batch import Batch, Source
 from ssvae.data.collection import Collection
 from ssvae.data.loader import Loader, batches
 from ssvae.data.sources import open_source
@@ -34,6 +34,7 @@ from ssvae.training.sharding import (
 )
 from ssvae.training.state import MODEL, gathered, load, write
 from ssvae.training.step import Part, update
+from ssvae.transfer import moved
 from ssvae.vae.adversary import Adversary
 from ssvae.vae.building import build, cached_clips, objective_of, problems_of
 from ssvae.vae.distillation import Distillation
