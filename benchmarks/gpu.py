@@ -127,7 +127,7 @@ def coders_of(plan: Plan) -> dict[str, Callable[[], Coders]]:
             )
         channels_last(vae)
         if kind == "compiled":
-            vae.compile_repeated_blocks()
+            Backbone(vae).compile()
         return Coders(Backbone(vae), lambda x: vae.encode(x), lambda z: vae.decode(z))
 
     def wan() -> Coders:

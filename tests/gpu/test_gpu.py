@@ -16,6 +16,7 @@ from small_runs import OTHERS, rows, small, with_regularizers
 from ssvae.data import World
 from ssvae.diffusion import train_diffusion
 from ssvae.models import AutoencoderKLSSVAE
+from ssvae.models.backbones import Backbone
 from ssvae.training import make_accelerator, repeat_bit_for_bit
 from ssvae.vae import GANConfig, ValidationConfig, train_autoencoder
 
@@ -99,7 +100,7 @@ def test_compiled_it_is_the_same(model):
     model = model.to(DEVICE)
     clips = World(9, 64, 64).batch(range(2)).video
     plain = through(model, clips)
-    model.compile_repeated_blocks()
+    Backbone(model).compile()
     for made, expected in zip(through(model, clips), plain, strict=True):
         assert (made - expected).abs().max() < 1e-3
 

@@ -11,12 +11,17 @@ for.
 
 import logging
 import os
+import shutil
+import sysconfig
 from datetime import timedelta
 from functools import lru_cache
+from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 import torch
 from accelerate import Accelerator, InitProcessGroupKwargs
+from torch.utils._triton import has_triton
 
 log = logging.getLogger(__name__)
 
@@ -125,6 +130,30 @@ def repeat_bit_for_bit() -> None:
     torch.backends.cuda.enable_flash_sdp(False)
     torch.backends.cuda.enable_mem_efficient_sdp(False)
     torch.backends.cuda.enable_cudnn_sdp(False)
+    # Where torch.compile may choose by timing, it takes what repeats.
+    inductor: Any = import_module("torch._inductor.config")
+    if hasattr(inductor, "deterministic"):
+        inductor.deterministic = True
+
+
+def to_compile(asked: bool | None, device: torch.device, repeats: bool = True) -> bool:
+    """Whether a model's blocks are to be compiled: as asked, else on a GPU where torch can.
+
+    ``repeats`` says that it has blocks that repeat; others are not compiled unasked.
+    """
+    if asked is not None or device.type != "cuda" or not repeats:
+        return bool(asked)
+    if lacking := lacks_to_compile():
+        log.info("blocks are not compiled: %s", ", ".join(lacking))
+    return not lacking
+
+
+def lacks_to_compile() -> list[str]:
+    """What torch.compile would miss here for a GPU."""
+    headers = Path(sysconfig.get_path("include"), "Python.h").exists()
+    compiler = os.environ.get("CC") or shutil.which("cc") or shutil.which("gcc")
+    there = {"Triton": has_triton(), "a C compiler": compiler, "Python's headers": headers}
+    return [f"{what} is missing" for what, found in there.items() if not found]
 
 
 def set_patience(patience: timedelta) -> None:

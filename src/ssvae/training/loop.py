@@ -222,8 +222,8 @@ def _step(run: _Run, step: int, batch: Any, signal: int) -> StepOutcome:
     """One update, logged. A ValueError after too many in a row that were none."""
     is_first = step == run.done + 1
     work = partial(run.trainer.step, step, batch, signal)
-    compiled_counts = COUNTS_COMPILED or not run.recipe.compile
-    count = is_first and run.accelerator.device.type == "cuda" and compiled_counts
+    can_count = COUNTS_COMPILED or run.recipe.compile is False
+    count = is_first and run.accelerator.device.type == "cuda" and can_count
     outcome = run.speed.counted(work) if count else work()
     run.speed.step()
     run.log.add(step, outcome.metrics)

@@ -47,8 +47,6 @@ class ReconstructionObjective(nn.Module):
         self._no_split_modules = [name for name in named or () if name in present]
         if recipe.gradient_checkpointing:
             backbone.enable_gradient_checkpointing()
-        if recipe.compile:
-            backbone.compile()
         # One axis, for FSDP divides no scalars.
         self.log_variance = nn.Parameter(torch.zeros(1)) if recipe.learned_variance else None
         lpips = recipe.perceptual

@@ -134,8 +134,9 @@ class TrainingRecipe:
     none."""
     gradient_checkpointing: bool = False
     """Compute activations twice, to keep few in memory."""
-    compile: bool = False
-    """Compile the model's blocks, which takes a minute or two and pays on a GPU."""
+    compile: bool | None = None
+    """Compile the model's blocks, which takes a minute or two; None does where it pays, on a GPU
+    that torch finds all it needs for."""
     checkpoint_every: int = 200
     """Steps between checkpoints; one is also written at the end."""
 
