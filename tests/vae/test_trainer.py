@@ -185,10 +185,10 @@ def test_steps_that_are_not_finite_are_skipped_then_end_the_run(tmp_path, caplog
     # A model whose weights break after the fourth step.
     plain = VAETrainer.step
 
-    def break_at_5(self, number, batch):
+    def break_at_5(self, number, batch, signal):
         if number == 5:
             self.objective.vae.decoder.conv_out.weight.data.fill_(math.nan)
-        return plain(self, number, batch)
+        return plain(self, number, batch, signal)
 
     monkeypatch.setattr(VAETrainer, "step", break_at_5)
     with pytest.raises(ValueError, match=rf"{PATIENCE} steps in a row, up to step 14.*00000004"):

@@ -35,7 +35,6 @@ from ssvae.training.optimizers import set_rates, transformer_optimizers
 from ssvae.training.run_log import OnStep
 from ssvae.training.schedules import warmup_cooldown
 from ssvae.training.sharding import (
-    averaged,
     check_optimizer,
     ema_of,
     full_state,
@@ -198,13 +197,10 @@ class DiffusionTrainer:
 
     def state(self) -> dict[str, Any]:
         """All that a resumed run needs but the data's position, which is the step."""
-        parts: dict[str, nn.Module] = dict(transformer=self.objective.transformer)
-        if self.objective.text_encoder is not None:
-            parts["text_encoder"] = self.objective.text_encoder
-        with averaged(self.ema, self.objective.parameters()):
-            # Copies, for the weights themselves come back into their place.
-            state: dict[str, Any] = {n: full_state(part, copied=True) for n, part in parts.items()}
-        return state | gathered(self.objective, self.optimizers, self.ema)
+        state = gathered(self.objective, self.optimizers, self.ema)
+        for name, part in self.objective.named_children():
+            state[name] = full_state(part, self.ema, self.objective.parameters())
+        return state
 
     def save(self, folder: Path, state: dict[str, Any]) -> None:
         """Write a :meth:`state`: the running mean as models that load by themselves, and the
@@ -239,8 +235,11 @@ class DiffusionTrainer:
         now.
         """
         self._check_same_data(folder)
-        weights = self.objective.parameters()
-        load(folder, self.objective, self.optimizers, self.ema, weights)
+        files = {"transformer": DIFFUSERS_WEIGHTS, "text_encoder": TRANSFORMERS_WEIGHTS}
+        parts = [name for name, _ in self.objective.named_children()]
+        averages = {f"{name}.": folder / name / files[name] for name in parts}
+        named = dict(self.objective.named_parameters())
+        load(folder, self.objective, self.optimizers, self.ema, named, averages)
 
     def _check_same_data(self, folder: Path) -> None:
         before = load_config(folder).cache

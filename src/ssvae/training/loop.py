@@ -4,8 +4,9 @@ import dataclasses
 import logging
 import re
 from collections.abc import Callable, Generator, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, TypeVar
@@ -166,6 +167,7 @@ def train(
             tracking=tracking,
             log=RunLog(out, accelerator, tracking, on_step),
             speed=SpeedLog(out / "speed.jsonl", _a_step(flat(config), "batch_size"), accelerator),
+            first=done + 1,
             done=done,
             last=last,
         )
@@ -185,26 +187,38 @@ class _Run:
     tracking: Tracking
     log: RunLog
     speed: SpeedLog
+    first: int
+    """The first step of this call."""
     done: int
     """The step of the last checkpoint; 0 where there is none."""
     last: Path | None
     """The last checkpoint."""
     skipped: int = 0
     """Steps in a row whose loss was not finite."""
+    writer: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1))
+    """Writes checkpoints while the run goes on, one at a time."""
+    saving: tuple[int, Future[Path] | None] | None = None
+    """The step whose checkpoint is being written, by the main process."""
 
 
 def _through_steps(run: _Run) -> Path:
     """Load, step, log, validate, save, stop: the steps that are left; the last checkpoint."""
-    steps = range(run.done + 1, run.recipe.steps + 1)
+    steps = range(run.first, run.recipe.steps + 1)
     with interruptible() as interruption, closing(run.data), _finished(run):
         for step, batch in zip(steps, run.speed.waited_for(run.data), strict=True):
             outcome = _step(run, step, batch, interruption.number)
-            updated, stop = outcome.updated, outcome.signal
+            # Processes agreed in the step; one alone hears of a signal until its end.
+            alone = run.accelerator.num_processes == 1
+            updated, stop = outcome.updated, interruption.number if alone else outcome.signal
             if updated:
                 _validate(run, step)
             if updated and (stop or step % run.recipe.checkpoint_every == 0 or step == steps[-1]):
                 _save(run, step)
-            if stop or step % SPEED_EVERY == 0 or step == steps[-1]:
+            ends = bool(stop) or step == steps[-1]
+            _settle(run, wait=ends)
+            if ends:
+                run.accelerator.wait_for_everyone()
+            if ends or step % SPEED_EVERY == 0:
                 run.log.write()
                 run.log.write_speed(step, run.speed.write(step))
             if stop:
@@ -220,7 +234,7 @@ def _through_steps(run: _Run) -> Path:
 
 def _step(run: _Run, step: int, batch: Any, signal: int) -> StepOutcome:
     """One update, logged. A ValueError after too many in a row that were none."""
-    is_first = step == run.done + 1
+    is_first = step == run.first
     work = partial(run.trainer.step, step, batch, signal)
     can_count = COUNTS_COMPILED or run.recipe.compile is False
     count = is_first and run.accelerator.device.type == "cuda" and can_count
@@ -237,6 +251,7 @@ def _step(run: _Run, step: int, batch: Any, signal: int) -> StepOutcome:
     if step % read_out_every == 0 or step == run.recipe.steps or too_many:
         run.log.write()
     if too_many:
+        _settle(run, wait=True)
         good = run.last or "none: the run never reached one"
         raise ValueError(
             f"the loss was not finite for {PATIENCE} steps in a row, up to step {step}; last good "
@@ -260,11 +275,25 @@ def _save(run: _Run, step: int) -> None:
     run.log.write()
     with run.speed.paused():
         state = run.trainer.state()
+        _settle(run, wait=True)
+        written = None
         if run.accelerator.is_main_process:
-            checkpoint.save(run.out, step, partial(run.trainer.save, state=state))
-        del state
-        run.accelerator.wait_for_everyone()
-    run.done, run.last = step, checkpoint_folder(run.out, step)
+            write = partial(run.trainer.save, state=state)
+            written = run.writer.submit(checkpoint.save, run.out, step, write)
+        run.saving = step, written
+
+
+def _settle(run: _Run, wait: bool) -> None:
+    """Take note of a checkpoint that is written, or wait until it is; an OSError where it fails."""
+    if run.saving is None:
+        return
+    step, written = run.saving
+    if not wait and written is not None and not written.done():
+        return
+    if written is not None:
+        with run.speed.paused():
+            written.result()
+    run.saving, run.done, run.last = None, step, checkpoint_folder(run.out, step)
 
 
 @contextmanager
@@ -289,6 +318,7 @@ def _finished(run: _Run) -> Iterator[None]:
     try:
         yield
     finally:
+        run.writer.shutdown()
         if run.accelerator.num_processes == 1:  # others might wait for one that is gone
             run.log.write()
         set_patience(PATIENT)

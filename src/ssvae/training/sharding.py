@@ -5,7 +5,7 @@ however a run is divided. What gathers must be called on every process.
 """
 
 import dataclasses
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -69,10 +69,12 @@ def ema_of(weights: Iterable[nn.Parameter], decay: float, device: torch.device) 
     return ema
 
 
-def load_ema(ema: EMAModel, state: Any, weights: Iterable[nn.Parameter]) -> None:
-    """Take up a whole state, divided as the weights are."""
+def load_ema(
+    ema: EMAModel, state: Any, averages: Sequence[torch.Tensor], weights: Iterable[nn.Parameter]
+) -> None:
+    """Take up a state and the whole ``averages`` of weights, divided as these are."""
     weights = list(weights)
-    ema.load_state_dict(state)
+    ema.load_state_dict(dict(state, shadow_params=list(averages)))
     ema.to(weights[0].device)
     pairs = zip(ema.shadow_params, weights, strict=True)
     ema.shadow_params = [shard_like(shadow, weight) for shadow, weight in pairs]
@@ -108,34 +110,37 @@ def unsharded(model: nn.Module) -> Iterator[None]:
         model.reshard()
 
 
-def full_tensors(tree: Any) -> Any:
-    """A state with every tensor whole.
+def copied(tree: Any) -> Any:
+    """A copy of a state with every tensor whole, on the CPU, so that training may go on.
 
-    Those that were divided are on the CPU of the main process, which saves; elsewhere they are
-    empty.
+    Of what was divided it is on the main process, which saves; elsewhere it is empty.
     """
     if isinstance(tree, DTensor):
         whole = tree.full_tensor()
         return whole.cpu() if torch.distributed.get_rank() == 0 else whole.new_empty(0)
+    if isinstance(tree, torch.Tensor):
+        return tree.detach().to("cpu", copy=True)
     if isinstance(tree, Mapping):
-        return {key: full_tensors(value) for key, value in tree.items()}
+        return {key: copied(value) for key, value in tree.items()}
     if isinstance(tree, list | tuple):
-        return type(tree)(full_tensors(value) for value in tree)
+        return type(tree)(copied(value) for value in tree)
     return tree
 
 
-def full_state(module: nn.Module, copied: bool = False) -> dict[str, torch.Tensor]:
-    """The state of a module, whole; of weights that have two names the first alone.
+def full_state(
+    module: nn.Module, ema: EMAModel | None = None, of_ema: Iterable[nn.Parameter] = ()
+) -> dict[str, torch.Tensor]:
+    """A :func:`copied` state of a module, of weights that have two names the first alone.
 
-    ``copied`` where the weights change before the state is written.
+    The running mean stands for the weights of which it is kept, ``of_ema``.
     """
+    averages: Sequence[torch.Tensor] = [] if ema is None else ema.shadow_params
+    mean = {id(w): x for w, x in zip(of_ema if averages else (), averages, strict=True)}
     state: dict[str, torch.Tensor] = {}
     seen: set[int] = set()
     for name, value in module.state_dict(keep_vars=True).items():
         if id(value) not in seen:
-            whole = full_tensors(value.detach())
-            # A copy of what lies on a GPU goes to the CPU: there may be no room beside it.
-            state[name] = whole.to("cpu", copy=True) if copied else whole
+            state[name] = copied(mean.get(id(value), value.detach()))
         seen.add(id(value))
     return state
 

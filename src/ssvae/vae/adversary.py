@@ -4,19 +4,23 @@ made.
 
 from contextlib import nullcontext
 from pathlib import Path
+from typing import Any
 
 import torch
 from accelerate import Accelerator
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from ssvae.losses import LeCam, hinge_loss, r1_penalty
 from ssvae.models.discriminator import Discriminator
 from ssvae.regularizers.balance import Reduce
-from ssvae.training.sharding import replicate
+from ssvae.training.checkpoint import write_tensors
+from ssvae.training.sharding import copied, replicate
 from ssvae.training.step import Part
 from ssvae.vae.recipe import GANConfig
+
+WEIGHTS, OPTIMIZER = "discriminator.safetensors", "discriminator_optimizer.pt"
 
 
 class _Judged(nn.Module):
@@ -84,16 +88,20 @@ class Adversary:
         finite, self._finite = self._finite, torch.ones_like(self._finite)
         return Part(self._wrapped, [self.optimizer], max_grad_norm, finite)
 
-    def save(self, folder: Path) -> None:
-        """Write all that a resumed run needs."""
-        state = {k: v.contiguous() for k, v in self.discriminator.state_dict().items()}
-        save_file(state | {"lecam": self.lecam.means}, folder / "discriminator.safetensors")
-        torch.save(self.optimizer.state_dict(), folder / "discriminator_optimizer.pt")
+    def state(self) -> dict[str, Any]:
+        """A copy of all that a resumed run needs, by the files that hold it."""
+        held = self.discriminator.state_dict() | {"lecam": self.lecam.means}
+        return {WEIGHTS: copied(held), OPTIMIZER: copied(self.optimizer.state_dict())}
+
+    def save(self, folder: Path, state: dict[str, Any]) -> None:
+        """Write a :meth:`state`."""
+        write_tensors(state[WEIGHTS], folder / WEIGHTS)
+        torch.save(state[OPTIMIZER], folder / OPTIMIZER)
 
     def load(self, folder: Path) -> None:
         """Take up the state that :meth:`save` wrote."""
-        state = load_file(folder / "discriminator.safetensors")
+        state = load_file(folder / WEIGHTS)
         self.lecam.means = state.pop("lecam").to(self.lecam.means.device)
         self.discriminator.load_state_dict(state)
-        path = folder / "discriminator_optimizer.pt"
-        self.optimizer.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
+        held = torch.load(folder / OPTIMIZER, map_location="cpu", weights_only=True)
+        self.optimizer.load_state_dict(held)

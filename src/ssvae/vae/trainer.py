@@ -213,11 +213,9 @@ class VAETrainer:
 
     def state(self) -> dict[str, Any]:
         """All that a resumed run needs but the data's position, which is the step."""
-        vae = self.backbone.vae
-        with averaged(self.ema, self._trained_weights()):
-            averages = full_state(vae, copied=self.ema is not None)
         state = gathered(self.objective, self.optimizers, self.ema, without=LPIPS)
-        return state | {VAE: averages}
+        state[VAE] = full_state(self.backbone.vae, self.ema, self._trained_weights())
+        return state if self.adversary is None else state | self.adversary.state()
 
     def save(self, folder: Path, state: dict[str, Any]) -> None:
         """Write a :meth:`state`; the model and its masking load by themselves."""
@@ -228,16 +226,18 @@ class VAETrainer:
             self._masking.save(folder / MASKING, token)
         write(state, folder)
         if self.adversary is not None:
-            self.adversary.save(folder)
+            self.adversary.save(folder, state)
 
     def load(self, folder: Path) -> None:
         """Take up the state that :meth:`save` wrote."""
+        named = self.backbone.vae.named_parameters()
         load(
             folder,
             self.objective,
             self.optimizers,
             self.ema,
-            self._trained_weights(),
+            {name: weight for name, weight in named if weight.requires_grad},
+            {"": folder / VAE / SAFETENSORS_WEIGHTS_NAME},
             without=LPIPS,
         )
         if self.adversary is not None:
