@@ -1,4 +1,5 @@
 import json
+import os
 
 import pytest
 import torch
@@ -8,6 +9,7 @@ from ssvae.data import Batch, Clip, Collection, Loader, batches, find_videos, op
 from ssvae.data.batch import in_turn
 from ssvae.data.collection import FileItem, Files
 from ssvae.data.listing import find_media
+from ssvae.data.loader import reading_threads
 from ssvae.data.pixels import to_images
 
 
@@ -258,3 +260,11 @@ def test_open_source(folder):
     assert open_source(str(folder), 5, 16, 16).batch([0]).video.shape == (1, 3, 5, 16, 16)
     with pytest.raises(ValueError, match="no file or folder"):
         open_source("nowhere", 5, 16, 16)
+
+
+def test_processes_of_a_machine_share_its_threads(monkeypatch):
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    assert reading_threads() == cores
+    assert reading_threads(3) == 3
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", str(cores))
+    assert reading_threads() == 1

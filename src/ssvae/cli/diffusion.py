@@ -54,6 +54,7 @@ def cache_latents(
     seed: int = 0,
     posterior: Literal["mean", "sample", "moments"] = "mean",
     shard_clips: int = 256,
+    workers: int | None = None,
     common: CommonOptions = Common(),
 ) -> None:
     """Encode clips and captions once into shards that train-diffusion reads.
@@ -74,6 +75,8 @@ def cache_latents(
         posterior: Keep the posterior's mean, a sample of it, or its moments, which train distil
             --latents reads too.
         shard_clips: Clips a shard.
+        workers: Threads that read files, on each process; one for each core that it has where not
+            given.
     """
     check_apart(out, vae)
     check_folder(out)
@@ -87,7 +90,7 @@ def cache_latents(
         accelerator.is_main_process,
     )
     with progress("encoding", -(-clips // accelerator.num_processes), shown=main) as advance:
-        cache = write_cache(backbone, out, config, accelerator, advance)
+        cache = write_cache(backbone, out, config, accelerator, advance, workers)
     if main:
         console.print(
             f"{len(cache)} clips in {out}, latents of {' x '.join(map(str, cache.shape))}"

@@ -1,7 +1,7 @@
 """What every source of data gives: clips with captions."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 import torch
@@ -20,6 +20,12 @@ class Batch:
     """Where each clip comes from, for messages; empty where the source does not tell."""
     moments: torch.Tensor | None = None
     """A posterior's parameters for each clip (B, 2 z, t, h, w), where a cache holds them."""
+
+    def pinned(self) -> "Batch":
+        """In memory that a GPU fetches by itself; copied there by the thread that calls."""
+        held = {name: getattr(self, name) for name in ("video", "moments")}
+        on_host = {k: x for k, x in held.items() if x is not None and x.device.type == "cpu"}
+        return replace(self, **{name: x.pin_memory() for name, x in on_host.items()})
 
     def on(self, device: torch.device | str = "cpu") -> torch.Tensor:
         """The clips on a device, floats in [-1, 1]."""

@@ -1,5 +1,6 @@
 """From sources to batches, where it pays read ahead while the model works."""
 
+import os
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -30,6 +31,8 @@ class Loader:
     """Share of batches that are of images; they come at equal distances."""
     process: int = 0
     processes: int = 1
+    pin: bool = False
+    """Pin batches, for a GPU, in the threads that read."""
 
     def read(self, number: int) -> Batch:
         """The batch of this number.
@@ -49,7 +52,7 @@ class Loader:
         # Bytes, as files have them, cannot be wrong; for what a GPU made the host would wait.
         if batch.video.is_floating_point() and batch.video.device.type == "cpu":
             check_finite(batch.video, f"batch {number + 1}")
-        return batch
+        return batch.pinned() if self.pin else batch
 
     @property
     def read_ahead(self) -> bool:
@@ -57,8 +60,21 @@ class Loader:
         return self.videos.read_ahead or (self.images is not None and self.images.read_ahead)
 
 
-def batches(loader: Loader, numbers: Iterable[int], workers: int = 2) -> Iterator[Batch]:
+def reading_threads(asked: int | None = None) -> int:
+    """How many threads read files: as asked, else one for each core that this process has.
+
+    Processes of a machine share its cores.
+    """
+    if asked is not None:
+        return asked
+    affinity = getattr(os, "sched_getaffinity", None)
+    cores = len(affinity(0)) if affinity is not None else os.cpu_count() or 1
+    return max(1, cores // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
+
+
+def batches(loader: Loader, numbers: Iterable[int], workers: int | None = None) -> Iterator[Batch]:
     """The batches of these numbers, in order, which so many threads fetch ahead of their use."""
+    workers = reading_threads(workers)
     if not loader.read_ahead or workers < 1:
         yield from map(loader.read, numbers)
         return
@@ -66,17 +82,19 @@ def batches(loader: Loader, numbers: Iterable[int], workers: int = 2) -> Iterato
 
 
 def in_order(
-    source: Source, clips: range, size: int, workers: int = 4
+    source: Source, clips: range, size: int, workers: int | None = None, pin: bool = False
 ) -> Iterator[tuple[range, Batch]]:
     """Clips of a source by their indices, in batches, with the indices of each; read ahead if
-    files.
+    files, and pinned, for a GPU, by the threads that read.
     """
     parts = [clips[i : i + size] for i in range(0, len(clips), size)]
 
     def read(indices: range) -> tuple[range, Batch]:
-        return indices, source.batch(indices)
+        batch = source.batch(indices)
+        return indices, batch.pinned() if pin else batch
 
-    yield from ahead(read, parts, workers) if source.read_ahead else map(read, parts)
+    threads = reading_threads(workers)
+    yield from ahead(read, parts, threads) if source.read_ahead and threads else map(read, parts)
 
 
 def ahead(read: Callable[[T], U], numbers: Iterable[T], workers: int) -> Iterator[U]:

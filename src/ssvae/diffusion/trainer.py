@@ -127,16 +127,17 @@ class DiffusionTrainer:
         size, share = self.recipe.batch_size, self.accelerator.process_index
         processes, order = self.accelerator.num_processes, _Order(self.recipe.seed, len(self.cache))
         captions, parts = self.cache.captions, self.recipe.accumulate
+        on_gpu = self.accelerator.device.type == "cuda"
 
         def read(number: int) -> tuple[torch.Tensor, list[str]]:
             start = (number * processes + share) * size
             indices = [order[position] for position in range(start, start + size)]
-            return self.cache.latents(indices), [captions[i] for i in indices]
+            latents = self.cache.latents(indices)
+            return latents.pin_memory() if on_gpu else latents, [captions[i] for i in indices]
 
         numbers = range((first_step - 1) * parts, last_step * parts)
         # One thread: the order is read from one epoch to the next. On a CPU it would take the
         # cores.
-        on_gpu = self.accelerator.device.type == "cuda"
         stream = iter(ahead(read, numbers, 1) if on_gpu else map(read, numbers))
         while some := tuple(islice(stream, parts)):
             yield tuple(

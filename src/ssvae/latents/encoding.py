@@ -46,16 +46,21 @@ MOST_CLIPS, MOST_VALUES = 16, 2**22  # encoded at once: clips, and pixels of all
 
 
 def encode_clips(
-    backbone: Backbone, source: Source, clips: range, size: tuple[int, int, int]
+    backbone: Backbone,
+    source: Source,
+    clips: range,
+    size: tuple[int, int, int],
+    workers: int | None = None,
 ) -> Iterator[tuple[range, Batch, Posterior]]:
     """The clips of a source in batches, each with its indices and its posterior.
 
-    Files are read while the encoder works. ``size`` is frames, height and width of the clips, which
-    decides how many are encoded at once.
+    Files are read while the encoder works, by ``workers`` threads. ``size`` is frames, height and
+    width of the clips, which decides how many are encoded at once.
     """
     at_once = max(1, min(MOST_CLIPS, MOST_VALUES // math.prod(size)))
-    for indices, batch in in_order(source, clips, at_once):
-        yield indices, batch, backbone.encode(batch.on(backbone.vae.device))
+    device = backbone.vae.device
+    for indices, batch in in_order(source, clips, at_once, workers, device.type == "cuda"):
+        yield indices, batch, backbone.encode(batch.on(device))
 
 
 def write_cache(
@@ -64,10 +69,12 @@ def write_cache(
     config: CacheConfig,
     accelerator: Accelerator,
     on_clips: Callable[[int], Any] = lambda done: None,
+    workers: int | None = None,
 ) -> LatentCache:
     """The cache in ``out``, written by all processes together, or by what goes on with it.
 
-    ``on_clips`` hears how many of its clips a process has done.
+    ``on_clips`` hears how many of its clips a process has done; ``workers`` threads read files on
+    each, one for each core that it has where None.
     """
     out = Path(out)
     source = open_source(
@@ -95,6 +102,7 @@ def write_cache(
                 process=accelerator.process_index,
                 processes=accelerator.num_processes,
                 on_clips=on_clips,
+                workers=workers,
             )
             accelerator.wait_for_everyone()
             if accelerator.is_main_process:
@@ -111,6 +119,7 @@ def write_shards(
     process: int = 0,
     processes: int = 1,
     on_clips: Callable[[int], Any] = lambda done: None,
+    workers: int | None = None,
 ) -> None:
     """Encode a source's clips into shards, those of this process; :func:`write_index` comes last.
 
@@ -132,6 +141,7 @@ def write_shards(
                 config=config,
                 number=number,
                 on_clips=lambda more, begin=begin: on_clips(begin + more),
+                workers=workers,
             )
         done += len(clips)
         on_clips(done)
@@ -144,10 +154,11 @@ def _write_shard(
     config: CacheConfig,
     number: int,
     on_clips: Callable[[int], Any],
+    workers: int | None,
 ) -> None:
     clips, spectrum = config.clips_of(number), ChannelSpectrum()
     latents, log_variances, contents, captions, kept, failed = [], [], [], [], [], []
-    for indices, batch, posterior in encode_clips(backbone, source, clips, config.size):
+    for indices, batch, posterior in encode_clips(backbone, source, clips, config.size, workers):
         z = _latents(posterior, config, indices)
         good = torch.isfinite(z.flatten(1)).all(1)
         good &= torch.isfinite(batch.video.flatten(1)).all(1).cpu()

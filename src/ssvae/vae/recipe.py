@@ -105,8 +105,9 @@ class TrainingRecipe:
     ssvae.data.open_source."""
     max_broken: float = 0.5
     """Share of broken items above which the run ends."""
-    workers: int = 4
-    """Threads that read files, on each process. The clips do not depend on it."""
+    workers: int | None = None
+    """Threads that read files, on each process; None takes one for each core that it has. The clips
+    do not depend on it."""
     seed: int = 0
     """Seed of the initial weights, the data and all noise."""
     batch_size: int = 16
@@ -151,7 +152,7 @@ class TrainingRecipe:
         )
         found.at_least_0(
             self,
-            *("warmup_steps", "final_learning_rate", "seed", "workers", "perceptual.weight"),
+            *("warmup_steps", "final_learning_rate", "seed", "perceptual.weight"),
             *("gan.weight", "gan.r1_weight", "gan.lecam_weight", "gan.time_halvings"),
             *("validation.every", "validation.shown"),
         )
@@ -159,6 +160,10 @@ class TrainingRecipe:
         found.one_of(self, "optimizer", ("adam", "muon"))
         found.require(
             0 <= self.max_broken <= 1, f"max_broken must be in [0, 1], got {self.max_broken}"
+        )
+        found.require(
+            self.workers is None or self.workers >= 0,
+            f"workers must be at least 0, got {self.workers}",
         )
         start, fps = self.gan.start, self.clip.fps
         found.require(start is None or start >= 0, f"gan.start must be at least 0, got {start}")

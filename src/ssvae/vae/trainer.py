@@ -114,6 +114,7 @@ class VAETrainer:
             images.batch_size,
             images.share,
             *self.share,
+            pin=self.accelerator.device.type == "cuda",
         )
         numbers = range((first_step - 1) * recipe.accumulate, last_step * recipe.accumulate)
         return self._of_steps(batches(loader, numbers, recipe.workers))
