@@ -4,12 +4,13 @@
 
 The first folder holds an emulation of a GPU: a script ``run BUILT SCRIPT ...`` that starts Python
 under a CUDA build of torch whose kernels compute nothing, and a package ``emulation`` with
-``counting(answers, compiled) -> ledger``; the second is what it was built into. Counted are
-launches of kernels, bytes that operators read and write (each tensor once), operations, where the host waits,
-and the peak of memory. ``least ms`` is the sum over calls of the longer of their operations at 500
-TFLOP/s and their bytes at 2.6 TB/s: a bound, not a time. No seconds are measured here. What
-torch.compile leaves is counted by its kernels' arguments, in a table of its own, with the launches
-that belong to no line of it.
+``counting(answers, compiled) -> ledger``; the second is what it was built into.
+
+Counted are launches of kernels, bytes that operators read and write (each tensor once), operations,
+where the host waits, and the peak of memory. ``least ms`` is the sum over calls of the longer of
+their operations at 500 TFLOP/s and their bytes at 2.6 TB/s: a bound, not a time. No seconds are
+measured here. What torch.compile leaves is counted by its kernels' arguments, in a table of its
+own, with the launches that belong to no line of it.
 """
 
 import argparse

@@ -8,7 +8,7 @@ from diffusers.models.transformers.transformer_wan import WanAttnProcessor
 
 import ssvae
 from ssvae.diffusion import transformer as module
-from ssvae.diffusion.transformer import PooledWanTransformer3DModel, pooled, positions
+from ssvae.diffusion.transformer import PooledWanTransformer3DModel, pooled, positions, rotated
 
 SHAPE = dict(
     patch_size=(1, 1, 1),
@@ -172,3 +172,12 @@ def test_a_sample_and_its_velocity():
     torch.testing.assert_close(x - 0.05 * v, made, atol=1e-5, rtol=1e-4)
     with pytest.raises(ValueError, match="one time a clip"):
         m(x, t[:, None].expand(2, 72), text)
+
+
+def test_both_forms_of_rotation_are_one(monkeypatch):
+    x = torch.randn(2, 5, 3, 8)
+    angles = torch.randn(1, 5, 1, 4).repeat_interleave(2, -1)
+    turned = rotated(x, angles.cos(), angles.sin())
+    monkeypatch.setattr(torch.compiler, "is_compiling", lambda: True)
+    torch.testing.assert_close(rotated(x, angles.cos(), angles.sin()), turned)
+    torch.testing.assert_close(turned.norm(dim=-1), x.norm(dim=-1))

@@ -23,20 +23,12 @@ from diffusers.models.transformers.transformer_wan import (
 )
 from torch import nn
 
+from ssvae.diffusion.captions import caption_mask, is_token, pooled
+from ssvae.diffusion.fused_block import FusedBlock
+
 LONGEST_PLAIN = 1024  # tokens; beyond, the square of weights takes more memory than it saves time
 
 SHORTEST_TIME = 0.05  # of a sample's velocity, as in JiT: nearer to the data it would be rounding
-
-
-def is_token(text_BLD: torch.Tensor) -> torch.Tensor:
-    """Which rows of embeddings are a caption's tokens, not the zeros behind them: (B, L), bool."""
-    return text_BLD.detach().any(-1)
-
-
-def pooled(text_BLD: torch.Tensor) -> torch.Tensor:
-    """The sum of a caption's tokens over the root of their number (B, D): the size of one token."""
-    count = is_token(text_BLD).sum(1, keepdim=True).clamp(min=1)
-    return text_BLD.sum(1) / count.sqrt().to(text_BLD.dtype)
 
 
 def positions(frames: int, height: int, width: int, dim: int) -> torch.Tensor:
@@ -127,16 +119,12 @@ class CaptionAttnProcessor:
         """(B, N, D) to the same; ``rotary_emb`` holds cosines and sines (1, N, 1, head's width)."""
         source, mask = hidden_states, None
         if encoder_hidden_states is not None:
-            source, mask = encoder_hidden_states, is_token(encoder_hidden_states)
-            mask[:, 0] = True  # a caption without tokens has its first zero to look at
-            mask = mask[:, None, None]
+            source, mask = encoder_hidden_states, caption_mask(encoder_hidden_states)
         query = attn.norm_q(attn.to_q(hidden_states))
         key, value = attn.norm_k(attn.to_k(source)), attn.to_v(source)
         query, key, value = (x.unflatten(2, (attn.heads, -1)) for x in (query, key, value))
         if rotary_emb is not None:
-            cosines, sines = (each.float() for each in rotary_emb)
-            turn = torch.complex(cosines[..., 0::2], sines[..., 1::2])
-            query, key = rotated(query, turn).type_as(value), rotated(key, turn).type_as(value)
+            query, key = (rotated(x, *rotary_emb).type_as(value) for x in (query, key))
         query, key, value = (x.transpose(1, 2) for x in (query, key, value))
         if query.device.type == "cpu" and query.shape[2] <= LONGEST_PLAIN:
             weights = (query * query.shape[-1] ** -0.5) @ key.transpose(-1, -2)
@@ -150,10 +138,19 @@ class CaptionAttnProcessor:
         return attn.to_out[1](attn.to_out[0](attended))
 
 
-def rotated(x_BNHD: torch.Tensor, turn: torch.Tensor) -> torch.Tensor:
-    """Pairs of values turned as complex numbers by ``turn`` (1, N, 1, D / 2), of length 1."""
-    pairs = torch.view_as_complex(x_BNHD.float().unflatten(-1, (-1, 2)).contiguous())
-    return torch.view_as_real(pairs * turn).flatten(-2)
+def rotated(x_BNHD: torch.Tensor, cosines: torch.Tensor, sines: torch.Tensor) -> torch.Tensor:
+    """Pairs of values turned; of diffusers' cosines and sines (1, N, 1, D) every other is read.
+
+    As complex numbers on a CPU, which takes half of the time there; torch.compile makes no code for
+    them.
+    """
+    cos, sin = cosines[..., 0::2].float(), sines[..., 1::2].float()
+    pairs = x_BNHD.float().unflatten(-1, (-1, 2))
+    if x_BNHD.device.type == "cpu" and not torch.compiler.is_compiling():
+        turned = torch.view_as_complex(pairs.contiguous()) * torch.complex(cos, sin)
+        return torch.view_as_real(turned).flatten(-2)
+    even, odd = pairs.unbind(-1)
+    return torch.stack([even * cos - odd * sin, even * sin + odd * cos], -1).flatten(-2)
 
 
 class PooledWanTransformer3DModel(WanTransformer3DModel):
@@ -170,6 +167,8 @@ class PooledWanTransformer3DModel(WanTransformer3DModel):
     """
 
     __module__ = "ssvae"  # where a saved pipeline names it, and importing ssvae alone offers it
+    _repeated_blocks = ("FusedBlock",)
+    _no_split_modules = ("FusedBlock",)
 
     @register_to_config
     def __init__(
@@ -217,6 +216,7 @@ class PooledWanTransformer3DModel(WanTransformer3DModel):
         self.condition_embedder = PooledTextEmbedding(dim, freq_dim, 6 * dim, text_dim)
         for block in self.blocks:
             assert isinstance(block, WanTransformerBlock)
+            block.__class__ = FusedBlock  # with the parameters that were drawn
             for attention in (block.attn1, block.attn2):
                 attention.set_processor(CaptionAttnProcessor())  # type: ignore[arg-type]
 
