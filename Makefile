@@ -2,12 +2,12 @@
 # make test   runs the tests, files side by side in their order (the longest first), one thread each
 # make docs-run  runs every block of code in README and docs, each in a process of its own
 # make torture  runs two thousand odd and damaged inputs, ten minutes and more on two cores, and prints a table
-# make gpu    runs the tests that need a GPU and all that is worth measuring on one: results/gpu
+# make gpu    runs the tests that need a GPU and all that is worth measuring on one, with PYTHON as it is: results/gpu
 # make package  builds wheel and sdist into dist/, and tries both with the lowest and the newest versions
 # make docs   builds the documentation into site/; warnings are errors
 # make check  runs the linter, the formatter's check and the type checker
 #
-# Each sets up .venv first. A torch that is installed there already is kept if its version fits.
+# Each but make gpu sets up .venv first. A torch that is installed there already is kept if its version fits.
 
 PYTHON ?= python3
 VENV := .venv
@@ -47,8 +47,8 @@ docs: $(READY_DOCS)
 package: $(READY)
 	.ci/package $(VERSIONS)
 
-gpu: $(READY)
-	$(BIN)/python benchmarks/gpu.py --out results/gpu
+gpu:
+	$(PYTHON) benchmarks/gpu.py --out results/gpu $(GPU)
 
 format: $(READY)
 	$(BIN)/ruff check --fix .

@@ -54,7 +54,8 @@ def test_an_activation_and_its_second_derivative(slope):
 
 
 def test_a_convolution_of_stills():
-    weight = leaf(5, 4, 3, 3, 3)
+    drawn = torch.randn(5, 4, 3, 3, 3, dtype=torch.float64)
+    weight = drawn.contiguous(memory_format=torch.channels_last_3d).requires_grad_()
     found = summed_over_time(weight)
     agree(found, weight.sum(2), (weight,))
     assert found.is_contiguous(memory_format=torch.channels_last)

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from heapq import heappop, heappush
 from typing import Any, TypeVar
 
-import av
+from ssvae.data.pyav import av
 
 T = TypeVar("T")
 

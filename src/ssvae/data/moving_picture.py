@@ -2,12 +2,14 @@
 before.
 """
 
+from __future__ import annotations
+
 import struct
 import zlib
 from fractions import Fraction
 from pathlib import Path
 
-import av
+from ssvae.data.pyav import av
 
 LONGEST = 65535  # of both numbers of a delay, which is their quotient in seconds
 CONTROL, DELAY = b"fcTL", 20

@@ -2,6 +2,8 @@
 upright.
 """
 
+from __future__ import annotations
+
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,18 +14,17 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
-import av
 import numpy as np
-from av.video.reformatter import Interpolation
 
 from ssvae.data.orientation import Turn, exif_turn
 from ssvae.data.pixels import check_channels, of_rgb, premultiplied
+from ssvae.data.pyav import av
 from ssvae.storage.files import for_ffmpeg, is_numbered, numbered_files
 
-# Bicubic in FFmpeg widens its filter when it shrinks, so nothing aliases. The others are swscale's
+# Swscale's SWS_BICUBIC, which widens its filter when it shrinks, so that nothing aliases; with
 # SWS_FULL_CHR_H_INT, SWS_FULL_CHR_H_INP and SWS_ACCURATE_RND: without them 4:2:0 becomes darker by
 # 1 of 255.
-EXACT = int(Interpolation.BICUBIC) | 0x2000 | 0x4000 | 0x40000
+EXACT = 4 | 0x2000 | 0x4000 | 0x40000
 ALPHA_DECODERS = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
 """Of codecs whose alpha lies beside their packets, where FFmpeg's own decoders leave it."""
 UNLABELLED = 2  # FFmpeg's number for a colour space that a file does not tell

@@ -1,14 +1,16 @@
 """What stands upright: quarter turns and mirrorings that videos and pictures ask for."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
 from typing import Any
 
-import av
 import numpy as np
-from av.sidedata.sidedata import Type
 from PIL import Image
+
+from ssvae.data.pyav import av
 
 
 @dataclass(frozen=True)
@@ -20,9 +22,10 @@ class Turn:
     columns: bool = False
 
     @classmethod
-    def of(cls, frame: av.VideoFrame) -> "Turn":
+    def of(cls, frame: av.VideoFrame) -> Turn:
         """By the display matrix, which takes (x, y) to (a x + c y, b x + d y); to quarter turns."""
-        found: Any = frame.side_data.get(Type.DISPLAYMATRIX)  # pyright: ignore
+        package: Any = av
+        found: Any = frame.side_data.get(package.sidedata.sidedata.Type.DISPLAYMATRIX)
         if found is None:
             return cls()
         a, b, _, c, d = np.frombuffer(bytes(found), "<i4")[:5].tolist()

@@ -10,13 +10,13 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-import av
 from webdataset.writer import TarWriter
 
 from ssvae.data.batch import Source
 from ssvae.data.clock import may_jump
 from ssvae.data.collection import FileItem
 from ssvae.data.opened import VideoError, local
+from ssvae.data.pyav import av
 from ssvae.data.shards import meta_of
 from ssvae.data.video import probe, read_frames
 from ssvae.data.video_writer import VideoWriter, write_video

@@ -2,6 +2,8 @@
 anew.
 """
 
+from __future__ import annotations
+
 import logging
 import math
 from collections.abc import Iterator
@@ -9,10 +11,9 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
-import av
-
 from ssvae.data.clock import Clock, beginning, may_jump
 from ssvae.data.opened import local
+from ssvae.data.pyav import av
 
 logger = logging.getLogger(__name__)
 

@@ -1,5 +1,7 @@
 """When an open video's frames are shown, and how long it is."""
 
+from __future__ import annotations
+
 import logging
 import re
 from collections.abc import Iterator
@@ -10,10 +12,9 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-import av
-
 from ssvae.data.clock import Clock, beginning, in_order_of_times, may_jump
 from ssvae.data.opened import NamedBytes, OpenVideo, VideoFile, container_of, name_of, opened
+from ssvae.data.pyav import av
 
 logger = logging.getLogger(__name__)
 
@@ -27,7 +28,7 @@ UNSURE = {"mpeg": 5.0}  # seconds after a seek in which FFmpeg's times may be a 
 TAIL = 3.0  # seconds: more than decoding and showing differ in order by
 SLACK = 1e-6  # seconds
 
-Timed = tuple[float, av.VideoFrame]
+Timed = tuple[float, "av.VideoFrame"]
 
 
 def frame_rate(stream: Any) -> Fraction:

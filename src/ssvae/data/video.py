@@ -5,6 +5,8 @@ their times in seconds, which may be irregular. Clips are float tensors (C, T, H
 is 3, or 1 or 4 where ``channels`` asks for grey or for alpha: see :mod:`ssvae.data.pixels`.
 """
 
+from __future__ import annotations
+
 import logging
 import math
 import threading
@@ -15,7 +17,6 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
-import av
 import numpy as np
 import torch
 
@@ -28,6 +29,7 @@ from ssvae.data.opened import (
     opened,
 )
 from ssvae.data.pixels import stack_frames, to_clip
+from ssvae.data.pyav import av
 from ssvae.data.sound import rising_packets, sound_track
 from ssvae.data.timing import claimed_length, frame_rate, length_of, shown_for, timed_frames
 

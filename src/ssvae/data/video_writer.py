@@ -1,5 +1,7 @@
 """Video files out, through PyAV, with frame times and sound."""
 
+from __future__ import annotations
+
 import logging
 from contextlib import suppress
 from fractions import Fraction
@@ -7,13 +9,13 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
-import av
 import numpy as np
 import torch
 
 from ssvae.data.moving_picture import hold_last
 from ssvae.data.opened import EXACT, local
 from ssvae.data.pixels import check_channels, straight, to_images
+from ssvae.data.pyav import av
 from ssvae.data.sound import sound_packets
 from ssvae.storage.files import (
     NumberedReplacement,
@@ -220,7 +222,7 @@ class VideoWriter:
             self._container.close()
         self._file.discard()
 
-    def __enter__(self) -> "VideoWriter":
+    def __enter__(self) -> VideoWriter:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:

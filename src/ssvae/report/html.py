@@ -1,5 +1,7 @@
 """One HTML file with everything inside: text, tables, figures, video."""
 
+from __future__ import annotations
+
 import base64
 import io
 from collections.abc import Sequence
@@ -8,13 +10,13 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-import av
 import jinja2
 import torch
 from markupsafe import Markup
 from matplotlib.image import imsave
 
 from ssvae.data.pixels import to_images, to_show
+from ssvae.data.pyav import av
 from ssvae.report.figures import for_page
 from ssvae.storage.files import write_text
 

@@ -1,5 +1,7 @@
 """Metrics and sample films to a tracker: TensorBoard, Weights & Biases, trackio."""
 
+from __future__ import annotations
+
 import hashlib
 import logging
 from collections.abc import Mapping
@@ -8,10 +10,10 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-import av
 from accelerate import Accelerator
 from accelerate.tracking import LOGGER_TYPE_TO_CLASS, GeneralTracker
 
+from ssvae.data.pyav import av
 from ssvae.data.video import read_frames
 
 logger = logging.getLogger(__name__)
