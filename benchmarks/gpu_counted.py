@@ -174,6 +174,7 @@ def _told(value: float) -> str:
 
 def count_all(options: argparse.Namespace) -> None:
     """Each row in a process of its own; what was counted before stays."""
+    options.out.mkdir(parents=True, exist_ok=True)
     path = options.out / "results.json"
     kept = read_json(path) if path.exists() else {"as written": {}, "compiled": {}}
     about = dict(commit=commit_of(Path(__file__)), date=datetime.date.today().isoformat())
