@@ -10,7 +10,8 @@ Counted are launches of kernels, bytes that operators read and write (each tenso
 where the host waits, and the peak of memory. ``least ms`` is the sum over calls of the longer of
 their operations at 500 TFLOP/s and their bytes at 2.6 TB/s: a bound, not a time. No seconds are
 measured here. What torch.compile leaves is counted by its kernels' arguments, in a table of its
-own, with the launches that belong to no line of it.
+own, with the launches that belong to no line of it. docs/scaling.md shows both
+(``python -m tools.fragments`` after this).
 """
 
 import argparse
@@ -34,8 +35,7 @@ from ssvae.models.backbones import load_backbone
 from ssvae.models.blocks import channels_last
 from ssvae.models.finding import find_vae
 from ssvae.recipes import DIFFUSION_RECIPES, RECIPES
-from ssvae.report.tables import markdown
-from ssvae.storage.files import read_json, write_json, write_text
+from ssvae.storage.files import read_json, write_json
 from ssvae.training import make_accelerator
 from ssvae.vae import ValidationConfig, objective
 from ssvae.vae.trainer import VAETrainer
@@ -154,22 +154,6 @@ ROWS: dict[str, tuple[str, Callable[[bool], dict[str, Any]]]] = {
     "dit-small": ("step of dit-small, 64 latents of 16x5x16x16", diffusion_step),
 }
 COMPILED = ("ssvae-256p", "small", "tiny", "dit-small")
-COLUMNS = ("tflop", "gigabytes", "launches", "unattributed", "waits", "least_ms", "peak_gigabytes")
-
-
-def table_of(found: dict[str, dict[str, Any]]) -> str:
-    """Rows in the order of :data:`ROWS`."""
-    heads = ["one H100, bfloat16", *(name.replace("_", " ") for name in COLUMNS)]
-    rows = [
-        [ROWS[name][0], *(_told(found[name][column]) for column in COLUMNS)]
-        for name in ROWS
-        if name in found
-    ]
-    return markdown(heads, rows)
-
-
-def _told(value: float) -> str:
-    return str(value) if isinstance(value, int) else f"{value:.3g}"
 
 
 def count_all(options: argparse.Namespace) -> None:
@@ -186,20 +170,9 @@ def count_all(options: argparse.Namespace) -> None:
             done = subprocess.run([*command, *asked], capture_output=True, text=True)
             if done.returncode:
                 raise SystemExit(f"it was not counted:\n{done.stdout[-2000:]}{done.stderr[-4000:]}")
-            kept[kind][name] = json.loads(done.stdout.splitlines()[-1]) | about
+            found = json.loads(done.stdout.splitlines()[-1])
+            kept[kind][name] = {"title": ROWS[name][0]} | found | about
             write_json(path, kept, indent=1)
-    text = "\n".join(
-        [
-            "Counted by `benchmarks/gpu_counted.py` under an emulation of one H100 whose kernels",
-            "compute nothing. No seconds are claimed: least ms is a bound, at "
-            f"{TFLOPS} TFLOP/s and {TERABYTES} TB/s.\n",
-            table_of(kept["as written"]),
-            "What torch.compile leaves, by its kernels' arguments:\n",
-            table_of(kept["compiled"]),
-        ]
-    )
-    write_text(options.out / "table.md", text)
-    print(text)
 
 
 def main() -> None:

@@ -61,8 +61,27 @@ def strips() -> str:
     return markdown([*head, "at an NVLink's 450 GB/s, ms a frame", "seconds"], rows)
 
 
+def gpu_counted(kind: str) -> str:
+    """What the models ask of a GPU, as written or compiled."""
+    units = {
+        "tflop": ("TFLOP", 1),
+        "gigabytes": ("GB moved", 1),
+        "launches": ("launches", 0),
+        "waits": ("waits", 0),
+        "least_ms": ("least ms", 0),
+        "peak_gigabytes": ("GB at the peak", 2),
+    }
+    rows = [
+        [row["title"], *(number(row[name], digits) for name, (_, digits) in units.items())]
+        for row in _read("gpu-counted/results.json")[kind].values()
+    ]
+    return markdown(["one H100, bfloat16", *(unit for unit, _ in units.values())], rows)
+
+
 FRAGMENTS: Mapping[str, Callable[[], str]] = {
     "results.distil": swapped_latents,
     "results.alpha": alpha,
     "results.strips": strips,
+    "results.gpu-counted": lambda: gpu_counted("as written"),
+    "results.gpu-counted-compiled": lambda: gpu_counted("compiled"),
 }

@@ -38,7 +38,9 @@ def operator(schema: str, written_out: Callable[..., Any], kernels: str) -> Any:
     name = schema.partition("(")[0]
 
     def run(*args: Any, **kwargs: Any) -> Any:
-        return getattr(import_module(kernels), name)(*args, **kwargs)
+        # Triton launches on the device at hand, whichever the tensors are on.
+        with torch.cuda.device(args[0].device):
+            return getattr(import_module(kernels), name)(*args, **kwargs)
 
     _library.define(schema)
     _library.impl(name, written_out, "CPU")

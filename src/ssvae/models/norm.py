@@ -109,6 +109,8 @@ class _AddBiased(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor, ...]:  # type: ignore[override]
+        # Once here, or each convolution further back would lay out its own.
+        grad = grad.contiguous(memory_format=torch.channels_last_3d)
         return grad, grad.sum((0, 2, 3, 4), dtype=ctx.dtype), grad
 
 

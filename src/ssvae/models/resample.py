@@ -23,7 +23,7 @@ from ssvae.models.blocks import (
     summed_over_time,
     zero_init,
 )
-from ssvae.models.norm import added, empty
+from ssvae.models.norm import added, empty, repeated
 from ssvae.models.strips import Strip
 
 
@@ -213,7 +213,7 @@ class Upsample(nn.Module):
             first, x = x_BCTHW[:, :, :1], x_BCTHW[:, :, 1:]
             seen = lay_out(first, None, 0, strip=strip, around=rows)
             outputs.append(self._join(self.conv(seen, image=True, laid_rows=rows), first))
-            past = seen.expand(-1, -1, look_back, -1, -1)
+            past = repeated(seen, look_back - 1)
         if x.shape[2]:
             past = lay_out(x, past, look_back, strip=strip, around=rows)
             outputs.append(self._join(self.conv(past, laid_rows=rows), x))
