@@ -67,16 +67,39 @@ def orthogonalized(
     """Matrices (N, R, C) with their singular values brought near 1, by Newton-Schulz steps.
 
     Each step takes a singular value s to a s + b s^3 + c s^5. Float32 on a CPU, else bfloat16.
+    Wide matrices are multiplied by the steps' product alone, whose factors follow from the Gram
+    matrix: a quarter of the operations for a convolution's weight. bfloat16 would not hold it.
     """
     a, b, c = coefficients
     x = matrices_NRC.float() if matrices_NRC.device.type == "cpu" else matrices_NRC.bfloat16()
     tall = x.shape[1] > x.shape[2]
     x = x.mT if tall else x
     x = x / torch.linalg.matrix_norm(x, keepdim=True).clamp(min=eps)
+    if x.dtype == torch.float32 and x.shape[2] >= 2 * x.shape[1]:
+        x = _product_of_steps(x @ x.mT, coefficients, steps) @ x
+        steps = 0
     for _ in range(steps):
         gram = x @ x.mT
         x = torch.baddbmm(x, torch.baddbmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
     return (x.mT if tall else x).contiguous()
+
+
+def _product_of_steps(
+    gram_NRR: torch.Tensor, coefficients: Sequence[float], steps: int
+) -> torch.Tensor:
+    """The product of the steps' factors a + b G + c G^2, of which each takes G to itself squared
+    times G. All are polynomials of one matrix, so that their order does not matter.
+    """
+    a, b, c = coefficients
+    gram, product = gram_NRR, None
+    for step in range(steps):
+        factor = torch.baddbmm(gram, gram, gram, beta=b, alpha=c)
+        factor.diagonal(dim1=-2, dim2=-1).add_(a)
+        product = factor if product is None else factor @ product
+        if step < steps - 1:
+            gram = factor @ gram @ factor
+    assert product is not None
+    return product
 
 
 def transformer_optimizers(
