@@ -110,6 +110,7 @@ def _of_trainer(trainer: Any, number: int, compiled: bool) -> dict[str, Any]:
         for work in steps:
             work()
         batch.append(next(batches))
+        trainer.step(number, batch[0])  # for a batch of images may be the first of its kind
 
     return _counted(lambda: trainer.step(number, batch[0]), compiled, prepare)
 

@@ -67,6 +67,7 @@ def gpu_counted(kind: str) -> str:
         "tflop": ("TFLOP", 1),
         "gigabytes": ("GB moved", 1),
         "launches": ("launches", 0),
+        **({"unattributed": ("of them without bytes here", 0)} if kind == "compiled" else {}),
         "waits": ("waits", 0),
         "least_ms": ("least ms", 0),
         "peak_gigabytes": ("GB at the peak", 2),
