@@ -184,7 +184,7 @@ RECIPES = {
             BASELINE_COMMAND,
             "ssvae cache-latents --vae runs/tiny-baseline --clips 16384 --out runs/world-latents",
             "ssvae train-diffusion dit-tiny --latents runs/world-latents --steps 10000 "
-            f"--cooldown-steps 2000 --out runs/world-t2v --compile True {AS_TRAINED}",
+            f"--cooldown-steps 2000 --out runs/world-t2v --compile {AS_TRAINED}",
         ),
         "runs/world-t2v",
         write_generator,

@@ -117,9 +117,9 @@ class DiffusionRecipe:
     """Decay of the running mean of the weights, which is what samples."""
     gradient_checkpointing: bool = False
     """Compute activations twice, to keep few in memory."""
-    compile: bool | None = None
-    """Compile the transformer's blocks, which takes up to two minutes; None does where it pays, on
-    a GPU that torch finds all it needs for. On a CPU it pays in bfloat16."""
+    compile: bool = False
+    """Compile the transformer's blocks, which takes up to two minutes and pays on a CPU in
+    bfloat16. On a GPU they have kernels of their own, which move less."""
     checkpoint_every: int = 500
     """Steps between checkpoints; one is also written at the end."""
 

@@ -28,7 +28,7 @@ from ssvae.latents.maps import MapConfig
 from ssvae.models.fingerprint import same_latents
 from ssvae.storage.seeds import generator_of
 from ssvae.training.checkpoint import write_tensors
-from ssvae.training.devices import to_compile
+from ssvae.training.devices import check_compiles
 from ssvae.training.loop import OtherDataError, check_problems, train
 from ssvae.training.metrics import Ratio, StepOutcome, Value
 from ssvae.training.optimizers import set_rates, transformer_optimizers
@@ -107,7 +107,8 @@ class DiffusionTrainer:
         transformer = build(recipe, self.cache.shape[0], width)
         if recipe.gradient_checkpointing:
             transformer.enable_gradient_checkpointing()
-        if to_compile(recipe.compile, device):
+        if recipe.compile:
+            check_compiles(device)
             transformer.compile_repeated_blocks()
         shift = shift_of(recipe, self.cache.shape)
         self.objective = FlowObjective(transformer, encoder, shift).train().to(device)

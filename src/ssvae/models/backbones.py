@@ -293,14 +293,9 @@ class Backbone:
             decodes = name.split(".")[0] in ("decoder", "post_quant_conv")
             parameter.requires_grad_(decodes and parameter.requires_grad)
 
-    @property
-    def repeats(self) -> bool:
-        """Whether the model names blocks that repeat."""
-        return bool(getattr(self.vae, "_repeated_blocks", None))
-
     def compile(self) -> None:
         """Compile the blocks that repeat; a ValueError where the model does not name them."""
-        if not self.repeats:
+        if not getattr(self.vae, "_repeated_blocks", None):
             raise ValueError(f"{self.name} names no blocks that repeat: leave out --compile")
         # Blocks of one class see many shapes, each of which is a graph: 21 in the published model.
         torch._dynamo.config.recompile_limit = max(64, torch._dynamo.config.recompile_limit)

@@ -136,16 +136,13 @@ def repeat_bit_for_bit() -> None:
         inductor.deterministic = True
 
 
-def to_compile(asked: bool | None, device: torch.device, repeats: bool = True) -> bool:
-    """Whether a model's blocks are to be compiled: as asked, else on a GPU where torch can.
-
-    ``repeats`` says that it has blocks that repeat; others are not compiled unasked.
-    """
-    if asked is not None or device.type != "cuda" or not repeats:
-        return bool(asked)
-    if lacking := lacks_to_compile():
-        log.info("blocks are not compiled: %s", ", ".join(lacking))
-    return not lacking
+def check_compiles(device: torch.device) -> None:
+    """A ValueError where torch.compile would miss something for this device."""
+    if device.type == "cuda" and (lacking := lacks_to_compile()):
+        raise ValueError(
+            f"torch.compile needs more than is here: {', '.join(lacking)}; install it, or leave "
+            "out --compile"
+        )
 
 
 def lacks_to_compile() -> list[str]:

@@ -86,7 +86,7 @@ class Recipe(Protocol):
         ...
 
     @property
-    def compile(self) -> bool | None:
+    def compile(self) -> bool:
         """Whether parts of the model are compiled."""
         ...
 
@@ -236,7 +236,7 @@ def _step(run: _Run, step: int, batch: Any, signal: int) -> StepOutcome:
     """One update, logged. A ValueError after too many in a row that were none."""
     is_first = step == run.first
     work = partial(run.trainer.step, step, batch, signal)
-    can_count = COUNTS_COMPILED or run.recipe.compile is False
+    can_count = COUNTS_COMPILED or not run.recipe.compile
     count = is_first and run.accelerator.device.type == "cuda" and can_count
     outcome = run.speed.counted(work) if count else work()
     run.speed.step()

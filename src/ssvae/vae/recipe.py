@@ -135,9 +135,9 @@ class TrainingRecipe:
     none."""
     gradient_checkpointing: bool = False
     """Compute activations twice, to keep few in memory."""
-    compile: bool | None = None
-    """Compile the model's blocks, which takes a minute or two; None does where it pays, on a GPU
-    that torch finds all it needs for."""
+    compile: bool = False
+    """Compile the model's blocks, which takes a minute or two. On a GPU ours have kernels of their
+    own, which move less than those that torch would make; it is for other VAEs."""
     checkpoint_every: int = 200
     """Steps between checkpoints; one is also written at the end."""
 

@@ -19,7 +19,7 @@ from ssvae.regularizers import Draws, LatentMasking
 from ssvae.storage.runs import sample_film
 from ssvae.storage.seeds import generator_of
 from ssvae.training.checkpoint import write_tensors
-from ssvae.training.devices import to_compile
+from ssvae.training.devices import check_compiles
 from ssvae.training.loop import check_problems, train
 from ssvae.training.metrics import StepOutcome, Value
 from ssvae.training.optimizers import autoencoder_optimizers, set_rates
@@ -78,7 +78,8 @@ class VAETrainer:
         torch.manual_seed(recipe.seed)
         self.backbone = build(recipe)
         self.backbone.vae.train()
-        if to_compile(recipe.compile, accelerator.device, self.backbone.repeats):
+        if recipe.compile:
+            check_compiles(accelerator.device)
             self.backbone.compile()
         if not self.backbone.layout.has_variance and accelerator.is_main_process:
             logger.info("%s has no variance: KL is left out", self.backbone.name)
