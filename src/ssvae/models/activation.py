@@ -19,7 +19,10 @@ def activated(
     weight = conv.weight if weight is None else weight
     run: Any = F.conv3d if isinstance(conv, nn.Conv3d) else F.conv2d
     if conv.bias is not None and fuses(x):
-        return _Activated.apply(run(x, weight, None, conv.stride, conv.padding), conv.bias, slope)
+        y = run(x, weight, None, conv.stride, conv.padding)
+        video = isinstance(conv, nn.Conv3d)
+        last = torch.channels_last_3d if video else torch.channels_last
+        return _Activated.apply(y.contiguous(memory_format=last), conv.bias, slope)
     y = run(x, weight, conv.bias, conv.stride, conv.padding)
     return F.leaky_relu(y, slope, inplace=True)
 

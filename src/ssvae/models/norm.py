@@ -125,7 +125,8 @@ def add_biased(h: torch.Tensor, bias: torch.Tensor | None, shortcut: torch.Tenso
     """h + bias + shortcut, (B, C, T, H, W) and (C,), in one pass; h may be written over."""
     if bias is None:
         return added(h, shortcut)
-    shortcut = shortcut.contiguous(memory_format=torch.channels_last_3d)
+    # As they are already where convolutions keep the format of what they are given.
+    h, shortcut = (x.contiguous(memory_format=torch.channels_last_3d) for x in (h, shortcut))
     if torch.is_grad_enabled():
         return _AddBiased.apply(h, bias, shortcut)
     _fused_add_biased_(h, bias, shortcut)
