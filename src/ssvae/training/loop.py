@@ -142,7 +142,6 @@ def train(
     if done == recipe.steps and last is not None:
         logger.info("the run in %s is finished at step %d; more --steps go on", out, done)
         return last
-
     trainer = make_trainer(recipe, accelerator)
     if last is not None:
         try:
@@ -167,7 +166,7 @@ def train(
             tracking=tracking,
             log=RunLog(out, accelerator, tracking, on_step),
             speed=SpeedLog(out / "speed.jsonl", _a_step(flat(config), "batch_size"), accelerator),
-            first=done + 1,
+            steps=range(done + 1, recipe.steps + 1),
             done=done,
             last=last,
         )
@@ -187,8 +186,8 @@ class _Run:
     tracking: Tracking
     log: RunLog
     speed: SpeedLog
-    first: int
-    """The first step of this call."""
+    steps: range
+    """Of this call."""
     done: int
     """The step of the last checkpoint; 0 where there is none."""
     last: Path | None
@@ -203,18 +202,17 @@ class _Run:
 
 def _through_steps(run: _Run) -> Path:
     """Load, step, log, validate, save, stop: the steps that are left; the last checkpoint."""
-    steps = range(run.first, run.recipe.steps + 1)
     with interruptible() as interruption, closing(run.data), _finished(run):
-        for step, batch in zip(steps, run.speed.waited_for(run.data), strict=True):
+        for step, batch in zip(run.steps, run.speed.waited_for(run.data), strict=True):
             outcome = _step(run, step, batch, interruption.number)
             # Processes agreed in the step; one alone hears of a signal until its end.
             alone = run.accelerator.num_processes == 1
             updated, stop = outcome.updated, interruption.number if alone else outcome.signal
             if updated:
                 _validate(run, step)
-            if updated and (stop or step % run.recipe.checkpoint_every == 0 or step == steps[-1]):
+            ends = bool(stop) or step == run.steps[-1]
+            if updated and (ends or step % run.recipe.checkpoint_every == 0):
                 _save(run, step)
-            ends = bool(stop) or step == steps[-1]
             _settle(run, wait=ends)
             if ends:
                 run.accelerator.wait_for_everyone()
@@ -234,7 +232,7 @@ def _through_steps(run: _Run) -> Path:
 
 def _step(run: _Run, step: int, batch: Any, signal: int) -> StepOutcome:
     """One update, logged. A ValueError after too many in a row that were none."""
-    is_first = step == run.first
+    is_first = step == run.steps.start
     work = partial(run.trainer.step, step, batch, signal)
     can_count = COUNTS_COMPILED or not run.recipe.compile
     count = is_first and run.accelerator.device.type == "cuda" and can_count
