@@ -43,6 +43,7 @@ try:
     from ssvae.data import World
     from ssvae.data.shard_writer import render, write_shards
     from ssvae.diffusion import train_diffusion
+    from ssvae.fused import lacking
     from ssvae.latents import CacheConfig, write_cache
     from ssvae.models import AutoencoderKLSSVAE
     from ssvae.models.backbones import Backbone, load_backbone
@@ -52,7 +53,7 @@ try:
     from ssvae.report.tables import markdown
     from ssvae.storage.files import read_json, read_rows, write_json, write_text
     from ssvae.training import make_accelerator
-    from ssvae.training.devices import lacks_to_compile, peak_of
+    from ssvae.training.devices import peak_of
     from ssvae.training.speed import counted
     from ssvae.vae import (
         GANConfig,
@@ -160,10 +161,10 @@ def coders_of(plan: Plan) -> dict[str, Callable[[], Coders]]:
 
 def compiles() -> bool:
     """Whether torch finds what it needs to; else it is told."""
-    lacking = lacks_to_compile()
-    if lacking:
-        print(f"nothing is compiled: {', '.join(lacking)}", flush=True)
-    return not lacking
+    missing = lacking()
+    if missing:
+        print(f"nothing is compiled: {', '.join(missing)}", flush=True)
+    return not missing
 
 
 def turns(plan: Plan) -> tuple[bool, ...]:

@@ -5,12 +5,20 @@ by the operator is held against autograd's own without a GPU, and the kernel aga
 Triton's interpreter.
 """
 
+import logging
+import os
+import shutil
+import sysconfig
 from collections.abc import Callable
+from functools import lru_cache
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 import torch
-from torch.utils._triton import has_triton_package
+from torch.utils._triton import has_triton
+
+logger = logging.getLogger(__name__)
 
 FORMATS = torch.bfloat16, torch.float16, torch.float32
 _library = torch.library.Library("ssvae", "DEF")
@@ -24,9 +32,37 @@ def fuses(x: torch.Tensor) -> bool:
     return (
         x.is_cuda
         and x.dtype in FORMATS
-        and has_triton_package()
         and not torch.compiler.is_compiling()
+        and not _told_lacking()
     )
+
+
+def lacking() -> list[str]:
+    """What Triton and torch.compile would miss here to make kernels for a GPU.
+
+    Images that are made to run things alone often have no compiler.
+    """
+    headers = Path(sysconfig.get_path("include"), "Python.h").exists()
+    compiler = os.environ.get("CC") or any(map(shutil.which, ("cc", "gcc", "clang")))
+    there = {"Triton": has_triton(), "a C compiler": compiler, "Python's headers": headers}
+    return [f"{what} is missing" for what, found in there.items() if not found]
+
+
+def check_compiles(device: torch.device) -> None:
+    """A ValueError where torch.compile would miss something for this device."""
+    if device.type == "cuda" and (missing := lacking()):
+        raise ValueError(
+            f"torch.compile needs more than is here: {', '.join(missing)}; install it, or leave "
+            "out --compile"
+        )
+
+
+@lru_cache(1)
+def _told_lacking() -> list[str]:
+    found = lacking()
+    if found:
+        logger.warning("operators run one by one, which is slower: %s", ", ".join(found))
+    return found
 
 
 def operator(schema: str, written_out: Callable[..., Any], kernels: str) -> Any:

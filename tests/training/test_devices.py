@@ -2,8 +2,9 @@ import pytest
 import torch
 from accelerate.state import AcceleratorState
 
-from ssvae.training import devices, make_accelerator
-from ssvae.training.devices import _warn_where_emulated, check_compiles, known_faults
+from ssvae import fused
+from ssvae.training import make_accelerator
+from ssvae.training.devices import _warn_where_emulated, known_faults
 
 
 def test_what_accelerate_is_configured_for_is_not_passed_over(monkeypatch):
@@ -66,7 +67,7 @@ def test_kernels_are_chosen_by_measuring_in_training_alone(monkeypatch, hip):
 
 
 def test_what_compiling_lacks_is_told_before_a_step(monkeypatch):
-    check_compiles(torch.device("cpu"))
-    monkeypatch.setattr(devices, "lacks_to_compile", lambda: ["Triton is missing"])
+    fused.check_compiles(torch.device("cpu"))
+    monkeypatch.setattr(fused, "lacking", lambda: ["Triton is missing"])
     with pytest.raises(ValueError, match=r"more than is here: Triton is missing; .*--compile"):
-        check_compiles(torch.device("cuda"))
+        fused.check_compiles(torch.device("cuda"))

@@ -22,13 +22,13 @@ from ssvae.diffusion.objective import FlowObjective
 from ssvae.diffusion.pipeline import PipelineConfig, load_config
 from ssvae.diffusion.recipe import DiffusionRecipe
 from ssvae.diffusion.text import encoder_fingerprint, tokenize, word_level_encoder
+from ssvae.fused import check_compiles
 from ssvae.latents.cache import LatentCache
 from ssvae.latents.mapped import load_map, save_map
 from ssvae.latents.maps import MapConfig
 from ssvae.models.fingerprint import same_latents
 from ssvae.storage.seeds import generator_of
 from ssvae.training.checkpoint import write_tensors
-from ssvae.training.devices import check_compiles
 from ssvae.training.loop import OtherDataError, check_problems, train
 from ssvae.training.metrics import Ratio, StepOutcome, Value
 from ssvae.training.optimizers import set_rates, transformer_optimizers

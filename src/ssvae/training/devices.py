@@ -11,17 +11,13 @@ for.
 
 import logging
 import os
-import shutil
-import sysconfig
 from datetime import timedelta
 from functools import lru_cache
 from importlib import import_module
-from pathlib import Path
 from typing import Any
 
 import torch
 from accelerate import Accelerator, InitProcessGroupKwargs
-from torch.utils._triton import has_triton
 
 log = logging.getLogger(__name__)
 
@@ -134,23 +130,6 @@ def repeat_bit_for_bit() -> None:
     inductor: Any = import_module("torch._inductor.config")
     if hasattr(inductor, "deterministic"):
         inductor.deterministic = True
-
-
-def check_compiles(device: torch.device) -> None:
-    """A ValueError where torch.compile would miss something for this device."""
-    if device.type == "cuda" and (lacking := lacks_to_compile()):
-        raise ValueError(
-            f"torch.compile needs more than is here: {', '.join(lacking)}; install it, or leave "
-            "out --compile"
-        )
-
-
-def lacks_to_compile() -> list[str]:
-    """What torch.compile would miss here for a GPU."""
-    headers = Path(sysconfig.get_path("include"), "Python.h").exists()
-    compiler = os.environ.get("CC") or shutil.which("cc") or shutil.which("gcc")
-    there = {"Triton": has_triton(), "a C compiler": compiler, "Python's headers": headers}
-    return [f"{what} is missing" for what, found in there.items() if not found]
 
 
 def set_patience(patience: timedelta) -> None:

@@ -272,8 +272,8 @@ def _save(run: _Run, step: int) -> None:
     """A checkpoint, which is good: none is written while steps are being skipped."""
     run.log.write()
     with run.speed.paused():
+        _settle(run, wait=True)  # so that no two copies of a state lie in memory
         state = run.trainer.state()
-        _settle(run, wait=True)
         written = None
         if run.accelerator.is_main_process:
             write = partial(run.trainer.save, state=state)

@@ -113,13 +113,12 @@ def unsharded(model: nn.Module) -> Iterator[None]:
 def copied(tree: Any) -> Any:
     """A copy of a state with every tensor whole, on the CPU, so that training may go on.
 
-    Of what was divided it is on the main process, which saves; elsewhere it is empty.
+    It is on the main process, which saves; on others tensors are empty.
     """
-    if isinstance(tree, DTensor):
-        whole = tree.full_tensor()
-        return whole.cpu() if torch.distributed.get_rank() == 0 else whole.new_empty(0)
+    saves = not torch.distributed.is_initialized() or torch.distributed.get_rank() == 0
     if isinstance(tree, torch.Tensor):
-        return tree.detach().to("cpu", copy=True)
+        whole = tree.full_tensor() if isinstance(tree, DTensor) else tree.detach()
+        return whole.to("cpu", copy=True) if saves else whole.new_empty(0)
     if isinstance(tree, Mapping):
         return {key: copied(value) for key, value in tree.items()}
     if isinstance(tree, list | tuple):

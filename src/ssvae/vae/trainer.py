@@ -15,11 +15,11 @@ from ssvae.data.batch import Batch, Source
 from ssvae.data.collection import Collection
 from ssvae.data.loader import Loader, batches
 from ssvae.data.sources import open_source
+from ssvae.fused import check_compiles
 from ssvae.regularizers import Draws, LatentMasking
 from ssvae.storage.runs import sample_film
 from ssvae.storage.seeds import generator_of
 from ssvae.training.checkpoint import write_tensors
-from ssvae.training.devices import check_compiles
 from ssvae.training.loop import check_problems, train
 from ssvae.training.metrics import StepOutcome, Value
 from ssvae.training.optimizers import autoencoder_optimizers, set_rates
