@@ -18,7 +18,8 @@ from ssvae.storage.locks import written_alone
 from studies.diffusability import prediction, reports
 from studies.diffusability.cells import DEFAULT
 from studies.diffusability.ladder.arms import arms
-from studies.diffusability.ladder.engine import PROBE, LadderOptions, run_arms
+from studies.diffusability.ladder.engine import run_arms
+from studies.diffusability.ladder.options import PROBE, LadderOptions
 from studies.diffusability.ladder.rows import ROWS as LADDER_ROWS
 from studies.diffusability.ladder.rungs import DATA, SIDES, rung
 from studies.diffusability.reports import STUDIES

@@ -1,18 +1,36 @@
+import dataclasses
 import json
 from dataclasses import dataclass
 from types import SimpleNamespace
 
 import pytest
 import torch
+from diffusers import FlowMatchEulerDiscreteScheduler
+from torch import nn
 
 from micro import micro
-from ssvae.data.world import DETAIL, World
+from ssvae.bench.scoring import Sampling
+from ssvae.data.world import DETAIL, VOCABULARY, World
+from ssvae.diffusion.pipeline import checkpoint_of
+from ssvae.latents.cache import LatentCache
 from ssvae.models import AutoencoderKLSSVAE
-from ssvae.models.backbones import Backbone
-from studies.diffusability.ladder.arms import HURT, Arm, arms
+from ssvae.models.backbones import Backbone, load_backbone
+from studies.diffusability.ladder.arms import (
+    ATTRIBUTES,
+    HURT,
+    PLAIN_DIT,
+    RATES,
+    RESCORED,
+    Arm,
+    arms,
+)
 from studies.diffusability.ladder.detail import kept_detail, octaves
-from studies.diffusability.ladder.engine import LadderOptions, run_arms
+from studies.diffusability.ladder.engine import run_arms
+from studies.diffusability.ladder.options import LadderOptions
+from studies.diffusability.ladder.rows import read
 from studies.diffusability.ladder.rungs import SIDES, rung
+from studies.diffusability.ladder.told import Regime, sample
+from studies.diffusability.ladder.told_models import PlainDiT, ToldTransformer
 
 
 def test_rungs_have_latents_of_one_shape_and_a_level_more_each():
@@ -101,3 +119,93 @@ def test_arms_give_rows_once_and_go_on_where_they_were_stopped(tmp_path):
     assert rows[0]["kept_detail"].keys() == {"8"}
     assert all(row["scores"]["kernel"] is not None for row in rows[1:])
     assert {"processor", "threads", "commit", "dtype"} <= rows[0].keys()
+
+
+def test_a_model_is_scored_again_by_other_samplings(tmp_path):
+    options = LadderOptions(tmp_path, tmp_path / "work", (), "cpu", rows=tmp_path / "rows.jsonl")
+    run_arms([SmallArm(1, 32, "baseline", 0), SmallArm(10, 32, "baseline", 0, RESCORED)], options)
+    rows = [row for row in read(options.rows) if row["kind"] == "diffusion"]
+    first, again = rows[:2], rows[2:]
+    assert [(row["sampling_steps"], row["guidance"]) for row in again] == [
+        (steps, guidance) for steps in (6, 16, 50) for guidance in (1, 2, 4)
+    ]
+    assert all(row["step"] == 3 for row in again)
+    # Part 1 samples in two steps here; a model that was not kept as it was would score otherwise.
+    sampling = Sampling(samples=8, steps=2)
+    scale = dataclasses.replace(SmallArm(1, 32, "baseline", 0).scale, evaluation=sampling)
+    backbone = load_backbone(LatentCache(options.work / "latents/32-baseline-0").vae)
+    checkpoint = checkpoint_of(options.work / "diffusion/32-baseline-0")
+    scorer = options.scorer(scale)
+    reward = scorer.score(scorer.sample(checkpoint, backbone))["reward"]
+    assert reward == pytest.approx(first[-1]["scores"]["reward"])
+
+
+@dataclass(frozen=True)
+class ShortArm(Arm):
+    @property
+    def scale(self):
+        return micro(super().scale, evaluations=(2,))
+
+
+def test_models_that_are_told_attributes_learn_on_the_same_latents(tmp_path, monkeypatch):
+    options = LadderOptions(tmp_path, tmp_path / "work", (), "cpu", rows=tmp_path / "rows.jsonl")
+    for name in list(RATES)[2:]:
+        monkeypatch.delitem(RATES, name)
+    told = SmallArm(10, 32, "baseline", 0, ATTRIBUTES)
+    tries = [ShortArm(10, 32, "baseline", 10, name) for name in RATES]
+    plain = ShortArm(10, 32, "baseline", 0, PLAIN_DIT)
+    with pytest.raises(ValueError, match=r"0.0005.* have not been tried for baseline"):
+        run_arms([plain], options)
+    run_arms([told, *tries, plain], options)
+    rows = [row for row in read(options.rows) if row["kind"] == "diffusion"]
+    assert [(r["setting"], r["step"]) for r in rows[:2]] == [(ATTRIBUTES, 2), (ATTRIBUTES, 3)]
+    rewards = {row["learning_rate"]: row["scores"]["reward"] for row in rows if row["seed"] == 10}
+    assert set(rewards) == set(RATES.values())
+    best = max(rewards.values())
+    assert rewards[rows[-1]["learning_rate"]] == best
+    assert rows[-1]["setting"] == PLAIN_DIT
+
+
+def test_sampling_follows_a_velocity_to_the_data_and_guidance_leaves_what_is_free():
+    told, free = torch.ones(2, 2, 2, 2), torch.zeros(2, 2, 2, 2)
+    asked = torch.tensor([[1, 2], [3, 4]])
+
+    def model(x, t, attributes):
+        data = torch.stack([told if row.any() else free for row in attributes])
+        return (x - data) / t.view(-1, 1, 1, 1, 1)
+
+    for guidance in (1.0, 2.0):
+        regime = Regime((), 0.9, FlowMatchEulerDiscreteScheduler, 4, guidance)
+        found = sample(model, asked, told.shape, regime)  # type: ignore[arg-type]
+        torch.testing.assert_close(found, guidance * torch.stack([told, told]))
+
+
+def test_a_told_transformer_hears_attributes_through_the_time_embedding_alone():
+    torch.manual_seed(0)
+    scale = micro()
+    model = ToldTransformer(scale.diffusion, 4, VOCABULARY).eval()
+    nn.init.normal_(model.transformer.proj_out.weight)
+    texts = []
+    for block in model.transformer.blocks:
+        block.attn2.register_forward_pre_hook(
+            lambda module, inputs: texts.append(inputs[1]),
+        )
+    x, t = torch.randn(2, 4, 3, 8, 8), torch.tensor([0.3, 0.7])
+    one, two = (
+        torch.tensor([[1, 1, 1, 1], [2, 2, 2, 2]]),
+        torch.tensor([[1, 1, 1, 2], [2, 2, 2, 2]]),
+    )
+    a, b = model(x, t, one), model(x, t, two)
+    assert not torch.equal(a[0], b[0])
+    torch.testing.assert_close(a[1], b[1])
+    assert texts
+    assert not any(text.any() for text in texts)
+
+
+def test_the_plain_dit_has_the_plan_s_size_and_begins_with_nothing():
+    model = PlainDiT((48, 3, 8, 8), VOCABULARY)
+    assert 1.8e6 < sum(p.numel() for p in model.parameters()) < 2.0e6
+    x = torch.randn(2, 48, 3, 8, 8)
+    velocity = model(x, torch.tensor([0.1, 0.9]), torch.ones(2, 4, dtype=torch.int64))
+    assert velocity.shape == x.shape
+    assert not velocity.any()

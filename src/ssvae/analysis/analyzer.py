@@ -1,7 +1,6 @@
 """All of the analysis of one VAE over one set of clips."""
 
 import math
-import zlib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -12,7 +11,7 @@ from ssvae.analysis.artefacts import Artefacts, find_artefacts
 from ssvae.analysis.cost import Cost, measure_cost
 from ssvae.analysis.drift import Drift, measure_drift
 from ssvae.analysis.fidelity import Fidelity, FidelityResult
-from ssvae.analysis.robustness import Robustness
+from ssvae.analysis.robustness import SIGMAS, Robustness, keys_of
 from ssvae.analysis.subject import Subject
 from ssvae.data.batch import check_finite, in_batches
 from ssvae.losses.perceptual import LPIPS
@@ -168,12 +167,13 @@ class Analyzer:
 
     Neither the order of the clips, nor batches, nor the division among processes changes a figure
     but by rounding: noise, and the sample for the local correlation, go by the clips' content.
+    ``sigmas`` are the deviations of the noise.
     """
 
-    def __init__(self, fps: float | None = None):
+    def __init__(self, fps: float | None = None, sigmas: Sequence[float] = SIGMAS):
         self.fps = fps
         self.frequency, self.channels = FrequencySpectrum(dead=DEAD), ChannelSpectrum()
-        self.correlation, self.robustness = CorrelationSample(), Robustness()
+        self.correlation, self.robustness = CorrelationSample(), Robustness(sigmas)
         self.fidelity, self.broken = Fidelity(), dict[str, str]()
         self.model: Model | None = None
         self._size: tuple[tuple[int, ...], tuple[int, ...]] | None = None  # of clips, of latents
@@ -199,7 +199,7 @@ class Analyzer:
                 f"{tuple(clips.shape)}" + (f" after clips of {size}" if size else "")
             )
         check_finite(clips, f"the batch after clip {self._seen}")
-        keys = [zlib.crc32(c.numpy().tobytes()) for c in clips.float().cpu().contiguous()]
+        keys = keys_of(clips)
         # The checksum tells clips apart that several analyzers saw.
         names = names or [f"clip {self._seen + i} ({key:08x})" for i, key in enumerate(keys)]
         self._seen += len(clips)

@@ -1,6 +1,7 @@
 """Robustness: how well a decoder bears noise on the latents, as a diffusion model leaves it."""
 
 import math
+import zlib
 from collections.abc import Callable, Sequence
 
 import torch
@@ -11,6 +12,11 @@ from ssvae.analysis.fidelity import psnr
 SIGMAS = (0.0, math.sqrt(0.005), 0.15, 0.3, 0.6)
 
 Decode = Callable[[torch.Tensor], torch.Tensor]
+
+
+def keys_of(clips: torch.Tensor) -> list[int]:
+    """A checksum of each clip (B, ...): it tells clips apart, and seeds what is drawn for one."""
+    return [zlib.crc32(c.numpy().tobytes()) for c in clips.float().cpu().contiguous()]
 
 
 class Robustness:

@@ -9,7 +9,8 @@ from typing import Any
 
 import torch
 
-from ssvae.analysis import analyze, psnr
+from ssvae.analysis import Analyzer, Robustness, Subject, psnr
+from ssvae.analysis.robustness import SIGMAS, keys_of
 from ssvae.data import Batch, open_source, vocabulary_of
 from ssvae.data.vocabulary import Vocabulary
 from ssvae.diffusion.pipeline import assemble, generate
@@ -62,18 +63,25 @@ class Scorer(ABC):
 
         Noise for the robustness is added where the diffusion model leaves it, to mapped latents.
         """
-        videos = self._videos()
-        reconstructions = _reconstructed(backbone, videos)
-        pairs = zip(reconstructions, videos, strict=True)
-        decibels = torch.cat([psnr(reconstruction, video) for reconstruction, video in pairs])
-        analysis = analyze(backbone.vae, videos).summary()
+        subject, after_map = Subject.of(backbone), Robustness()
+        analyzer = Analyzer(sigmas=SIGMAS if latent_map is None else ())
+        reconstructions, decibels = [], []
+        for video in self._videos():
+            reconstructions.append(analyzer.update(subject, video).float().cpu())
+            decibels.append(psnr(reconstructions[-1], video))
+            if latent_map is not None:
+                mapped = Subject.of(MappedAutoencoder.of(backbone, latent_map))
+                clips = mapped.placed(video)
+                after_map.update(mapped.decode, mapped.encode(clips), clips, keys_of(video))
+        analysis = analyzer.result().summary()
         if latent_map is not None:
-            mapped = MappedAutoencoder.of(backbone, latent_map)
-            analysis["robustness"] = analyze(mapped, videos).summary()["robustness"]
+            robustness = after_map.result()
+            analysis["robustness"] = {str(sigma): value for sigma, value in robustness.items()}
+        of_all = torch.cat(decibels)
         return {
             "ceiling": self.score(torch.cat(reconstructions)),
-            "psnr": float(decibels.mean()),
-            "psnr_error": float(decibels.std() / len(decibels) ** 0.5),
+            "psnr": float(of_all.mean()),
+            "psnr_error": float(of_all.std() / len(of_all) ** 0.5),
             "analysis": analysis,
         }
 

@@ -4,7 +4,7 @@ from importlib.metadata import PackageNotFoundError, files
 from pathlib import Path
 
 from ssvae.bench.demo import run_demo
-from ssvae.bench.demo_page import measure_demo, write_page
+from ssvae.bench.demo_page import rows_of, write_page
 from ssvae.cli.common import Common, CommonOptions
 from ssvae.cli.console import console, print_rows, progress
 from ssvae.storage.files import check_folder
@@ -59,8 +59,6 @@ def demo(
             videos=shown,
             on_progress=lambda done, total, note: advance(done, note, total),
         )
-    with progress("measuring", 2 * len(runs.variants)) as advance:
-        measures = measure_demo(runs, advance)
-    report = write_page(runs, measures)
-    print_rows(list(measures.vaes), list(measures.rows))
+    report = write_page(runs)
+    print_rows(list(runs.variants), rows_of(runs))
     console.print(f"\nreport: {report}", soft_wrap=True)

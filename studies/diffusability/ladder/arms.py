@@ -1,7 +1,7 @@
 """The arms of the ladder: a part of the plan, a rung, a variant, a setting and a seed."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ssvae.bench.scales import BASELINE, NULL, Scale, seed_of
@@ -16,16 +16,41 @@ MAPS = {HURT: MapConfig(power=0.0)}
 """Variants that are the baseline's latents under a map."""
 PLAIN, PLATEAU, RECOMMENDED = "", "plateau", "recommended"
 SHORTER_VAE, LONGER_VAE = "vae-600", "vae-9600"
+ATTRIBUTES, PLAIN_DIT, RESCORED = "attributes", "plain-dit", "rescored"
+RATES = {f"{PLAIN_DIT}-{rate}": rate for rate in (0.0005, 0.001, 0.002, 0.004)}
+"""Settings in which the plain DiT's rate is chosen."""
 TO_PLATEAU = (200, 450, 800, 1200, 2000, 3200, 4800)
+LMR, SOON = "lmr", {"vae.steps": 600, "ceiling": 0.0, "clips": 512}
+REGIMES: Mapping[str, Mapping[str, Any]] = {
+    "lmr-recipe": SOON,
+    "lmr-kl": SOON | {"vae.kl_weight": 5e-4 / 20},
+    "lmr-decoder": SOON | {"vae.model.decoder_blocks": 2},
+    "lmr-longer": SOON | {"vae.steps": 6000},
+}
+"""Part 8: VAEs with LMR and without, no decoder stage, nothing learned on them."""
+MASKS: Mapping[str, Mapping[str, Any]] = {
+    "lmr-half": SOON | {"vae.lmr.ratios": (0.0, 0.125, 0.25, 0.375)},
+    "lmr-often": SOON | {"vae.lmr.probabilities": (0.4, 0.2, 0.2, 0.2)},
+    "lmr-blocks": SOON | {"vae.lmr.block": (2, 2, 2)},
+}
+"""The same, of masks alone: without LMR each is the recipe's."""
 SETTINGS: Mapping[str, Mapping[str, Any]] = {
     PLAIN: {},
     SHORTER_VAE: {"vae.steps": VAE_STEPS // 4},
     LONGER_VAE: {"vae.steps": VAE_STEPS * 4},
     PLATEAU: {"evaluations": TO_PLATEAU},
     RECOMMENDED: {"evaluations": TO_PLATEAU, "diffusion.time_mean": 1.0},
+    ATTRIBUTES: {},
+    PLAIN_DIT: {},
+    RESCORED: {"evaluations": (1200,)},
+    **{name: {"evaluations": (600,)} for name in RATES},
+    **REGIMES,
+    **MASKS,
 }
 """What a setting changes in a rung, by full names."""
-OF_VAES = (SHORTER_VAE, LONGER_VAE)
+VAES_ALONE = (*REGIMES, *MASKS)
+"""Settings in which nothing is learned on the latents."""
+OF_VAES = (SHORTER_VAE, LONGER_VAE, *VAES_ALONE)
 """Settings that change the VAE."""
 
 
@@ -68,6 +93,20 @@ class Arm:
         setting = f"-{self.setting}" if self.setting not in (PLAIN, PLATEAU) else ""
         return f"{self.rung}{setting}-{self.variant}-{self.seed}"
 
+    @property
+    def of_part_1(self) -> "Arm":
+        """The arm of part 1 on the same latents."""
+        return replace(self, part=1, setting=PLAIN)
+
+    @property
+    def after(self) -> list["Arm"]:
+        """Arms that must be done before, where they run too."""
+        if self.setting in (PLATEAU, RESCORED):
+            return [self.of_part_1]
+        if self.setting == PLAIN_DIT:
+            return [replace(self, seed=10, setting=name) for name in RATES]
+        return []
+
 
 def arms(
     part: int | None = None,
@@ -97,6 +136,12 @@ PARTS: tuple[tuple[int, tuple[tuple[int, ...], tuple[str, ...], tuple[int, ...],
     (1, ((32, 64, 128), (BASELINE, "lcr"), FIVE, PLAIN)),
     (9, ((64,), (NULL, HURT), FIVE, PLAIN)),
     (4, ((64,), (BASELINE, "lcr"), THREE, SHORTER_VAE)),
+    (10, ((64,), (BASELINE, "lcr"), FIVE, RESCORED)),
+    (10, ((64,), (BASELINE, "lcr"), FIVE, ATTRIBUTES)),
+    *((10, ((64,), (BASELINE, "lcr"), (10,), name)) for name in RATES),
+    (10, ((64,), (BASELINE, "lcr"), FIVE, PLAIN_DIT)),
+    *((8, ((32,), (BASELINE, LMR, "lcr", "both"), (0, 1, 2), name)) for name in REGIMES),
+    *((8, ((32,), (LMR, "both"), (0, 1, 2), name)) for name in MASKS),
     (3, ((32, 64, 128), ("both",), THREE, PLAIN)),
     (6, ((64,), (BASELINE, "lcr"), THREE, PLATEAU)),
     (6, ((64,), (BASELINE, "lcr"), THREE, RECOMMENDED)),

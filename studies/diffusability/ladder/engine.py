@@ -4,46 +4,24 @@ out.
 
 import dataclasses
 from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
 from ssvae.bench.records import training
-from ssvae.bench.scales import Scale
-from ssvae.bench.scoring import ProbeScorer
-from ssvae.bench.stages import Options, learn, map_latents, measured, train_vae
+from ssvae.bench.stages import measured, train_vae
 from ssvae.bench.tasks import OnProgress, Task, run_tasks
 from ssvae.models.backbones import load_backbone
-from studies.diffusability.ladder.arms import MAPS, SETTINGS, Arm
+from studies.diffusability.ladder.arms import MAPS, SETTINGS, VAES_ALONE, Arm
+from studies.diffusability.ladder.curves import CURVES, of_the_package
 from studies.diffusability.ladder.detail import kept_detail
-from studies.diffusability.ladder.rows import DIFFUSION, FOLDER, ROWS, VAE, append, made_with, read
+from studies.diffusability.ladder.options import LadderOptions
+from studies.diffusability.ladder.rows import DIFFUSION, VAE, append, made_with, read
 
-PROBE = FOLDER / "probe.safetensors"
 ANALYSIS = (
     *("low_share", "high_share", "slope", "effective_rank", "local_correlation"),
     *("explained", "robustness"),
 )
-
-
-@dataclass(frozen=True)
-class LadderOptions(Options):
-    """Where the ladder works."""
-
-    rows: Path = ROWS
-
-    def scorer(self, scale: Scale) -> ProbeScorer:
-        """The ladder's own probe, and one scorer for each size in a process."""
-        return _scorer(scale)
-
-
-@lru_cache(8)
-def _scorer_of(size: tuple[int, int, int], data: str, sampling: Any) -> ProbeScorer:
-    return ProbeScorer(sampling, size, PROBE, "cpu", data)
-
-
-def _scorer(scale: Scale) -> ProbeScorer:
-    return _scorer_of(scale.size, scale.data, scale.evaluation)
+BESIDE = ("sampling_steps", "guidance", "learning_rate")
+"""What an evaluation has beside scores, where it differs within a setting."""
 
 
 def run_arms(
@@ -54,27 +32,40 @@ def run_arms(
     """Run these arms, or go on where they were stopped; what stands in the rows is not run
     again.
     """
-    there = {_key(row) for row in read(options.rows) if row["kind"] == DIFFUSION}
-    left = [
-        arm for arm in arms if not {(*_of(arm), step) for step in arm.scale.evaluations} <= there
-    ]
-    tasks = [task for arm in left for task in _tasks(arm, options)]
-    unique = list({task.name: task for task in tasks}.values())
-    run_tasks(unique, options.jobs, on_progress)
+    rows = read(options.rows)
+    tasks = [task for arm in arms if not _is_there(arm, rows) for task in _tasks(arm, options)]
+    unique = {task.name: task for task in tasks}
+    needed = {name: tuple(n for n in task.needs if n in unique) for name, task in unique.items()}
+    ordered = [dataclasses.replace(task, needs=needed[task.name]) for task in unique.values()]
+    run_tasks(ordered, options.jobs, on_progress)
+
+
+def _is_there(arm: Arm, rows: Sequence[dict[str, Any]]) -> bool:
+    """Whether all of an arm's rows are there."""
+    if arm.setting in VAES_ALONE:
+        return any(row["kind"] == VAE and row["latents"] == arm.latents for row in rows)
+    steps = {row["step"] for row in rows if row["kind"] == DIFFUSION and _arm_of(row) == _of(arm)}
+    return set(arm.scale.evaluations) <= steps
 
 
 def _tasks(arm: Arm, options: LadderOptions) -> list[Task]:
     vae = training(arm.latents, arm.vae, arm.scale, options)
     prepare = dataclasses.replace(vae, work=_prepared, arguments=(arm, options))
+    if arm.setting in VAES_ALONE:
+        return [prepare]
     learned = Task(
-        f"learn {arm.part} {arm.label}",
+        _name(arm),
         _learned,
         (arm, options),
-        needs=(prepare.name,),
+        needs=(prepare.name, *map(_name, arm.after)),
         runs=(options.work / "diffusion" / arm.label,),
         steps=arm.scale.learning_steps,
     )
     return [prepare, learned]
+
+
+def _name(arm: Arm) -> str:
+    return f"learn {arm.part} {arm.label}"
 
 
 def _prepared(arm: Arm, options: LadderOptions) -> None:
@@ -98,32 +89,19 @@ def _prepared(arm: Arm, options: LadderOptions) -> None:
 
 
 def _learned(arm: Arm, options: LadderOptions) -> None:
-    """Train and score the arm's diffusion model; write a row an evaluation."""
-    map_label = None
-    if arm.variant in MAPS:
-        map_label = arm.label
-        config = MAPS[arm.variant]
-        map_latents(map_label, arm.latents, None, config, arm.scale, options)
-    scored = learn(
-        options.work / "diffusion" / arm.label,
-        arm.latents,
-        map_label,
-        arm.diffusion_seed,
-        arm.scale,
-        options,
-    )
-    ceiling = measured(map_label or arm.latents, options)["ceiling"]["reward"]
-    planned = set(arm.scale.evaluations)
-    append(
-        [
-            _described(arm, DIFFUSION)
-            | {"latents": arm.latents, "ceiling": ceiling, "step": row["step"]}
-            | {"scores": {name: value for name, value in row.items() if name != "step"}}
-            for row in scored
-            if row["step"] in planned
-        ],
-        options.rows,
-    )
+    """Learn the arm's latents; write a row an evaluation."""
+    scored = CURVES.get(arm.setting, of_the_package)(arm, options)
+    label = arm.label if arm.variant in MAPS else arm.latents
+    ceiling = measured(label, options)["ceiling"]["reward"]
+    append([_scored(arm, ceiling, row) for row in scored], options.rows)
+
+
+def _scored(arm: Arm, ceiling: float, row: dict[str, Any]) -> dict[str, Any]:
+    """The line of an evaluation."""
+    beside = {name: row[name] for name in BESIDE if name in row}
+    scores = {name: value for name, value in row.items() if name not in ("step", *BESIDE)}
+    found = {"latents": arm.latents, "ceiling": ceiling, "step": row["step"], "scores": scores}
+    return _described(arm, DIFFUSION) | found | beside
 
 
 def _described(arm: Arm, kind: str) -> dict[str, Any]:
@@ -140,5 +118,5 @@ def _of(arm: Arm) -> tuple[Any, ...]:
     return arm.part, arm.rung, arm.variant, arm.setting, arm.seed
 
 
-def _key(row: dict[str, Any]) -> tuple[Any, ...]:
-    return (*(row[name] for name in ("part", "rung", "variant", "setting", "seed")), row["step"])
+def _arm_of(row: dict[str, Any]) -> tuple[Any, ...]:
+    return tuple(row[name] for name in ("part", "rung", "variant", "setting", "seed"))

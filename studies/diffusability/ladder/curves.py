@@ -1,0 +1,148 @@
+"""What is learned on an arm's latents, and scored: a row an evaluation."""
+
+import copy
+import dataclasses
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any
+
+import torch
+from diffusers import FlowMatchEulerDiscreteScheduler
+
+from ssvae.bench.stages import learn, map_latents
+from ssvae.data import vocabulary_of
+from ssvae.diffusion.pipeline import checkpoint_of, scheduler_for
+from ssvae.latents.cache import LatentCache
+from ssvae.models.backbones import load_backbone
+from ssvae.training.optimizers import transformer_optimizers
+from studies.diffusability.ladder.arms import ATTRIBUTES, MAPS, PLAIN_DIT, RATES, RESCORED, Arm
+from studies.diffusability.ladder.options import LadderOptions
+from studies.diffusability.ladder.rows import DIFFUSION, read
+from studies.diffusability.ladder.told import Regime, learning_curve
+from studies.diffusability.ladder.told_models import PlainDiT, ToldTransformer
+
+Rows = list[dict[str, Any]]
+RESCORED_STEPS, RESCORED_GUIDANCE = (6, 16, 50), (1.0, 2.0, 4.0)
+
+
+def of_the_package(arm: Arm, options: LadderOptions) -> Rows:
+    """The package's diffusion model under captions."""
+    under_map = None
+    if arm.variant in MAPS:
+        under_map = arm.label
+        map_latents(under_map, arm.latents, None, MAPS[arm.variant], arm.scale, options)
+    run = options.work / "diffusion" / arm.label
+    found = learn(run, arm.latents, under_map, arm.diffusion_seed, arm.scale, options)
+    planned = set(arm.scale.evaluations)  # a longer run of the same may lie in its folder
+    return [row for row in found if row["step"] in planned]
+
+
+def rescored(arm: Arm, options: LadderOptions) -> Rows:
+    """The model of part 1 again, by other samplings."""
+    trained = arm.of_part_1
+    of_the_package(trained, options)
+    checkpoint = checkpoint_of(options.work / "diffusion" / trained.label)
+    backbone = load_backbone(LatentCache(options.work / "latents" / arm.latents).vae)
+    scorer, rows = copy.copy(options.scorer(arm.scale)), []
+    for steps in RESCORED_STEPS:
+        for guidance in RESCORED_GUIDANCE:
+            scorer.sampling = dataclasses.replace(
+                arm.scale.evaluation, steps=steps, guidance=guidance
+            )
+            scores = scorer.score(scorer.sample(checkpoint, backbone))
+            told = {"sampling_steps": steps, "guidance": guidance}
+            rows.append({"step": max(arm.scale.evaluations), **scores, **told})
+    return rows
+
+
+def told_transformer(arm: Arm, options: LadderOptions) -> Rows:
+    """The package's model, its recipe and sampler, attributes in the time embedding."""
+    cache, scale = LatentCache(options.work / "latents" / arm.latents), arm.scale
+    recipe, sampling = scale.diffusion, scale.evaluation
+    torch.manual_seed(arm.diffusion_seed)
+    model = ToldTransformer(recipe, cache.shape[0], vocabulary_of(scale.data))
+    optimizers = transformer_optimizers(
+        model.transformer.blocks,
+        model.parameters(),
+        recipe.optimizer,
+        muon_learning_rate=recipe.muon_learning_rate,
+        learning_rate=recipe.learning_rate,
+        weight_decay=recipe.weight_decay,
+    )
+    regime = Regime(
+        evaluations=scale.evaluations,
+        ema_decay=recipe.ema_decay,
+        scheduler=partial(scheduler_for, 1.0),
+        sampling_steps=sampling.steps,
+        guidance=sampling.guidance,
+        batch_size=recipe.batch_size,
+        warmup_steps=recipe.warmup_steps,
+        dropout=recipe.caption_dropout,
+        time_mean=recipe.time_mean,
+        max_grad_norm=recipe.max_grad_norm,
+    )
+    return _told(model, optimizers, cache, regime, arm, options)
+
+
+def plain_dit(arm: Arm, options: LadderOptions) -> Rows:
+    """A DiT that is not the package's, by AdamW at the rate that was chosen for this variant."""
+    cache = LatentCache(options.work / "latents" / arm.latents)
+    rate = RATES.get(arm.setting) or chosen_rate(arm.variant, read(options.rows))
+    torch.manual_seed(arm.diffusion_seed)
+    model = PlainDiT(cache.shape, vocabulary_of(arm.scale.data))
+    optimizers = transformer_optimizers(
+        model.blocks,
+        model.parameters(),
+        "adamw",
+        muon_learning_rate=0.0,
+        learning_rate=rate,
+        weight_decay=0.0,
+    )
+    regime = Regime(
+        evaluations=arm.scale.evaluations,
+        ema_decay=0.995,
+        scheduler=FlowMatchEulerDiscreteScheduler,
+        sampling_steps=16,
+        guidance=1.5,
+    )
+    rows = _told(model, optimizers, cache, regime, arm, options)
+    return [row | {"learning_rate": rate} for row in rows]
+
+
+def chosen_rate(variant: str, rows: Rows) -> float:
+    """The plain DiT's rate that gave the highest reward for this variant."""
+    rewards = {
+        RATES[row["setting"]]: row["scores"]["reward"]
+        for row in rows
+        if row["kind"] == DIFFUSION and row["variant"] == variant and row["setting"] in RATES
+    }
+    missing = set(RATES.values()) - set(rewards)
+    if missing:
+        raise ValueError(
+            f"the plain DiT's rates {sorted(missing)} have not been tried for {variant}: run "
+            "ladder --part 10 --seeds 10 first"
+        )
+    return max(rewards, key=rewards.__getitem__)
+
+
+def _told(
+    model: torch.nn.Module,
+    optimizers: list[torch.optim.Optimizer],
+    cache: LatentCache,
+    regime: Regime,
+    arm: Arm,
+    options: LadderOptions,
+) -> Rows:
+    backbone, scorer = load_backbone(cache.vae), options.scorer(arm.scale)
+    return learning_curve(
+        model, optimizers, cache, backbone, scorer, regime, seed=arm.diffusion_seed
+    )
+
+
+CURVES: Mapping[str, Callable[[Arm, LadderOptions], Rows]] = {
+    RESCORED: rescored,
+    ATTRIBUTES: told_transformer,
+    PLAIN_DIT: plain_dit,
+    **dict.fromkeys(RATES, plain_dit),
+}
+"""Of settings that have a way of their own."""

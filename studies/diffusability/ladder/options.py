@@ -1,0 +1,28 @@
+"""Where the ladder works, and how it scores."""
+
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+from ssvae.bench.scales import Scale
+from ssvae.bench.scoring import ProbeScorer, Sampling
+from ssvae.bench.stages import Options
+from studies.diffusability.ladder.rows import FOLDER, ROWS
+
+PROBE = FOLDER / "probe.safetensors"
+
+
+@dataclass(frozen=True)
+class LadderOptions(Options):
+    """Where the ladder works."""
+
+    rows: Path = ROWS
+
+    def scorer(self, scale: Scale) -> ProbeScorer:
+        """The ladder's own probe, and one scorer for each size and sampling in a process."""
+        return _scorer(scale.size, scale.data, scale.evaluation)
+
+
+@lru_cache(16)
+def _scorer(size: tuple[int, int, int], data: str, sampling: Sampling) -> ProbeScorer:
+    return ProbeScorer(sampling, size, PROBE, "cpu", data)
