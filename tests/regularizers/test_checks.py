@@ -8,6 +8,7 @@ from torch import nn
 
 from ssvae.regularizers import (
     ChannelPrefix,
+    DecoderNoise,
     Equivariance,
     FutureDropping,
     InputMasking,
@@ -24,6 +25,7 @@ GIVEN: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
     "lcr": LocalCorrelation(),
     "lmr": LatentMasking(4),
     "noise": LatentNoise(),
+    "decoder-noise": DecoderNoise(),
     "prefix": ChannelPrefix(),
     "future": FutureDropping(),
     "se": lambda z: ScaleEquivariance()(z, CLIPS[: len(z)])[0],

@@ -5,6 +5,7 @@ import torch
 
 from ssvae.regularizers import (
     ChannelPrefix,
+    DecoderNoise,
     Draws,
     FutureDropping,
     InputMasking,
@@ -12,7 +13,13 @@ from ssvae.regularizers import (
     motion_loss,
 )
 
-ALL = [LatentNoise(), FutureDropping(1.0), ChannelPrefix(), InputMasking(0.9, (2, 2, 2))]
+ALL = [
+    LatentNoise(),
+    DecoderNoise(),
+    FutureDropping(1.0),
+    ChannelPrefix(),
+    InputMasking(0.9, (2, 2, 2)),
+]
 
 
 def drawn(seed: int = 0) -> torch.Generator:
@@ -48,6 +55,20 @@ def test_noise_is_the_stated_mixture():
     covariance = torch.cov(noisy.T)
     assert covariance[0, 1].item() == pytest.approx(25 / 12, abs=0.06)
     assert covariance[0, 0].item() == pytest.approx(25 / 12 + 4 / 3, abs=0.08)
+
+
+def test_noise_for_the_decoder_is_in_units_of_each_channel():
+    z = torch.randn(2000, 2, 1, 8, 8, generator=drawn(1)) * torch.tensor([1.0, 5.0]).view(
+        1, 2, 1, 1, 1
+    )
+    noise = DecoderNoise(0.3, fixed=True).train()(z, drawn()) - z
+    shares = noise.std((0, 2, 3, 4)) / z.std((0, 2, 3, 4))
+    assert shares.tolist() == pytest.approx([0.3, 0.3], abs=0.01)
+    assert torch.corrcoef(noise[:, :, 0, 0, 0].T)[0, 1].abs() < 0.1
+    # Drawn for each sample: the mean of |N(0, t^2)| is t sqrt(2 / pi).
+    each = (DecoderNoise(0.3).train()(z, drawn()) - z)[:, 0].flatten(1).std(1)
+    assert each.mean().item() == pytest.approx(0.3 * (2 / torch.pi) ** 0.5, abs=0.01)
+    assert each.std() > 0.1
 
 
 def test_dropping_keeps_beginnings_of_every_length():
@@ -106,6 +127,7 @@ def test_motion_loss():
     [
         (LatentNoise, dict(gamma=0.0), "gamma"),
         (LatentNoise, dict(gamma=float("nan")), "gamma"),
+        (DecoderNoise, dict(deviation=0.0), "deviation"),
         (FutureDropping, dict(probability=1.5), "probability"),
         (ChannelPrefix, dict(shares=()), "shares"),
         (ChannelPrefix, dict(shares=(0.0, 1.0)), "shares"),

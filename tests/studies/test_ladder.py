@@ -15,9 +15,14 @@ from ssvae.diffusion.pipeline import checkpoint_of
 from ssvae.latents.cache import LatentCache
 from ssvae.models import AutoencoderKLSSVAE
 from ssvae.models.backbones import Backbone, load_backbone
+from ssvae.models.finding import find_vae, load_vae
+from ssvae.models.fingerprint import latents_fingerprint
+from studies.diffusability.ladder import curves
 from studies.diffusability.ladder.arms import (
     ATTRIBUTES,
     HURT,
+    LONGER_DECODER,
+    NOISY,
     PLAIN_DIT,
     RATES,
     RESCORED,
@@ -138,6 +143,23 @@ def test_a_model_is_scored_again_by_other_samplings(tmp_path):
     scorer = options.scorer(scale)
     reward = scorer.score(scorer.sample(checkpoint, backbone))["reward"]
     assert reward == pytest.approx(first[-1]["scores"]["reward"])
+
+
+def test_a_decoder_is_trained_on_with_noise_and_the_latents_stay(tmp_path, monkeypatch):
+    monkeypatch.setattr(curves, "DECODER_STEPS", 2)
+    options = LadderOptions(tmp_path, tmp_path / "work", (), "cpu", rows=tmp_path / "rows.jsonl")
+    noisy, longer = (SmallArm(5, 32, "baseline", 0, name) for name in (NOISY, LONGER_DECODER))
+    run_arms([noisy, longer], options)
+    rows = {row["setting"]: row for row in read(options.rows) if row["kind"] == "diffusion"}
+    assert rows[NOISY]["psnr"] != rows[LONGER_DECODER]["psnr"]
+    assert len(rows[NOISY]["robustness"]) == 5
+    first, *others = (
+        load_vae(str(find_vae(options.work / "vae" / label)))
+        for label in (noisy.latents, noisy.label, longer.label)
+    )
+    assert {latents_fingerprint(vae) for vae in others} == {latents_fingerprint(first)}
+    decoders = [next(vae.decoder.parameters()) for vae in (first, *others)]
+    assert not any(torch.equal(decoders[0], decoder) for decoder in decoders[1:])
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ Each file holds one, with its settings, its paper and its place in a training st
 # fragment regularizers.exports
 from ssvae.regularizers.balance import Balance, balance
 from ssvae.regularizers.channel_prefix import ChannelPrefix, ChannelPrefixConfig
+from ssvae.regularizers.decoder_noise import DecoderNoise, DecoderNoiseConfig
 from ssvae.regularizers.draws import Draws
 from ssvae.regularizers.equivariance import (
     Equivariance,
@@ -40,6 +41,8 @@ __all__ = [
     "ChannelPrefix",
     "ChannelPrefixConfig",
     "Decoded",
+    "DecoderNoise",
+    "DecoderNoiseConfig",
     "Draws",
     "Equivariance",
     "EquivarianceConfig",

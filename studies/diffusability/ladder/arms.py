@@ -17,6 +17,9 @@ MAPS = {HURT: MapConfig(power=0.0)}
 PLAIN, PLATEAU, RECOMMENDED = "", "plateau", "recommended"
 SHORTER_VAE, LONGER_VAE = "vae-600", "vae-9600"
 ATTRIBUTES, PLAIN_DIT, RESCORED = "attributes", "plain-dit", "rescored"
+NOISY, LONGER_DECODER = "noisy-decoder", "longer-decoder"
+DECODER_STEPS, DECODER_NOISE = 600, 0.005**0.5
+"""Of the decoder's stage of part 5; the noise in units of the channels' deviations."""
 RATES = {f"{PLAIN_DIT}-{rate}": rate for rate in (0.0005, 0.001, 0.002, 0.004)}
 """Settings in which the plain DiT's rate is chosen."""
 TO_PLATEAU = (200, 450, 800, 1200, 2000, 3200, 4800)
@@ -43,6 +46,8 @@ SETTINGS: Mapping[str, Mapping[str, Any]] = {
     ATTRIBUTES: {},
     PLAIN_DIT: {},
     RESCORED: {"evaluations": (1200,)},
+    NOISY: {"evaluations": (1200,)},
+    LONGER_DECODER: {"evaluations": (1200,)},
     **{name: {"evaluations": (600,)} for name in RATES},
     **REGIMES,
     **MASKS,
@@ -101,7 +106,7 @@ class Arm:
     @property
     def after(self) -> list["Arm"]:
         """Arms that must be done before, where they run too."""
-        if self.setting in (PLATEAU, RESCORED):
+        if self.setting in (PLATEAU, RESCORED, NOISY, LONGER_DECODER):
             return [self.of_part_1]
         if self.setting == PLAIN_DIT:
             return [replace(self, seed=10, setting=name) for name in RATES]
@@ -143,6 +148,8 @@ PARTS: tuple[tuple[int, tuple[tuple[int, ...], tuple[str, ...], tuple[int, ...],
     *((8, ((32,), (BASELINE, LMR, "lcr", "both"), (0, 1, 2), name)) for name in REGIMES),
     *((8, ((32,), (LMR, "both"), (0, 1, 2), name)) for name in MASKS),
     (3, ((32, 64, 128), ("both",), THREE, PLAIN)),
+    (5, ((64,), (BASELINE, "lcr"), THREE, NOISY)),
+    (5, ((64,), (BASELINE, "lcr"), THREE, LONGER_DECODER)),
     (6, ((64,), (BASELINE, "lcr"), THREE, PLATEAU)),
     (6, ((64,), (BASELINE, "lcr"), THREE, RECOMMENDED)),
     (4, ((64,), (BASELINE, "lcr"), THREE, LONGER_VAE)),

@@ -14,8 +14,22 @@ from ssvae.data import vocabulary_of
 from ssvae.diffusion.pipeline import checkpoint_of, scheduler_for
 from ssvae.latents.cache import LatentCache
 from ssvae.models.backbones import load_backbone
+from ssvae.models.finding import find_vae
+from ssvae.regularizers import DecoderNoiseConfig
 from ssvae.training.optimizers import transformer_optimizers
-from studies.diffusability.ladder.arms import ATTRIBUTES, MAPS, PLAIN_DIT, RATES, RESCORED, Arm
+from ssvae.vae.trainer import train_autoencoder
+from studies.diffusability.ladder.arms import (
+    ATTRIBUTES,
+    DECODER_NOISE,
+    DECODER_STEPS,
+    LONGER_DECODER,
+    MAPS,
+    NOISY,
+    PLAIN_DIT,
+    RATES,
+    RESCORED,
+    Arm,
+)
 from studies.diffusability.ladder.options import LadderOptions
 from studies.diffusability.ladder.rows import DIFFUSION, read
 from studies.diffusability.ladder.told import Regime, learning_curve
@@ -53,6 +67,30 @@ def rescored(arm: Arm, options: LadderOptions) -> Rows:
             told = {"sampling_steps": steps, "guidance": guidance}
             rows.append({"step": max(arm.scale.evaluations), **scores, **told})
     return rows
+
+
+def another_decoder(arm: Arm, options: LadderOptions) -> Rows:
+    """The model of part 1, decoded by the decoder trained on, with noise on its latents or not."""
+    trained = arm.of_part_1
+    of_the_package(trained, options)
+    checkpoint = checkpoint_of(options.work / "diffusion" / trained.label)
+    recipe = dataclasses.replace(
+        arm.scale.decoder,
+        seed=arm.vae.seed,
+        init=LatentCache(options.work / "latents" / arm.latents).vae,
+        steps=DECODER_STEPS,
+        decoder_noise=DecoderNoiseConfig(
+            enabled=arm.setting == NOISY, deviation=DECODER_NOISE, fixed=True
+        ),
+    )
+    run = options.work / "vae" / arm.label
+    train_autoencoder(recipe, run, options.accelerator())
+    backbone, scorer = load_backbone(str(find_vae(run))), options.scorer(arm.scale)
+    measure = scorer.measure(backbone, LatentCache(options.work / "latents" / arm.latents).fit())
+    found = {"ceiling": measure["ceiling"]["reward"], "psnr": measure["psnr"]}
+    found["robustness"] = measure["analysis"]["robustness"]
+    scores = scorer.score(scorer.sample(checkpoint, backbone))
+    return [{"step": max(arm.scale.evaluations), **scores, **found}]
 
 
 def told_transformer(arm: Arm, options: LadderOptions) -> Rows:
@@ -141,6 +179,8 @@ def _told(
 
 CURVES: Mapping[str, Callable[[Arm, LadderOptions], Rows]] = {
     RESCORED: rescored,
+    NOISY: another_decoder,
+    LONGER_DECODER: another_decoder,
     ATTRIBUTES: told_transformer,
     PLAIN_DIT: plain_dit,
     **dict.fromkeys(RATES, plain_dit),

@@ -20,8 +20,8 @@ ANALYSIS = (
     *("low_share", "high_share", "slope", "effective_rank", "local_correlation"),
     *("explained", "robustness"),
 )
-BESIDE = ("sampling_steps", "guidance", "learning_rate")
-"""What an evaluation has beside scores, where it differs within a setting."""
+BESIDE = ("sampling_steps", "guidance", "learning_rate", "ceiling", "psnr", "robustness")
+"""What an evaluation may have beside scores, where its setting is about that."""
 
 
 def run_arms(
