@@ -103,8 +103,8 @@ def main() -> None:
         size = options.frames, options.size, options.size
         BLANK[size] = np.zeros((3, *size), np.uint8)
         shelf = Shards(folder, expand(f"{folder}/*.tar"), videos_only=True)
-        loader = Loader(Collection(shelf, Clip(*size, options.fps)), 1)
-        decoding = Loader(Collection(shelf, FFmpegAlone(*size, options.fps)), 1)
+        loader = Loader([Collection(shelf, Clip(*size, options.fps))], 1)
+        decoding = Loader([Collection(shelf, FFmpegAlone(*size, options.fps))], 1)
 
         def seconds(which: Loader, numbers: range, workers: int) -> float:
             began = time.perf_counter()

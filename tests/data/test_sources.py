@@ -213,7 +213,7 @@ def test_batches_depend_on_number_and_process_alone(workers):
     ahead = workers > 0
 
     def captions(numbers, *share) -> list[list[str]]:
-        loader = Loader(Counting(ahead), 2, None, 1, 0.0, *share)
+        loader = Loader([Counting(ahead)], 2, None, 1, 0.0, *share)
         return [b.captions for b in batches(loader, numbers, workers)]
 
     whole = captions(range(5))
@@ -225,14 +225,14 @@ def test_batches_depend_on_number_and_process_alone(workers):
         [4, 5, 6, 7],
         [8, 9, 10, 11],
     ]
-    stopped = batches(Loader(Counting(ahead), 2), range(10**9), workers)
+    stopped = batches(Loader([Counting(ahead)], 2), range(10**9), workers)
     next(stopped)
     stopped.close()
 
 
 @pytest.mark.parametrize("share", [1 / 8, 0.3, 0.5])
 def test_images_come_at_their_share_and_none_is_left_out(share):
-    loader = Loader(Counting(), 2, Counting(frames=1), 3, share)
+    loader = Loader([Counting()], 2, Counting(frames=1), 3, share)
     read = [loader.read(n) for n in range(80)]
     images = [b.captions for b in read if b.video.shape[2] == 1]
     clips = [b.captions for b in read if b.video.shape[2] == 3]
@@ -249,7 +249,7 @@ def test_batches_refuse_what_is_not_finite():
                 batch.video[1] = float("nan")
             return batch
 
-    steps = batches(Loader(Broken(), 2), range(9))
+    steps = batches(Loader([Broken()], 2), range(9))
     next(steps), next(steps)
     with pytest.raises(ValueError, match="clip 1 of batch 3 holds NaN"):
         next(steps)

@@ -5,6 +5,7 @@ from typing import get_args
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from transformers import ByT5Tokenizer, T5Config, T5EncoderModel
 
 from small_diffusion import small_recipe
@@ -14,8 +15,11 @@ from ssvae.diffusion.objective import FlowObjective
 from ssvae.diffusion.pipeline import assemble, generate, load_config
 from ssvae.diffusion.recipe import Normalization, TextConfig, TransformerConfig
 from ssvae.diffusion.trainer import DiffusionTrainer
-from ssvae.latents.cache import LatentCache
+from ssvae.latents.cache import CacheConfig, LatentCache
+from ssvae.latents.encoding import write_cache
+from ssvae.latents.mapped import load_map
 from ssvae.latents.maps import NORMALIZATIONS
+from ssvae.models.backbones import load_backbone
 from ssvae.recipes import DIFFUSION_RECIPES
 from ssvae.storage.runs import checkpoints
 from ssvae.training import make_accelerator
@@ -58,6 +62,32 @@ def test_a_resumed_run_is_the_unbroken_one(run, cache, tmp_path):
     unbroken = checkpoints(run)[-1][1]
     for name in ("model.safetensors", "transformer/diffusion_pytorch_model.safetensors"):
         assert (last / name).read_bytes() == (unbroken / name).read_bytes()
+
+
+def test_a_run_starts_from_another_on_larger_latents(run, vae_folder, tmp_path):
+    config = CacheConfig(str(vae_folder), clips=8, height=64, width=64, seed=1)
+    larger = write_cache(load_backbone(vae_folder), tmp_path / "larger", config, cpu())
+    recipe = small_recipe(larger.path, init=str(run), steps=2)
+    trainer = DiffusionTrainer(recipe, cpu())
+    last = checkpoints(run)[-1][1]
+    averages = load_file(last / "transformer/diffusion_pytorch_model.safetensors")
+    for name, weight in trainer.objective.transformer.state_dict().items():
+        torch.testing.assert_close(weight, averages[name])
+    for shadow, weight in zip(
+        trainer.ema.shadow_params, trainer.objective.parameters(), strict=True
+    ):
+        torch.testing.assert_close(shadow, weight)
+    # The weights know latents under that map; a new one would differ a little.
+    held = load_map(last / "map.safetensors")
+    torch.testing.assert_close(trainer.map.mean, held.mean)
+    assert not torch.equal(larger.fit().mean, held.mean)
+    on = train_diffusion(recipe, tmp_path / "on", cpu())
+    assert load_config(on).height == 64
+    wider = dataclasses.replace(recipe, model=dataclasses.replace(recipe.model, ffn_dim=48))
+    with pytest.raises(ValueError, match="transformer in .* has other weights"):
+        DiffusionTrainer(wider, cpu())
+    missing = dataclasses.replace(recipe, init="nowhere")
+    assert any("init: no model at nowhere" in problem for problem in problems_of(missing))
 
 
 @pytest.mark.parametrize("optimizer", ["muon", "adamw"])

@@ -26,6 +26,7 @@ from studies.diffusability.ladder.arms import (
     PLAIN_DIT,
     RATES,
     RESCORED,
+    TWO_SIZES,
     Arm,
     arms,
 )
@@ -143,6 +144,22 @@ def test_a_model_is_scored_again_by_other_samplings(tmp_path):
     scorer = options.scorer(scale)
     reward = scorer.score(scorer.sample(checkpoint, backbone))["reward"]
     assert reward == pytest.approx(first[-1]["scores"]["reward"])
+
+
+def test_a_model_goes_on_to_larger_clips(tmp_path, monkeypatch):
+    monkeypatch.setattr(curves, "LARGER_STEPS", (1, 2))
+    options = LadderOptions(tmp_path, tmp_path / "work", (), "cpu", rows=tmp_path / "rows.jsonl")
+    arm = SmallArm(2, 32, "baseline", 0, TWO_SIZES)
+    run_arms([arm], options)
+    rows = [row for row in read(options.rows) if row["kind"] == "diffusion"]
+    assert [(row["resolution"], row["step"]) for row in rows] == [
+        *((32, 2), (32, 3)),
+        *((64, 3), (64, 4), (64, 5)),
+    ]
+    assert rows[0]["ceiling"] != rows[2]["ceiling"] == rows[3]["ceiling"]
+    assert rows[1]["scores"] != rows[2]["scores"] != rows[3]["scores"]
+    (folder,) = (options.work / "latents").glob("*-64")
+    assert LatentCache(folder).shape[1:] == (3, 16, 16)
 
 
 def test_a_decoder_is_trained_on_with_noise_and_the_latents_stay(tmp_path, monkeypatch):

@@ -66,6 +66,20 @@ def test_resuming_is_exact_bit_for_bit(run, tmp_path):
     assert not list((tmp_path / "run" / "checkpoints").glob(".partial*"))
 
 
+def test_batches_have_several_sizes_in_turn(tmp_path):
+    clip = dataclasses.replace(small().clip, multiples=(1, 2))
+    recipe = small(clip=clip, steps=4)
+    sides = [part.video.shape[-1] for (part,) in VAETrainer(recipe, cpu()).batches(1, 4)]
+    assert sides == [clip.width, 2 * clip.width] * 2
+    # From the middle on they are those that an unbroken run sees.
+    (third,) = next(VAETrainer(recipe, cpu()).batches(3, 4))
+    assert third.video.shape[-1] == clip.width
+    train_autoencoder(recipe, tmp_path / "run", cpu())
+    assert all(math.isfinite(row["loss"]) for row in rows(tmp_path / "run"))
+    wrong = dataclasses.replace(recipe, clip=dataclasses.replace(clip, multiples=(0,)))
+    assert any("clip.multiples must be" in problem for problem in problems_of(wrong))
+
+
 def test_a_finished_run_says_so_and_goes_on_for_more(run, tmp_path, caplog):
     out = tmp_path / "run"
     train_autoencoder(small(), out, cpu())

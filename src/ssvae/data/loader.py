@@ -1,7 +1,7 @@
 """From sources to batches, where it pays read ahead while the model works."""
 
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
@@ -22,7 +22,8 @@ class Loader:
     by its number too, before anything is read, and alike on all processes.
     """
 
-    videos: Source
+    videos: Sequence[Source]
+    """Batches come from these in turn."""
     video_batch: int
     """Clips in a batch of videos, on each process."""
     images: Source | None = None
@@ -47,8 +48,9 @@ class Loader:
             indices = self.images.indices(before, self.image_batch, *share)
             batch = self.images.batch(indices)
         else:
-            indices = self.videos.indices(number - before, self.video_batch, *share)
-            batch = self.videos.batch(indices)
+            place = number - before
+            videos = self.videos[place % len(self.videos)]
+            batch = videos.batch(videos.indices(place, self.video_batch, *share))
         # Bytes, as files have them, cannot be wrong; for what a GPU made the host would wait.
         if batch.video.is_floating_point() and batch.video.device.type == "cpu":
             check_finite(batch.video, f"batch {number + 1}")
@@ -57,7 +59,7 @@ class Loader:
     @property
     def read_ahead(self) -> bool:
         """Whether threads should fetch batches early."""
-        return self.videos.read_ahead or (self.images is not None and self.images.read_ahead)
+        return any(source.read_ahead for source in (*self.videos, self.images) if source)
 
 
 def reading_threads(asked: int | None = None) -> int:

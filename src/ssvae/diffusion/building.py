@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from ssvae.diffusion.flow import shift_for
+from ssvae.diffusion.pipeline import checkpoint_of
 from ssvae.diffusion.recipe import DiffusionRecipe
 from ssvae.diffusion.text import width_of, word_level_encoder
 from ssvae.diffusion.transformer import PooledWanTransformer3DModel
@@ -49,6 +50,9 @@ def problems_of(recipe: DiffusionRecipe) -> list[str]:
         recipe.map is None or Path(recipe.map).is_file(),
         f"there is no map at {recipe.map}: ssvae fit-map writes one",
     )
+    if recipe.init is not None:
+        with problems.of("init"):
+            checkpoint_of(recipe.init)
     with problems.of():
         cache = LatentCache(recipe.latents)
         if not problems.found:

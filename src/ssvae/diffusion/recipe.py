@@ -85,6 +85,9 @@ class DiffusionRecipe:
     components under one scale; or principal components of variance 1 each."""
     model: TransformerConfig = field(default_factory=TransformerConfig)
     text: TextConfig = field(default_factory=TextConfig)
+    init: str | None = None
+    """A diffusion run or checkpoint to start from, instead of random weights: its running mean, and
+    its map of latents where ``map`` is None and they are of one VAE."""
     seed: int = 0
     """Seed of the initial weights, the order of the data and all noise."""
     batch_size: int = 64

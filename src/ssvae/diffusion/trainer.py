@@ -1,7 +1,7 @@
 """Training a video diffusion model on cached latents."""
 
 import logging
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
 from itertools import islice
@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 from diffusers.utils import SAFETENSORS_WEIGHTS_NAME as DIFFUSERS_WEIGHTS
+from safetensors.torch import load_file
 from torch import nn
 from transformers.utils import SAFE_WEIGHTS_NAME as TRANSFORMERS_WEIGHTS
 
@@ -19,13 +20,13 @@ from ssvae.diffusion.building import build, problems_of, shift_of
 from ssvae.diffusion.caption_embeddings import CaptionEmbeddings
 from ssvae.diffusion.flow import BINS, loss_by_time
 from ssvae.diffusion.objective import FlowObjective
-from ssvae.diffusion.pipeline import PipelineConfig, load_config
+from ssvae.diffusion.pipeline import PipelineConfig, checkpoint_of, load_config
 from ssvae.diffusion.recipe import DiffusionRecipe
 from ssvae.diffusion.text import encoder_fingerprint, tokenize, word_level_encoder
 from ssvae.fused import check_compiles
 from ssvae.latents.cache import LatentCache
 from ssvae.latents.mapped import load_map, save_map
-from ssvae.latents.maps import MapConfig
+from ssvae.latents.maps import LatentMap, MapConfig
 from ssvae.models.fingerprint import same_latents
 from ssvae.storage.seeds import generator_of
 from ssvae.training.checkpoint import write_tensors
@@ -45,6 +46,9 @@ from ssvae.training.step import Part, update
 from ssvae.transfer import moved
 
 logger = logging.getLogger(__name__)
+
+MAP = "map.safetensors"
+WEIGHTS = {"transformer": DIFFUSERS_WEIGHTS, "text_encoder": TRANSFORMERS_WEIGHTS}
 
 
 @dataclass(frozen=True)
@@ -77,8 +81,8 @@ class DiffusionTrainer:
         self.recipe, self.accelerator = recipe, accelerator
         device = accelerator.device
         self.cache = LatentCache(recipe.latents)
-        fitted = MapConfig(normalization=recipe.normalization)
-        self.map = (load_map(recipe.map) if recipe.map else self.cache.fit(fitted)).to(device)
+        start = None if recipe.init is None else checkpoint_of(recipe.init)
+        self.map = self._map_of(start).to(device)
         if recipe.map:
             self.map(self.cache.latents([0]).to(device))  # a map for other latents stops here
             if not same_latents(self.map.encoder, self.cache.config.encoder):
@@ -112,6 +116,8 @@ class DiffusionTrainer:
             transformer.compile_repeated_blocks()
         shift = shift_of(recipe, self.cache.shape)
         self.objective = FlowObjective(transformer, encoder, shift).train().to(device)
+        if start is not None:
+            self._take_weights(start)
         optimizers = transformer_optimizers(
             transformer.blocks,
             self.objective.parameters(),
@@ -215,7 +221,7 @@ class DiffusionTrainer:
             config.save_pretrained(folder / "text_encoder")
             write_tensors(state["text_encoder"], folder / "text_encoder" / TRANSFORMERS_WEIGHTS)
             self.tokenizer.save_pretrained(folder / "tokenizer")
-        save_map(self.map, folder / "map.safetensors")
+        save_map(self.map, folder / MAP)
         cache, recipe = self.cache.config, self.recipe
         PipelineConfig(
             frames=cache.frames,
@@ -237,11 +243,38 @@ class DiffusionTrainer:
         now.
         """
         self._check_same_data(folder)
-        files = {"transformer": DIFFUSERS_WEIGHTS, "text_encoder": TRANSFORMERS_WEIGHTS}
         parts = [name for name, _ in self.objective.named_children()]
-        averages = {f"{name}.": folder / name / files[name] for name in parts}
+        averages = {f"{name}.": folder / name / WEIGHTS[name] for name in parts}
         named = dict(self.objective.named_parameters())
         load(folder, self.objective, self.optimizers, self.ema, named, averages)
+
+    def _map_of(self, start: Path | None) -> LatentMap:
+        """The recipe's map of the latents, or that of what the run starts from, or a new one."""
+        recipe = self.recipe
+        if recipe.map is not None:
+            return load_map(recipe.map)
+        if start is not None:
+            held = load_map(start / MAP)
+            fits = held.size in (None, self.cache.shape[1:])
+            if fits and same_latents(held.encoder, self.cache.config.encoder):
+                return held
+        return self.cache.fit(MapConfig(normalization=recipe.normalization))
+
+    def _take_weights(self, folder: Path) -> None:
+        """Start from a checkpoint's running mean; a ValueError for a model of another shape."""
+        for name, part in self.objective.named_children():
+            path, own = folder / name / WEIGHTS[name], dict(part.named_parameters())
+            held = load_file(path) if path.exists() else {}
+            names = own.keys() | held.keys()
+            other = [each for each in names if _shape(own, each) != _shape(held, each)]
+            if other:
+                raise ValueError(
+                    f"the {name} in {folder} has other weights than the recipe's ({min(other)} and "
+                    f"{len(other) - 1} more differ): give the same model and text options"
+                )
+            with torch.no_grad():
+                for each, weight in own.items():
+                    weight.copy_(held[each])
 
     def _check_same_data(self, folder: Path) -> None:
         before = load_config(folder).cache
@@ -250,7 +283,7 @@ class DiffusionTrainer:
                 f"the cache in {self.cache.path} is not the one that the run began with: put that "
                 "back, or begin another run"
             )
-        held = load_map(folder / "map.safetensors")
+        held = load_map(folder / MAP)
         if self.recipe.map is None:
             self.map = held.to(self.accelerator.device)
             return
@@ -275,6 +308,10 @@ class DiffusionTrainer:
             nn.utils.rnn.pad_sequence(list(x), batch_first=True) for x in zip(*rows, strict=True)
         ]
         return tuple(moved(x, device) for x in padded)
+
+
+def _shape(weights: Mapping[str, torch.Tensor], name: str) -> torch.Size | None:
+    return weights[name].shape if name in weights else None
 
 
 class _Order:

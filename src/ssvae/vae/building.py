@@ -171,6 +171,7 @@ def _check_cache(recipe: DistilRecipe, problems: Problems) -> None:
             ("frames", of_cache.frames, clip.frames),
             ("size", f"{of_cache.height}x{of_cache.width}", f"{clip.height}x{clip.width}"),
             ("fps", of_cache.fps, clip.fps),
+            ("multiples", (1,), clip.multiples),
         ):
             problems.require(
                 there == here,

@@ -24,6 +24,8 @@ class ClipConfig:
     """Width in pixels."""
     fps: float | None = None
     """Frames a second that videos are resampled to; None keeps each video's own."""
+    multiples: tuple[int, ...] = (1,)
+    """Batches of clips have these multiples of height and width, in turn."""
 
 
 @dataclass(frozen=True)
@@ -164,6 +166,10 @@ class TrainingRecipe:
         found.require(
             self.workers is None or self.workers >= 0,
             f"workers must be at least 0, got {self.workers}",
+        )
+        found.require(
+            len(self.clip.multiples) > 0 and min(self.clip.multiples, default=0) >= 1,
+            f"clip.multiples must be numbers of at least 1, got {self.clip.multiples}",
         )
         start, fps = self.gan.start, self.clip.fps
         found.require(start is None or start >= 0, f"gan.start must be at least 0, got {start}")

@@ -74,7 +74,7 @@ class VAETrainer:
         self.recipe, self.accelerator = recipe, accelerator
         self.share = accelerator.process_index, accelerator.num_processes
         self._reduce = self._mean if accelerator.num_processes > 1 else None
-        self._sources: dict[tuple[str, int, int], Source] = {}
+        self._sources: dict[tuple[str, int, int, int], Source] = {}
         torch.manual_seed(recipe.seed)
         self.backbone = build(recipe)
         self.backbone.vae.train()
@@ -126,7 +126,7 @@ class VAETrainer:
             while parts := tuple(islice(stream, self.recipe.accumulate)):
                 yield parts
         finally:
-            for (name, _, _), source in self._sources.items():
+            for (name, *_), source in self._sources.items():
                 if isinstance(source, Collection) and source.broken:
                     logger.info("of %s were left out: %s", name, source.reasons())
 
@@ -251,20 +251,21 @@ class VAETrainer:
         objective = self.objective
         return objective.regularization.masking if isinstance(objective, Objective) else None
 
-    def _clips(self) -> Source:
-        """What the model learns from."""
+    def _clips(self) -> list[Source]:
+        """What the model learns from, in turn."""
         recipe, objective = self.recipe, self.objective
         if isinstance(recipe, DistilRecipe) and recipe.latents is not None:
             assert isinstance(objective, Distillation)
-            return cached_clips(recipe, objective.teacher, self.accelerator.device)
-        return self._source(recipe.data, recipe.clip.frames, recipe.seed)
+            return [cached_clips(recipe, objective.teacher, self.accelerator.device)]
+        clip = recipe.clip
+        return [self._source(recipe.data, clip.frames, recipe.seed, n) for n in clip.multiples]
 
-    def _source(self, name: str, frames: int, seed: int) -> Source:
+    def _source(self, name: str, frames: int, seed: int, multiple: int = 1) -> Source:
         """A source, which is opened once."""
-        key = name, frames, seed
+        key = name, frames, seed, multiple
         if key not in self._sources:
             clip, device = self.recipe.clip, self.accelerator.device
-            size = frames, clip.height, clip.width
+            size = frames, multiple * clip.height, multiple * clip.width
             channels = self.backbone.clip_channels
             self._sources[key] = open_source(
                 name, *size, clip.fps, seed, device, self.recipe.max_broken, channels

@@ -17,6 +17,9 @@ MAPS = {HURT: MapConfig(power=0.0)}
 PLAIN, PLATEAU, RECOMMENDED = "", "plateau", "recommended"
 SHORTER_VAE, LONGER_VAE = "vae-600", "vae-9600"
 ATTRIBUTES, PLAIN_DIT, RESCORED = "attributes", "plain-dit", "rescored"
+TWO_SIZES = "two-sizes"
+LARGER, LARGER_STEPS = 2, (100, 250, 600)
+"""Part 2 goes on to clips this many times as large, and is scored after so many steps there."""
 NOISY, LONGER_DECODER = "noisy-decoder", "longer-decoder"
 DECODER_STEPS, DECODER_NOISE = 600, 0.005**0.5
 """Of the decoder's stage of part 5; the noise in units of the channels' deviations."""
@@ -45,6 +48,7 @@ SETTINGS: Mapping[str, Mapping[str, Any]] = {
     RECOMMENDED: {"evaluations": TO_PLATEAU, "diffusion.time_mean": 1.0},
     ATTRIBUTES: {},
     PLAIN_DIT: {},
+    TWO_SIZES: {"vae.clip.multiples": (1, LARGER)},
     RESCORED: {"evaluations": (1200,)},
     NOISY: {"evaluations": (1200,)},
     LONGER_DECODER: {"evaluations": (1200,)},
@@ -55,7 +59,7 @@ SETTINGS: Mapping[str, Mapping[str, Any]] = {
 """What a setting changes in a rung, by full names."""
 VAES_ALONE = (*REGIMES, *MASKS)
 """Settings in which nothing is learned on the latents."""
-OF_VAES = (SHORTER_VAE, LONGER_VAE, *VAES_ALONE)
+OF_VAES = (SHORTER_VAE, LONGER_VAE, TWO_SIZES, *VAES_ALONE)
 """Settings that change the VAE."""
 
 
@@ -145,6 +149,7 @@ PARTS: tuple[tuple[int, tuple[tuple[int, ...], tuple[str, ...], tuple[int, ...],
     (10, ((64,), (BASELINE, "lcr"), FIVE, ATTRIBUTES)),
     *((10, ((64,), (BASELINE, "lcr"), (10,), name)) for name in RATES),
     (10, ((64,), (BASELINE, "lcr"), FIVE, PLAIN_DIT)),
+    (2, ((64,), (BASELINE, "lcr"), FIVE, TWO_SIZES)),
     *((8, ((32,), (BASELINE, LMR, "lcr", "both"), (0, 1, 2), name)) for name in REGIMES),
     *((8, ((32,), (LMR, "both"), (0, 1, 2), name)) for name in MASKS),
     (3, ((32, 64, 128), ("both",), THREE, PLAIN)),

@@ -9,10 +9,12 @@ from typing import Any
 import torch
 from diffusers import FlowMatchEulerDiscreteScheduler
 
-from ssvae.bench.stages import learn, map_latents
+from ssvae.bench.stages import CACHE_SEED, learn, map_latents
+from ssvae.bench.stages import learning_curve as curve_of
 from ssvae.data import vocabulary_of
 from ssvae.diffusion.pipeline import checkpoint_of, scheduler_for
-from ssvae.latents.cache import LatentCache
+from ssvae.latents.cache import CacheConfig, LatentCache
+from ssvae.latents.encoding import write_cache
 from ssvae.models.backbones import load_backbone
 from ssvae.models.finding import find_vae
 from ssvae.regularizers import DecoderNoiseConfig
@@ -22,12 +24,15 @@ from studies.diffusability.ladder.arms import (
     ATTRIBUTES,
     DECODER_NOISE,
     DECODER_STEPS,
+    LARGER,
+    LARGER_STEPS,
     LONGER_DECODER,
     MAPS,
     NOISY,
     PLAIN_DIT,
     RATES,
     RESCORED,
+    TWO_SIZES,
     Arm,
 )
 from studies.diffusability.ladder.options import LadderOptions
@@ -49,6 +54,41 @@ def of_the_package(arm: Arm, options: LadderOptions) -> Rows:
     found = learn(run, arm.latents, under_map, arm.diffusion_seed, arm.scale, options)
     planned = set(arm.scale.evaluations)  # a longer run of the same may lie in its folder
     return [row for row in found if row["step"] in planned]
+
+
+def two_sizes(arm: Arm, options: LadderOptions) -> Rows:
+    """The package's model on small clips, then on larger ones of the same VAE."""
+    small, before = arm.scale, of_the_package(arm, options)
+    run = options.work / "diffusion" / arm.label
+    clip, first = small.vae.clip, max(small.evaluations)
+    sides = {"vae.clip.height": LARGER * clip.height, "vae.clip.width": LARGER * clip.width}
+    scale = small.changed(sides)
+    frames, height, width = scale.size
+    config = CacheConfig(
+        LatentCache(options.work / "latents" / arm.latents).vae,
+        data=scale.data,
+        clips=scale.clips,
+        frames=frames,
+        height=height,
+        width=width,
+        seed=CACHE_SEED,
+    )
+    accelerator = options.accelerator()
+    backbone, scorer = load_backbone(config.vae), options.scorer(scale)
+    folder = options.work / "latents" / f"{arm.latents}-{height}"
+    write_cache(backbone, folder, config, accelerator)
+    at_the_switch = scorer.score(scorer.sample(checkpoint_of(run), backbone))
+    recipe = dataclasses.replace(
+        scale.diffusion, latents=str(folder), init=str(run), seed=arm.diffusion_seed
+    )
+    on = run.with_name(f"{run.name}-{height}")
+    after = curve_of(recipe, on, LARGER_STEPS, scale.cooldown, scorer, backbone, accelerator)
+    told = {"resolution": height, "ceiling": scorer.ceiling(backbone)["reward"]}
+    larger = [{"step": 0, **at_the_switch}, *after]
+    return [
+        *({**row, "resolution": clip.height} for row in before),
+        *({**row, "step": first + row["step"], **told} for row in larger),
+    ]
 
 
 def rescored(arm: Arm, options: LadderOptions) -> Rows:
@@ -178,6 +218,7 @@ def _told(
 
 
 CURVES: Mapping[str, Callable[[Arm, LadderOptions], Rows]] = {
+    TWO_SIZES: two_sizes,
     RESCORED: rescored,
     NOISY: another_decoder,
     LONGER_DECODER: another_decoder,

@@ -20,7 +20,10 @@ ANALYSIS = (
     *("low_share", "high_share", "slope", "effective_rank", "local_correlation"),
     *("explained", "robustness"),
 )
-BESIDE = ("sampling_steps", "guidance", "learning_rate", "ceiling", "psnr", "robustness")
+BESIDE = (
+    *("sampling_steps", "guidance", "learning_rate", "resolution"),
+    *("ceiling", "psnr", "robustness"),
+)
 """What an evaluation may have beside scores, where its setting is about that."""
 
 
