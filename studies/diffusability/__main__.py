@@ -17,6 +17,7 @@ from ssvae.evaluation.probe import probe_accuracy, save_probe, train_probe
 from ssvae.storage.locks import written_alone
 from studies.diffusability import prediction, reports
 from studies.diffusability.cells import DEFAULT
+from studies.diffusability.ladder import report as ladder_page
 from studies.diffusability.ladder.arms import arms
 from studies.diffusability.ladder.engine import run_arms
 from studies.diffusability.ladder.options import PROBE, LadderOptions
@@ -134,6 +135,15 @@ def ladder(
         run_arms(chosen, options, tell)
 
 
+def ladder_report(rows: Path = LADDER_ROWS) -> None:
+    """Regenerate the ladder's tables and figure from its rows.
+
+    Args:
+        rows: File of the rows.
+    """
+    console.print(f"{ladder_page.write(rows)}", soft_wrap=True)
+
+
 def ladder_probe(out: Path = PROBE, steps: int = 1500) -> None:
     """Train the probe that scores all rungs, and tell what it names of clips that it has not seen.
 
@@ -155,6 +165,7 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "report": report,
     "predict": predict,
     "ladder": ladder,
+    "ladder-report": ladder_report,
     "ladder-probe": ladder_probe,
 }
 if __name__ == "__main__":

@@ -1,0 +1,187 @@
+"""What the ladder's rows say: gains by rung, and the four claims of the plan."""
+
+import math
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ssvae.bench.claims import SAME_CEILING
+from ssvae.bench.convergence import Speedup, holm, p_value, student
+from ssvae.bench.effects import Pair, PairedCurves, Quantity
+from ssvae.bench.records import Arm, Record
+from ssvae.bench.scales import BASELINE
+from ssvae.data import vocabulary_of
+from ssvae.evaluation.intervals import Interval
+from studies.diffusability.ladder.arms import PLAIN, TWO_SIZES
+from studies.diffusability.ladder.rows import DIFFUSION
+from studies.diffusability.ladder.rungs import DATA, SIDES, compression
+
+LCR = "lcr"
+FRECHET = Quantity("frechet", 0.0, -1)
+
+Row = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where two arms are compared: all that they share."""
+
+    rung: int
+    setting: str = PLAIN
+    detail: str = ""
+    """Such as a sampling, or a resolution, where a setting has several."""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A variant beside the baseline of the same place, over the seeds that both have."""
+
+    place: Place
+    variant: str
+    seeds: Sequence[int]
+    apart: Sequence[int]
+    """Seeds whose ceilings differ by over .02: they count in no claim."""
+    ends: tuple[float, float]
+    """Mean reward after the last steps that both have, of the baseline and of the variant."""
+    gains: Sequence[float]
+    """In reward there, for each seed."""
+    frechet: Sequence[float]
+    """By how much the Fréchet distance is smaller there, for each seed."""
+    speedup: Speedup | None
+    """To 90 % of the way from chance to the baseline's end."""
+
+    @property
+    def gain(self) -> Interval:
+        """The mean gain, with Student's interval from three seeds on."""
+        return over_seeds(self.gains)
+
+
+@dataclass(frozen=True)
+class PrimaryClaim:
+    """One of the plan's four."""
+
+    text: str
+    values: Sequence[float]
+    """For each seed; none where it has not been run."""
+    p: float | None
+    corrected: float | None
+    """After Holm, over the claims that have been run."""
+
+
+def over_seeds(values: Sequence[float]) -> Interval:
+    """A mean with Student's interval, which of two seeds would say nothing."""
+    return student(values) if len(values) > 2 else Interval(float(np.mean(values)), None, None)
+
+
+def comparisons(rows: Sequence[Row]) -> list[Comparison]:
+    """All variants beside their baselines, in the order of the rungs."""
+    curves = _curves(rows)
+    reward = Quantity("reward", _chance())
+    found = []
+    for place, variant in sorted(curves, key=lambda key: (key[0].rung, key[0].setting, key[1])):
+        baseline = curves.get((place, BASELINE)) or curves.get((Place(place.rung), BASELINE))
+        if variant == BASELINE or baseline is None:
+            continue
+        other = curves[place, variant]
+        shared = sorted(baseline.keys() & other.keys())
+        apart = [
+            s for s in shared if abs(_ceiling(other[s]) - _ceiling(baseline[s])) > SAME_CEILING
+        ]
+        seeds = [seed for seed in shared if seed not in apart]
+        if not seeds:
+            continue
+        names = Arm("", BASELINE), Arm("", variant)
+        pair = PairedCurves(
+            Pair(variant, *names), seeds, [baseline[s] for s in seeds], [other[s] for s in seeds]
+        )
+        ends = [
+            float(np.mean([_at(record, pair.shared)["reward"] for record in records]))
+            for records in (pair.reference, pair.other)
+        ]
+        found.append(
+            Comparison(
+                place=place,
+                variant=variant,
+                seeds=seeds,
+                apart=apart,
+                ends=(ends[0], ends[1]),
+                gains=pair.gains(reward).tolist(),
+                frechet=pair.gains(FRECHET).tolist(),
+                speedup=pair.speedup(reward),
+            )
+        )
+    return found
+
+
+def claims(found: Sequence[Comparison], rows: Sequence[Row]) -> list[PrimaryClaim]:
+    """The four claims of the plan, as far as they have been run."""
+    at = {c.place.rung: c for c in found if c.variant == LCR and c.place == Place(c.place.rung)}
+    of_seeds = {side: dict(zip(at[side].seeds, at[side].gains, strict=True)) for side in at}
+    everywhere = set.intersection(*map(set, of_seeds.values())) if set(at) == set(SIDES) else set()
+    logs = [math.log2(compression(side)) for side in SIDES]
+    slopes = [
+        float(np.polyfit(logs, [of_seeds[side][seed] for side in SIDES], 1)[0])
+        for seed in sorted(everywhere)
+    ]
+    values = {
+        "gain of LCR at rung 64": list(of_seeds.get(64, {}).values()),
+        "gain of LCR at rung 128": list(of_seeds.get(128, {}).values()),
+        "slope of the gain over log2 of the compression": slopes,
+        "gain of LCR at the switch to larger clips": at_the_switch(rows),
+    }
+    ps = {text: p_value(v) for text, v in values.items() if len(v) > 1}
+    corrected = dict(zip(ps, holm(list(ps.values())), strict=True))
+    return [PrimaryClaim(text, v, ps.get(text), corrected.get(text)) for text, v in values.items()]
+
+
+def at_the_switch(rows: Sequence[Row]) -> list[float]:
+    """The gain in reward on larger clips before any step there, for each seed of part 2."""
+    curves, found = _curves(rows), []
+    place = Place(64, TWO_SIZES, "128x128")
+    one, two = curves.get((place, BASELINE), {}), curves.get((place, LCR), {})
+    for seed in sorted(one.keys() & two.keys()):
+        if abs(_ceiling(two[seed]) - _ceiling(one[seed])) <= SAME_CEILING:
+            found.append(two[seed].rows[0]["reward"] - one[seed].rows[0]["reward"])
+    return found
+
+
+def _curves(rows: Sequence[Row]) -> dict[tuple[Place, str], dict[int, Record]]:
+    """The curve of each place and variant, by seed."""
+    grouped: dict[Any, list[Row]] = defaultdict(list)
+    for row in rows:
+        if row["kind"] == DIFFUSION:
+            place = Place(row["rung"], row["setting"], _detail(row))
+            grouped[place, row["variant"], row["seed"]].append(row)
+    found: dict[tuple[Place, str], dict[int, Record]] = defaultdict(dict)
+    for (place, variant, seed), of_curve in grouped.items():
+        # A row that came again, from a run that was made again, takes the place of the first.
+        by_step = {row["step"]: row for row in of_curve}
+        last = of_curve[-1]
+        found[place, variant][seed] = Record(
+            rows=[{"step": step, **by_step[step]["scores"]} for step in sorted(by_step)],
+            latents=last["latents"],
+            measure={"ceiling": {"reward": last["ceiling"]}},
+        )
+    return dict(found)
+
+
+def _detail(row: Row) -> str:
+    if "sampling_steps" in row:
+        return f"{row['sampling_steps']} steps, guidance {row['guidance']:g}"
+    return f"{row['resolution']}x{row['resolution']}" if "resolution" in row else ""
+
+
+def _ceiling(record: Record) -> float:
+    return record.measure["ceiling"]["reward"]
+
+
+def _at(record: Record, step: int) -> Row:
+    return next(row for row in record.rows if row["step"] == step)
+
+
+def _chance() -> float:
+    vocabulary = vocabulary_of(DATA)
+    return vocabulary.chance(list(vocabulary.kinds))
