@@ -6,7 +6,12 @@ import pytest
 
 from studies.diffusability.ladder import report
 from studies.diffusability.ladder.arms import RESCORED, TWO_SIZES
-from studies.diffusability.ladder.findings import at_the_switch, claims, comparisons
+from studies.diffusability.ladder.findings import (
+    at_the_switch,
+    claims,
+    comparisons,
+    regimes,
+)
 from studies.diffusability.ladder.rows import FOLDER
 
 SEEDS = range(11, 16)
@@ -101,6 +106,25 @@ def test_a_run_that_was_made_again_takes_the_first_one_s_place():
     again = [r | {"scores": r["scores"] | {"reward": 0.9}} for r in rows if r["step"] == 1200]
     (found,) = comparisons([*rows, *again])
     assert found.ends == pytest.approx((0.9, 0.9))
+
+
+def vae(setting, variant, seed, rank, first):
+    analysis = {"effective_rank": rank, "explained": [first], "robustness": {"0.0": 25, "0.3": 24}}
+    told = {"kind": "vae", "part": 8, "rung": 32, "setting": setting, "variant": variant}
+    return told | {"seed": seed, "analysis": analysis}
+
+
+def test_lmr_concentrates_only_where_it_does_in_every_seed():
+    rows = [vae("lmr-recipe", "baseline", seed, 10, 0.2) for seed in range(3)]
+    rows += [vae("lmr-recipe", "lmr", seed, 12, 0.3) for seed in range(3)]
+    rows += [vae("lmr-blocks", "lmr", seed, 9, 0.3) for seed in range(3)]
+    plain, blocks = regimes(rows)
+    assert (plain.setting, plain.reference, plain.concentrates) == ("lmr-recipe", "baseline", False)
+    assert blocks.ranks == [(10, 9)] * 3, "masks stand beside the recipe's baseline"
+    assert blocks.concentrates
+    assert not regimes([*rows, vae("lmr-blocks", "lmr", 0, 11, 0.3)])[1].concentrates
+    table = report.regimes_table([plain, blocks])
+    assert "| lmr-blocks | baseline | 3 | 10.0, 9.0 | 0.200, 0.300 | 1.00, 1.00 | yes |" in table
 
 
 def test_the_page_is_of_the_rows(tmp_path):

@@ -26,18 +26,19 @@ DECODER_STEPS, DECODER_NOISE = 600, 0.005**0.5
 RATES = {f"{PLAIN_DIT}-{rate}": rate for rate in (0.0005, 0.001, 0.002, 0.004)}
 """Settings in which the plain DiT's rate is chosen."""
 TO_PLATEAU = (200, 450, 800, 1200, 2000, 3200, 4800)
-LMR, SOON = "lmr", {"vae.steps": 600, "ceiling": 0.0, "clips": 512}
+LMR, RECIPE = "lmr", "lmr-recipe"
+SOON: Mapping[str, Any] = {"vae.steps": 600, "ceiling": 0.0, "clips": 512}
 REGIMES: Mapping[str, Mapping[str, Any]] = {
-    "lmr-recipe": SOON,
-    "lmr-kl": SOON | {"vae.kl_weight": 5e-4 / 20},
-    "lmr-decoder": SOON | {"vae.model.decoder_blocks": 2},
-    "lmr-longer": SOON | {"vae.steps": 6000},
+    RECIPE: SOON,
+    "lmr-kl": {**SOON, "vae.kl_weight": 5e-4 / 20},
+    "lmr-decoder": {**SOON, "vae.model.decoder_blocks": 2},
+    "lmr-longer": {**SOON, "vae.steps": 6000},
 }
 """Part 8: VAEs with LMR and without, no decoder stage, nothing learned on them."""
 MASKS: Mapping[str, Mapping[str, Any]] = {
-    "lmr-half": SOON | {"vae.lmr.ratios": (0.0, 0.125, 0.25, 0.375)},
-    "lmr-often": SOON | {"vae.lmr.probabilities": (0.4, 0.2, 0.2, 0.2)},
-    "lmr-blocks": SOON | {"vae.lmr.block": (2, 2, 2)},
+    "lmr-half": {**SOON, "vae.lmr.ratios": (0.0, 0.125, 0.25, 0.375)},
+    "lmr-often": {**SOON, "vae.lmr.probabilities": (0.4, 0.2, 0.2, 0.2)},
+    "lmr-blocks": {**SOON, "vae.lmr.block": (2, 2, 2)},
 }
 """The same, of masks alone: without LMR each is the recipe's."""
 SETTINGS: Mapping[str, Mapping[str, Any]] = {

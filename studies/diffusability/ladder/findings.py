@@ -12,11 +12,11 @@ from ssvae.bench.claims import SAME_CEILING
 from ssvae.bench.convergence import Speedup, holm, p_value, student
 from ssvae.bench.effects import Pair, PairedCurves, Quantity
 from ssvae.bench.records import Arm, Record
-from ssvae.bench.scales import BASELINE
+from ssvae.bench.scales import BASELINE, BOTH
 from ssvae.data import vocabulary_of
 from ssvae.evaluation.intervals import Interval
-from studies.diffusability.ladder.arms import PLAIN, TWO_SIZES
-from studies.diffusability.ladder.rows import DIFFUSION
+from studies.diffusability.ladder.arms import LMR, MASKS, PLAIN, RECIPE, TWO_SIZES, VAES_ALONE
+from studies.diffusability.ladder.rows import DIFFUSION, VAE
 from studies.diffusability.ladder.rungs import DATA, SIDES, compression
 
 LCR = "lcr"
@@ -146,6 +146,63 @@ def at_the_switch(rows: Sequence[Row]) -> list[float]:
         if abs(_ceiling(two[seed]) - _ceiling(one[seed])) <= SAME_CEILING:
             found.append(two[seed].rows[0]["reward"] - one[seed].rows[0]["reward"])
     return found
+
+
+@dataclass(frozen=True)
+class Regime:
+    """VAEs with LMR beside those without it, under one setting of part 8."""
+
+    setting: str
+    reference: str
+    """The variant without LMR: the baseline, or LCR where LMR joins it."""
+    seeds: Sequence[int]
+    ranks: Sequence[tuple[float, float]]
+    """Effective rank without and with LMR, for each seed."""
+    firsts: Sequence[tuple[float, float]]
+    """The first component's share of the variance."""
+    noise: Sequence[tuple[float, float]]
+    """PSNR in dB by which noise of deviation .3 lowers a reconstruction."""
+
+    @property
+    def concentrates(self) -> bool:
+        """What the plan looks for: a lower rank and a higher first share in every seed."""
+        falls = all(after < before for before, after in self.ranks)
+        return falls and all(after > before for before, after in self.firsts)
+
+
+def regimes(rows: Sequence[Row]) -> list[Regime]:
+    """The settings of part 8, in the plan's order, as far as they have been run."""
+    vaes = {
+        (row["setting"], row["variant"], row["seed"]): row["analysis"]
+        for row in rows
+        if row["kind"] == VAE and row["setting"] in VAES_ALONE
+    }
+    found = []
+    for setting in VAES_ALONE:
+        for reference, variant in ((BASELINE, LMR), (LCR, BOTH)):
+            beside = RECIPE if setting in MASKS else setting
+            pairs = {
+                seed: (vaes[beside, reference, seed], analysis)
+                for (of, name, seed), analysis in sorted(vaes.items())
+                if (of, name) == (setting, variant) and (beside, reference, seed) in vaes
+            }
+            if pairs:
+                found.append(
+                    Regime(
+                        setting,
+                        reference,
+                        list(pairs),
+                        [(a["effective_rank"], b["effective_rank"]) for a, b in pairs.values()],
+                        [(a["explained"][0], b["explained"][0]) for a, b in pairs.values()],
+                        [(_noise(a), _noise(b)) for a, b in pairs.values()],
+                    )
+                )
+    return found
+
+
+def _noise(analysis: Row) -> float:
+    robustness = analysis["robustness"]
+    return robustness["0.0"] - robustness["0.3"]
 
 
 def _curves(rows: Sequence[Row]) -> dict[tuple[Place, str], dict[int, Record]]:
