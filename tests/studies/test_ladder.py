@@ -1,6 +1,7 @@
 import dataclasses
 import json
 from dataclasses import dataclass
+from functools import partial
 from types import SimpleNamespace
 
 import pytest
@@ -190,6 +191,8 @@ def test_models_that_are_told_attributes_learn_on_the_same_latents(tmp_path, mon
     options = LadderOptions(tmp_path, tmp_path / "work", (), "cpu", rows=tmp_path / "rows.jsonl")
     for name in list(RATES)[2:]:
         monkeypatch.delitem(RATES, name)
+    small = partial(PlainDiT, width=24, layers=1, heads=2)
+    monkeypatch.setattr(curves, "PlainDiT", small)
     told = SmallArm(10, 32, "baseline", 0, ATTRIBUTES)
     tries = [ShortArm(10, 32, "baseline", 10, name) for name in RATES]
     plain = ShortArm(10, 32, "baseline", 0, PLAIN_DIT)
