@@ -119,7 +119,8 @@ def comparisons_table(found: Sequence[Comparison]) -> str:
     """Every variant beside its baseline."""
     rows = []
     for each in found:
-        place, ratio = each.place, None if each.speedup is None else asdict(each.speedup.interval)
+        place, fast = each.place, each.speedup
+        ratio = None if fast is None else asdict(fast.ratio(over_seeds(fast.logs)))
         apart = f" ({', '.join(map(str, each.apart))} apart)" if each.apart else ""
         rows.append(
             [
