@@ -132,15 +132,20 @@ def kept(run: Path) -> list[dict[str, float]]:
 
 
 def machine() -> dict[str, str]:
-    """What bits depend on."""
-    return {"torch": torch.__version__, "processor": processor()}
+    """What bits depend on. Processors of one name and several models round each their own way."""
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.exists() else []
+    facts = dict(reversed([[part.strip() for part in x.split(":", 1)] for x in lines if ":" in x]))
+    model = " ".join(facts.get(name, "") for name in ("cpu family", "model", "stepping"))
+    known = {"torch": torch.__version__, "processor": processor(), "model": model}
+    return known | {"instructions": torch.backends.cpu.get_cpu_capability()}
 
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    recorded = json.loads(FILE.read_text()) if FILE.exists() else {"losses": {}}
+    recorded = json.loads(FILE.read_text()) if FILE.exists() else {}
     with tempfile.TemporaryDirectory() as folder:
         for name, run in Losses(Path(folder)).cases().items():
-            if name not in recorded["losses"]:
-                recorded["losses"][name] = run()
-    FILE.write_text(json.dumps({"machine": machine(), **recorded}, indent=0) + "\n")
+            if name not in recorded:
+                recorded[name] = {"machine": machine(), "steps": run()}
+    FILE.write_text(json.dumps(recorded, indent=0) + "\n")

@@ -20,14 +20,14 @@ def losses(tmp_path_factory) -> Iterator[Losses]:
 
 
 def test_all_are_recorded(losses):
-    assert set(losses.cases()) == set(RECORDED["losses"])
+    assert set(losses.cases()) == set(RECORDED)
 
 
-@pytest.mark.parametrize("case", RECORDED["losses"])
+@pytest.mark.parametrize("case", RECORDED)
 def test_losses_are_those_that_were_recorded(losses, case):
     """Bit for bit where torch and its kernels are the same; else nearly."""
-    found, recorded = losses.cases()[case](), RECORDED["losses"][case]
-    if machine() == RECORDED["machine"]:
+    found, recorded = losses.cases()[case](), RECORDED[case]["steps"]
+    if RECORDED[case]["machine"].items() <= machine().items():
         assert found == recorded
     for one, two in zip(found, recorded, strict=True):
         assert one == pytest.approx(two, rel=0.05)
