@@ -51,14 +51,13 @@ def test_gains_are_those_that_were_planted_and_the_slope_is_theirs():
     assert found[1].frechet == pytest.approx([100 * gain for gain in found[1].gains])
     assert all(c.speedup is not None and c.speedup.mean > 0 for c in found)
     at_64, at_128, slope, switch = claims(found, ROWS)
-    assert at_64.p is not None
     assert at_64.p < 1e-4
-    assert at_128.corrected is not None
-    assert at_128.p is not None
-    assert at_128.corrected >= at_128.p
+    # Of four tests, the one that has not been run among them.
+    smallest = min(claim.p for claim in (at_64, at_128, slope))
+    assert min(c.corrected for c in (at_64, at_128, slope)) == pytest.approx(4 * smallest)
     # From 4 over 8 to 16 pixels a latent the gain rises by .03 a doubling, for every seed.
     assert slope.values == pytest.approx([0.03] * 5)
-    assert (list(switch.values), switch.p) == ([], None)
+    assert (list(switch.values), switch.p) == ([], 1)
 
 
 def test_pairs_with_other_ceilings_count_in_no_claim_and_are_told():
@@ -90,7 +89,8 @@ def test_samplings_are_places_of_their_own_and_controls_stand_beside_part_1():
         for steps in (6, 16)
     ]
     null = [row(64, "null", seed, 1200, END, part=9) for seed in SEEDS]
-    found = comparisons([*planted(64, 0.05), *again, *null])
+    alone = [row(64, "lcr", 11, 1200, 0.5, setting="plain-dit")]  # without a baseline of its own
+    found = comparisons([*planted(64, 0.05), *again, *null, *alone])
     places = [(c.place.setting, c.place.detail, c.variant) for c in found]
     assert places == [
         ("", "", "lcr"),

@@ -65,16 +65,18 @@ class Scorer(ABC):
         """
         subject, after_map = Subject.of(backbone), Robustness()
         analyzer = Analyzer(sigmas=SIGMAS if latent_map is None else ())
+        mapped = None
+        if latent_map is not None:
+            mapped = Subject.of(MappedAutoencoder.of(backbone, latent_map))
         reconstructions, decibels = [], []
         for video in self._videos():
             reconstructions.append(analyzer.update(subject, video).float().cpu())
             decibels.append(psnr(reconstructions[-1], video))
-            if latent_map is not None:
-                mapped = Subject.of(MappedAutoencoder.of(backbone, latent_map))
+            if mapped is not None:
                 clips = mapped.placed(video)
                 after_map.update(mapped.decode, mapped.encode(clips), clips, keys_of(video))
         analysis = analyzer.result().summary()
-        if latent_map is not None:
+        if mapped is not None:
             robustness = after_map.result()
             analysis["robustness"] = {str(sigma): value for sigma, value in robustness.items()}
         of_all = torch.cat(decibels)

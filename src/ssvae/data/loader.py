@@ -59,7 +59,8 @@ class Loader:
     @property
     def read_ahead(self) -> bool:
         """Whether threads should fetch batches early."""
-        return any(source.read_ahead for source in (*self.videos, self.images) if source)
+        sources = (*self.videos, self.images)
+        return any(source.read_ahead for source in sources if source is not None)
 
 
 def reading_threads(asked: int | None = None) -> int:

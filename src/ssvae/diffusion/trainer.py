@@ -257,6 +257,8 @@ class DiffusionTrainer:
             held = load_map(start / MAP)
             fits = held.size in (None, self.cache.shape[1:])
             if fits and same_latents(held.encoder, self.cache.config.encoder):
+                if self.accelerator.is_main_process:
+                    logger.info("latents are under the map of %s", start)
                 return held
         return self.cache.fit(MapConfig(normalization=recipe.normalization))
 

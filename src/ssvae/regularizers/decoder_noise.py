@@ -41,7 +41,9 @@ class DecoderNoise(nn.Module):
         state of ``z``'s device does.
         """
         if z.ndim < 3:
-            raise ValueError(f"latents must be (batch, channels, ...), got {tuple(z.shape)}")
+            raise ValueError(
+                f"latents must be (batch, channels, h, w) or more, got {tuple(z.shape)}"
+            )
         check_numbers(z)
         if not self.training:
             return z

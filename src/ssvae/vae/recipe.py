@@ -168,7 +168,7 @@ class TrainingRecipe:
             f"workers must be at least 0, got {self.workers}",
         )
         found.require(
-            len(self.clip.multiples) > 0 and min(self.clip.multiples, default=0) >= 1,
+            min(self.clip.multiples, default=0) >= 1,
             f"clip.multiples must be numbers of at least 1, got {self.clip.multiples}",
         )
         start, fps = self.gan.start, self.clip.fps

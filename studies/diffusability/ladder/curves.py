@@ -9,12 +9,11 @@ from typing import Any
 import torch
 from diffusers import FlowMatchEulerDiscreteScheduler
 
-from ssvae.bench.stages import CACHE_SEED, learn, map_latents
+from ssvae.bench.stages import encode_vae, learn, map_latents
 from ssvae.bench.stages import learning_curve as curve_of
 from ssvae.data import vocabulary_of
 from ssvae.diffusion.pipeline import checkpoint_of, scheduler_for
-from ssvae.latents.cache import CacheConfig, LatentCache
-from ssvae.latents.encoding import write_cache
+from ssvae.latents.cache import LatentCache
 from ssvae.models.backbones import load_backbone
 from ssvae.models.finding import find_vae
 from ssvae.regularizers import DecoderNoiseConfig
@@ -63,31 +62,22 @@ def two_sizes(arm: Arm, options: LadderOptions) -> Rows:
     clip, first = small.vae.clip, max(small.evaluations)
     sides = {"vae.clip.height": LARGER * clip.height, "vae.clip.width": LARGER * clip.width}
     scale = small.changed(sides)
-    frames, height, width = scale.size
-    config = CacheConfig(
-        LatentCache(options.work / "latents" / arm.latents).vae,
-        data=scale.data,
-        clips=scale.clips,
-        frames=frames,
-        height=height,
-        width=width,
-        seed=CACHE_SEED,
-    )
+    side = scale.size[-1]
+    vae = LatentCache(options.work / "latents" / arm.latents).vae
+    larger = encode_vae(f"{arm.latents}-{side}", vae, scale, options)
     accelerator = options.accelerator()
-    backbone, scorer = load_backbone(config.vae), options.scorer(scale)
-    folder = options.work / "latents" / f"{arm.latents}-{height}"
-    write_cache(backbone, folder, config, accelerator)
+    backbone, scorer = load_backbone(vae), options.scorer(scale)
     at_the_switch = scorer.score(scorer.sample(checkpoint_of(run), backbone))
     recipe = dataclasses.replace(
-        scale.diffusion, latents=str(folder), init=str(run), seed=arm.diffusion_seed
+        scale.diffusion, latents=str(larger.latents), init=str(run), seed=arm.diffusion_seed
     )
-    on = run.with_name(f"{run.name}-{height}")
+    on = run.with_name(f"{run.name}-{side}")
     after = curve_of(recipe, on, LARGER_STEPS, scale.cooldown, scorer, backbone, accelerator)
-    told = {"resolution": height, "ceiling": scorer.ceiling(backbone)["reward"]}
-    larger = [{"step": 0, **at_the_switch}, *after]
+    told = {"resolution": side, "ceiling": larger.measure["ceiling"]["reward"]}
+    there = [{"step": 0, **at_the_switch}, *after]
     return [
         *({**row, "resolution": clip.height} for row in before),
-        *({**row, "step": first + row["step"], **told} for row in larger),
+        *({**row, "step": first + row["step"], **told} for row in there),
     ]
 
 
@@ -114,10 +104,11 @@ def another_decoder(arm: Arm, options: LadderOptions) -> Rows:
     trained = arm.of_part_1
     of_the_package(trained, options)
     checkpoint = checkpoint_of(options.work / "diffusion" / trained.label)
+    cache = LatentCache(options.work / "latents" / arm.latents)
     recipe = dataclasses.replace(
         arm.scale.decoder,
         seed=arm.vae.seed,
-        init=LatentCache(options.work / "latents" / arm.latents).vae,
+        init=cache.vae,
         steps=DECODER_STEPS,
         decoder_noise=DecoderNoiseConfig(
             enabled=arm.setting == NOISY, deviation=DECODER_NOISE, fixed=True
@@ -126,7 +117,7 @@ def another_decoder(arm: Arm, options: LadderOptions) -> Rows:
     run = options.work / "vae" / arm.label
     train_autoencoder(recipe, run, options.accelerator())
     backbone, scorer = load_backbone(str(find_vae(run))), options.scorer(arm.scale)
-    measure = scorer.measure(backbone, LatentCache(options.work / "latents" / arm.latents).fit())
+    measure = scorer.measure(backbone, cache.fit())
     found = {"ceiling": measure["ceiling"]["reward"], "psnr": measure["psnr"]}
     found["robustness"] = measure["analysis"]["robustness"]
     scores = scorer.score(scorer.sample(checkpoint, backbone))

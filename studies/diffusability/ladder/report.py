@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
-from ssvae.bench.claims import LEVEL
+from ssvae.bench.claims import LEVEL, SEEDS_FOR_A_CLAIM
 from ssvae.bench.report import write_figure
 from ssvae.report.figures import COLOURS, INK, SOFT, STYLE
 from ssvae.report.tables import interval, markdown, number
@@ -97,7 +97,8 @@ def claims_table(tested: Sequence[PrimaryClaim]) -> str:
     rows = []
     for claim in tested:
         verdict = "not run yet" if not claim.values else "too few seeds"
-        if claim.corrected is not None and len(claim.values) >= 5:
+        enough = len(claim.values) >= SEEDS_FOR_A_CLAIM
+        if enough:
             ahead = np.mean(claim.values) > 0
             shown = "positive" if ahead else "negative"
             verdict = shown if claim.corrected < LEVEL else "not shown"
@@ -107,8 +108,8 @@ def claims_table(tested: Sequence[PrimaryClaim]) -> str:
                 claim.text,
                 str(len(claim.values)),
                 "–" if mean is None else interval(mean, 3),
-                number(claim.p, 3),
-                number(claim.corrected, 3),
+                number(claim.p if enough else None, 3),
+                number(claim.corrected if enough else None, 3),
                 verdict,
             ]
         )
