@@ -129,6 +129,7 @@ def test_analyze_by_two_processes(ssvae, run, start, tmp_path):
         write(tmp_path / f"{i}.mp4", 10 + i, 32, 32)
     (tmp_path / "3.mp4").write_bytes(b"junk")
     words = ["analyze", run, "--videos", tmp_path, "--clips", 8, "--size", 16, 16, "--frames", 9]
+    words += ["--network", "probe"]
     output = ssvae(*words, "--json", tmp_path / "one.json")
     assert "3.mp4 (unreadable)" in output
     start(*words, "--batch-size", 3, "--json", tmp_path / "two.json", "--device", "cpu")
@@ -136,6 +137,10 @@ def test_analyze_by_two_processes(ssvae, run, start, tmp_path):
     assert one["protocol"]["clips"] == two["protocol"]["clips"] == 6
     for key in ("low_share", "effective_rank", "local_correlation", "robustness", "curve"):
         assert two[key] == pytest.approx(one[key], rel=1e-4, abs=1e-9), key
+    for name in ("in_time", "of_neighbours"):
+        distances = [each["interpolations"][name]["frechet"]["value"] for each in (one, two)]
+        assert distances[0] == pytest.approx(distances[1], rel=1e-3)
+    assert "tFVD, kernel" in output
     measured = one["reconstruction"]["frame_ssim"]
     assert two["reconstruction"]["frame_ssim"] == pytest.approx(measured, rel=1e-4)
 

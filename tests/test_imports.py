@@ -25,6 +25,7 @@ ORDER = [
     "inference",
     "losses",
     "spectra",
+    "statistics",
     "analysis",
     "latents",
     "training",

@@ -1,7 +1,7 @@
 """Fragments that are tables of the study, from its rows."""
 
 from collections.abc import Callable, Mapping
-from functools import cache
+from functools import cache, lru_cache
 
 from ssvae.bench.scales import variant_of
 from ssvae.regularizers.registry import registered
@@ -84,6 +84,12 @@ def _shown(value: object) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
+@lru_cache(1)
+def _prediction() -> prediction.Prediction:
+    """It takes some seconds."""
+    return prediction.prediction_of(WORLD)
+
+
 FRAGMENTS: Mapping[str, Callable[[], str]] = {
     "study.variants": lambda: reports.overview(_report(VARIANTS.name)),
     "study.smallest": lambda: reports.smallest(_report(WORLD.name)),
@@ -92,7 +98,8 @@ FRAGMENTS: Mapping[str, Callable[[], str]] = {
     "study.world.tried": _regularizers(WORLD.name, f"{CHOSEN_CELL}-tried"),
     "study.stills.recipe": _family(STILLS.name, "recipe"),
     "study.stills.compared": _regularizers(STILLS.name, CHOSEN_CELL),
-    "study.prediction": lambda: prediction.table(prediction.prediction_of(WORLD)),
+    "study.prediction": lambda: prediction.table(next(iter(_prediction().values()))),
+    "study.prediction.models": lambda: prediction.models_table(_prediction()),
     "regularizers.table": registry,
     "regularizers.variants": variants,
 }

@@ -82,19 +82,32 @@ def report(parts: Parts = ("variants", "world", "stills")) -> None:
         console.print(f"{STUDIES[part].folder}", soft_wrap=True)
 
 
-def predict(part: Part = "world", work: Path | None = None, jobs: int = 1) -> None:
-    """Which figure of latents alone tells how they are learned? Over all VAEs of a part.
+def predict(
+    part: Part = "world",
+    cells: tuple[str, ...] = (),
+    work: Path | None = None,
+    jobs: int = 1,
+) -> None:
+    """Which figure of a VAE tells how its latents are learned? Over all VAEs of a part.
+
+    Those that are not in the folder of runs are trained again, by the settings of their rows.
 
     Args:
+        cells: Cells whose VAEs are measured; all where left out.
         work: Folder of the runs, with the latents; runs/diffusability-PART where left out.
-        jobs: VAEs measured at once.
+        jobs: VAEs trained and measured at once.
     """
+    study = STUDIES[part]
     work = work or Path("runs") / f"diffusability-{part}"
+    options = Options(study.folder, work, (), "cpu", jobs=jobs, part=study.name)
     with progress("measuring latents") as advance:
         found = prediction.run_prediction(
-            STUDIES[part], work, jobs, lambda done, total, note: advance(done, note, total)
+            study,
+            options,
+            cells,
+            on_progress=lambda done, total, note: advance(done, note, total),
         )
-    console.print(prediction.table(found), soft_wrap=True, markup=False)
+    console.print(prediction.page(found), soft_wrap=True, markup=False)
 
 
 def ladder(

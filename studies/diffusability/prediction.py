@@ -1,169 +1,139 @@
-"""Which figure of latents alone tells how a diffusion model learns them?"""
+"""Which figure of a VAE tells how a diffusion model learns its latents, before one does?"""
 
-import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import Any
 
-import torch
 from matplotlib.figure import Figure
 
-from ssvae.analysis.learnability import learnability
-from ssvae.bench.claims import CLAIMED
-from ssvae.bench.convergence import steps_to_target
-from ssvae.bench.effects import quantities_of
+from ssvae.analysis.predictors import PREDICTORS
 from ssvae.bench.provenance import provenance
-from ssvae.bench.records import ROWS, Arm, Record, append_rows, read_records, rows_of
+from ssvae.bench.records import ROWS, append_rows
 from ssvae.bench.report import write_figure
-from ssvae.bench.scales import BASELINE, NULL
+from ssvae.bench.scales import Scale
+from ssvae.bench.stages import Options
 from ssvae.bench.tasks import OnProgress, Task, run_tasks
-from ssvae.bench.vaes import HURT
-from ssvae.data import vocabulary_of
+from ssvae.evaluation.probe import load_probe
 from ssvae.latents.cache import LatentCache
 from ssvae.models.backbones import load_backbone
 from ssvae.report.tables import interval, markdown, number
 from ssvae.storage.files import write_text
-from studies.diffusability.cells import CELLS, DEFAULT, changes_the_vae_alone
-from studies.diffusability.comparisons import in_order
+from studies.diffusability.cells import CELLS
+from studies.diffusability.evidence import predictors_of
+from studies.diffusability.ladder.rows import read
+from studies.diffusability.points import (
+    FIGURES_OF_LATENTS,
+    TARGETS,
+    Point,
+    figures_of,
+    groups_of,
+    ladder_points,
+    points_of,
+    records_of,
+)
 from studies.diffusability.ranks import RankCorrelation, best_by_chance, rank_correlation
 from studies.diffusability.reports import Study
+from studies.diffusability.run import vae_task
 from studies.diffusability.scatter import scatter_figure
+from studies.diffusability.small_models import SIZES, BestModels, best_models
 from studies.diffusability.variants import title_of
 
-FIGURES_OF_LATENTS = "latents"
-"""The kind of rows that hold figures of latents."""
-TARGETS = {"reward": "reward at the end", "steps": f"steps to {CLAIMED:.0%}", "frechet": "Fréchet"}
 WELL, ENOUGH = 0.9, 0.7
 """|rho| that is wanted, and below which nothing is said."""
-FEWEST = 3
-"""Families that a correlation takes."""
+LINEAR = ("reward", "frechet")
+"""Targets that linear models tell: those that are finite everywhere."""
 SHOWN = 3
 """Figures that are drawn."""
 
 
-@dataclass(frozen=True)
-class Point:
-    """A VAE, what is known of its latents, and how they were learned."""
-
-    family: str
-    """Its cell and variant: VAEs of one family differ in their seeds alone."""
-    seed: int
-    latents: str
-    figures: Mapping[str, float]
-    measured: Mapping[str, float]
-    """By :data:`TARGETS`; steps are infinite where the target was not reached."""
-
-
 def run_prediction(
-    study: Study, work: Path, jobs: int = 1, on_progress: OnProgress = lambda d, t, note: None
+    study: Study,
+    options: Options,
+    cells: Sequence[str] = (),
+    scale: Scale | None = None,
+    on_progress: OnProgress = lambda d, t, note: None,
 ) -> "Prediction":
-    """Measure the latents of all VAEs of a part that one diffusion recipe learned, and which figure
-    orders what it gave.
+    """Measure the VAEs of a part that one diffusion recipe learned, and which figure orders what it
+    gave.
 
-    Those are the cells that change the VAE alone. Their latents must lie in ``work``, but for those
-    whose figures are in the rows already.
+    Those are the cells that change the VAE alone, or some of them. A VAE whose latents are not in
+    the work folder is trained again, by the settings and the seed of its rows (``scale`` where they
+    are of another than the part's); one whose figures are all in the rows is not.
     """
-    labels = {point.latents for point in _records(study)}
-    known = figures_of(study)
-    tasks = [
-        Task(label, measure_latents, (label, study, work)) for label in sorted(labels - set(known))
-    ]
-    run_tasks(tasks, jobs, on_progress)
+    known = {name for name, row in figures_of(study).items() if _is_whole(row["figures"])}
+    tasks: dict[str, Task] = {}
+    for arm, by_seed in records_of(study).items():
+        for seed, record in by_seed.items():
+            if record.latents in known or (cells and arm.cell not in cells):
+                continue
+            prepare = vae_task(arm, seed, scale or study.scale, options)
+            measure = Task(
+                f"measure {record.latents}",
+                measure_latents,
+                (record.latents, study, options),
+                needs=(prepare.name,),
+            )
+            tasks |= {task.name: task for task in (prepare, measure)}
+    run_tasks(list(tasks.values()), options.jobs, on_progress)
     return write(study)
 
 
+def _is_whole(figures: Mapping[str, float]) -> bool:
+    """Whether all figures that can be measured are there."""
+    return all(name in figures for predictor in PREDICTORS for name in predictor.figures)
+
+
 @dataclass(frozen=True)
-class Prediction:
-    """Which figures order what was learned."""
+class Group:
+    """VAEs that are compared with each other."""
 
     points: Sequence[Point]
     correlations: Mapping[str, Mapping[str, RankCorrelation]]
     """By target, then by figure, the strongest first."""
     best_by_chance: Mapping[str, float | None]
     """The |rho| that the best of all figures passes by chance once in twenty times."""
+    models: Mapping[int, Mapping[str, BestModels]]
+    """By how many figures they take, then by target."""
+
+
+Prediction = Mapping[str, Group]
+"""By what a group is called; the first is of all VAEs."""
 
 
 def prediction_of(study: Study) -> Prediction:
-    """What the rows of a part say."""
-    points = points_of(study)
-    return Prediction(
+    """What the rows of a part say, and those of the ladder."""
+    groups = groups_of(points_of(study))
+    if study.name == "world":
+        for title, points in groups_of(ladder_points(read())).items():
+            if title.startswith("VAEs of one size"):
+                groups[title] = points
+    return {title: group_of(points) for title, points in groups.items()}
+
+
+def group_of(points: Sequence[Point]) -> Group:
+    """Which figures order what was learned on these VAEs."""
+    return Group(
         points,
         {target: correlations(points, target) for target in TARGETS},
         {target: chance(points, target) for target in TARGETS},
+        small_models(points),
     )
 
 
 def write(study: Study) -> Prediction:
     """Regenerate table and figure from the rows."""
     found = prediction_of(study)
-    write_text(study.folder / "prediction.md", table(found))
-    write_figure(_scatter(found), study.folder / "prediction")
+    write_text(study.folder / "prediction.md", page(found))
+    write_figure(_scatter(next(iter(found.values()))), study.folder / "prediction")
     return found
 
 
-def measure_latents(label: str, study: Study, work: Path) -> None:
-    """Add the figures of the latents of a VAE to the rows."""
-    path = work / "latents" / label
-    if not path.is_dir():
-        raise ValueError(
-            f"the latents {label} are not in {path}: give the --work of the runs, or run its cell "
-            "again"
-        )
-    cache = LatentCache(path)
-    backbone = load_backbone(cache.vae)
-    with torch.no_grad():
-        found = learnability(torch.cat(list(cache.batches())), backbone.decode)
-    row = {"kind": FIGURES_OF_LATENTS, "part": study.name, "latents": label, "figures": found}
+def measure_latents(label: str, study: Study, options: Options) -> None:
+    """Add the figures of a VAE to the rows."""
+    cache = LatentCache(options.work / "latents" / label)
+    probe = load_probe(None, data=study.data)
+    found = predictors_of(cache, load_backbone(cache.vae), probe)
+    row = {"kind": FIGURES_OF_LATENTS, "part": study.name, "latents": label, **found}
     append_rows(study.folder / ROWS, [row | provenance()])
-
-
-def figures_of(study: Study) -> dict[str, Mapping[str, float]]:
-    """The figures of latents that were measured, by what the latents are called."""
-    rows = rows_of(study.folder / ROWS)
-    return {row["latents"]: row["figures"] for row in rows if row["kind"] == FIGURES_OF_LATENTS}
-
-
-def _records(study: Study) -> list[Record]:
-    return [record for by_seed in _arms(study).values() for record in by_seed.values()]
-
-
-def _arms(study: Study) -> dict[Arm, dict[int, Record]]:
-    """The arms that one diffusion recipe learned; a ValueError where they cannot tell."""
-    arms = {
-        arm: by_seed
-        for arm, by_seed in in_order(read_records(study.folder)).items()
-        if changes_the_vae_alone(arm.cell) and arm.variant != HURT
-    }
-    families = {_family(arm) for arm in arms}
-    if Arm(DEFAULT, BASELINE) not in arms or len(families) < FEWEST:
-        raise ValueError(
-            f"a prediction takes the cell {DEFAULT} of the {BASELINE} and VAEs of {FEWEST} "
-            f"families that differ in more than seeds, got {', '.join(sorted(families)) or 'none'} "
-            f"in {study.folder}: run the cell {DEFAULT} with --variants {BASELINE} lcr lmr"
-        )
-    return arms
-
-
-def points_of(study: Study) -> list[Point]:
-    """A point for each VAE; the score to reach is that of the default's baseline at its end."""
-    arms, measured_figures = _arms(study), figures_of(study)
-    (reward, *_) = quantities_of(vocabulary_of(study.data), arms)
-    ends = [r.rows[-1]["reward"] for r in arms[Arm(DEFAULT, BASELINE)].values()]
-    target = reward.start + CLAIMED * (sum(ends) / len(ends) - reward.start)
-    points = []
-    for arm, by_seed in arms.items():
-        for seed, record in by_seed.items():
-            steps = steps_to_target(*_curve(record), target)
-            measured = {
-                "reward": record.rows[-1]["reward"],
-                "steps": math.inf if steps is None else steps,
-                "frechet": record.rows[-1]["frechet"],
-            }
-            figures = {name: of(record.measure) for name, of in FIGURES.items()}
-            figures |= measured_figures[record.latents]
-            points.append(Point(_family(arm), seed, record.latents, figures, measured))
-    return points
 
 
 def correlations(points: Sequence[Point], target: str) -> dict[str, RankCorrelation]:
@@ -187,16 +157,35 @@ def chance(points: Sequence[Point], target: str) -> float | None:
     return best_by_chance(list(_varying(points).values()), measured, [p.family for p in points])
 
 
+def small_models(points: Sequence[Point]) -> dict[int, dict[str, BestModels]]:
+    """The best linear models of a few figures, where there are families enough, by target."""
+    figures, families = _varying(points), [p.family for p in points]
+    targets = {target: [point.measured[target] for point in points] for target in LINEAR}
+    return {
+        size: best_models(figures, targets, families, size)
+        for size in SIZES
+        if len(set(families)) >= size + 2 and len(figures) >= size
+    }
+
+
 def _varying(points: Sequence[Point]) -> dict[str, list[float]]:
-    """Figures that differ among the points, each with its values."""
-    columns = {name: [point.figures[name] for point in points] for name in points[0].figures}
+    """Figures that all points have, and that differ among them, each with its values."""
+    shared = [name for name in points[0].figures if all(name in p.figures for p in points)]
+    columns = {name: [point.figures[name] for point in points] for name in shared}
     return {name: values for name, values in columns.items() if len(set(values)) > 1}
 
 
-def table(found: Prediction) -> str:
+def page(found: Prediction) -> str:
+    """Each figure's rank correlations, group by group, and the best linear models."""
+    tables = [f"### {title}\n\n{table(group)}" for title, group in found.items()]
+    return "\n".join([*tables, f"### Linear models\n\n{models_table(found)}"])
+
+
+def table(group: Group) -> str:
     """Each figure's rank correlations with all targets."""
-    shown = {target: figures for target, figures in found.correlations.items() if figures}
-    columns = ["figure of the latents"]
+    shown = {target: figures for target, figures in group.correlations.items() if figures}
+    seconds = group.points[0].seconds
+    columns = ["figure"]
     for target in shown:
         columns += [f"rho with {TARGETS[target]}", "weakest without one family"]
     rows = [
@@ -210,13 +199,15 @@ def table(found: Prediction) -> str:
                     number(figures[name].weakest, 2),
                 )
             ),
+            *([f"{seconds[name]:.1f}" if name in seconds else "–"] if seconds else []),
         ]
-        for name in found.correlations["reward"]
+        for name in group.correlations["reward"]
     ]
-    bars = [f"{number(found.best_by_chance[t], 2)} for {TARGETS[t]}" for t in shown]
-    families = {point.family for point in found.points}
+    columns += ["seconds"] if seconds else []
+    bars = [f"{number(group.best_by_chance[t], 2)} for {TARGETS[t]}" for t in shown]
+    families = {point.family for point in group.points}
     return (
-        f"{markdown(columns, rows)}\nSpearman's rho over {len(found.points)} VAEs of "
+        f"{markdown(columns, rows)}\nSpearman's rho over {len(group.points)} VAEs of "
         f"{len(families)} families, learned by one diffusion recipe; 95 % intervals by drawing "
         f"families. The best of {len(rows)} figures that tell nothing passes {', '.join(bars)} "
         f"once in twenty times. The bar is {WELL}; below {ENOUGH}, or the bar of chance, also "
@@ -224,9 +215,38 @@ def table(found: Prediction) -> str:
     )
 
 
-def _scatter(found: Prediction) -> Figure:
+def models_table(found: Prediction) -> str:
+    """The best linear models of all groups, in sample and left out."""
+    columns = [
+        *("VAEs", "target", "figures", "best in sample", "R²"),
+        *("best left out", "R²", "R² by chance"),
+    ]
+    rows = [
+        [
+            title,
+            TARGETS[target],
+            f"{size} (of {best.tried} sets)",
+            ", ".join(best.in_sample.figures),
+            number(best.in_sample.in_sample, 2),
+            ", ".join(best.left_out.figures),
+            number(best.left_out.left_out, 2),
+            number(best.by_chance, 2),
+        ]
+        for title, group in found.items()
+        for size, by_target in group.models.items()
+        for target, best in by_target.items()
+    ]
+    return (
+        f"{markdown(columns, rows)}\nThe best of all linear models of two and of three figures: by "
+        "R² on what they were fitted on, as papers report it, and by R² of each family told by a "
+        "fit on the others. By chance: what the best of as many models passes, left out, once in "
+        "twenty worlds where nothing tells anything.\n"
+    )
+
+
+def _scatter(group: Group) -> Figure:
     """The rewards over the figures that order them best."""
-    points, best = found.points, dict(list(found.correlations["reward"].items())[:SHOWN])
+    points, best = group.points, dict(list(group.correlations["reward"].items())[:SHOWN])
     return scatter_figure(
         {name.replace("_", " "): [point.figures[name] for point in points] for name in best},
         [f"rho {interval(asdict(one.rho))}" for one in best.values()],
@@ -236,53 +256,6 @@ def _scatter(found: Prediction) -> Figure:
     )
 
 
-def _family(arm: Arm) -> str:
-    """VAEs that differ in their seeds alone; the null is the baseline."""
-    return arm._replace(variant=BASELINE if arm.variant == NULL else arm.variant).title
-
-
 def _title(family: str) -> str:
     cell, _, variant = family.partition("/")
     return f"{title_of(variant)}: {CELLS[cell].title}"
-
-
-def _curve(record: Record) -> tuple[list[float], list[float]]:
-    return [row["step"] for row in record.rows], [row["reward"] for row in record.rows]
-
-
-def _analysis(*names: str) -> Callable[[Mapping[str, Any]], float]:
-    """A figure of the analysis in a record's measure."""
-
-    def of(measure: Mapping[str, Any]) -> float:
-        value: Any = measure["analysis"]
-        for name in names:
-            value = value[name]
-        return float(value)
-
-    return of
-
-
-def _noise(measure: Mapping[str, Any]) -> float:
-    """What noise of .3 on the latents costs a reconstruction, in dB."""
-    robustness = measure["analysis"]["robustness"]
-    return float(robustness["0.0"] - robustness["0.3"])
-
-
-def _values(measure: Mapping[str, Any]) -> float:
-    """Values of a clip's latents."""
-    return float(math.prod(measure["analysis"]["latent_shape"]))
-
-
-FIGURES: Mapping[str, Callable[[Mapping[str, Any]], float]] = {
-    "low_share": _analysis("low_share"),
-    "high_share": _analysis("high_share"),
-    "slope": _analysis("slope"),
-    "sec": _analysis("sec", "0.25"),
-    "effective_rank": _analysis("effective_rank"),
-    "viv": _analysis("viv"),
-    "local_correlation": _analysis("local_correlation"),
-    "lost_to_noise": _noise,
-    "values": _values,
-    "psnr": lambda measure: float(measure["psnr"]),
-}
-"""Figures that are in the records: of the analysis of a VAE."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
-from ssvae.evaluation.intervals import Interval
+from ssvae.statistics.intervals import Interval
 
 DRAWS = 500
 WORLDS = 500
@@ -68,7 +68,21 @@ def best_by_chance(
     """The |rho| that the best of these figures reaches in one of twenty worlds where none tells
     anything.
 
-    In such a world the families' means are dealt out anew, and the scatter inside a family stays.
+    See :func:`worlds_without_effect`.
+    """
+    worlds = stats.rankdata(worlds_without_effect(measured, families, seed), axis=1)
+    ranks = stats.rankdata(np.asarray(columns, float), axis=1)  # (figures, N)
+    best = np.abs(_centred(worlds) @ _centred(ranks).T).max(1)
+    return float(np.quantile(best, 0.95))
+
+
+def worlds_without_effect(
+    measured: Sequence[float] | np.ndarray, families: Sequence[str], seed: int = 0
+) -> np.ndarray:
+    """Measurements (WORLDS, N) of worlds where no figure of a VAE tells anything.
+
+    The families' means are dealt out anew, and the scatter inside a family stays. What is infinite
+    is twice the largest that is not.
     """
     finite = np.asarray(measured, float)
     finite = np.where(
@@ -79,10 +93,7 @@ def best_by_chance(
     means = np.array([finite[member == i].mean() for i in range(len(names))])
     generator = np.random.default_rng(seed)
     dealt = np.stack([generator.permutation(means) for _ in range(WORLDS)])
-    worlds = stats.rankdata(finite + (dealt - means)[:, member], axis=1)  # (WORLDS, N)
-    ranks = stats.rankdata(np.asarray(columns, float), axis=1)  # (figures, N)
-    best = np.abs(_centred(worlds) @ _centred(ranks).T).max(1)
-    return float(np.quantile(best, 0.95))
+    return finite + (dealt - means)[:, member]
 
 
 def _rho(x: np.ndarray, y: np.ndarray, times: np.ndarray) -> np.ndarray:

@@ -71,6 +71,12 @@ def _check(cells: Sequence[str], variants: Sequence[str], vaes: Mapping[str, str
         )
 
 
+def vae_task(arm: Arm, seed: int, scale: Scale, options: Options) -> Task:
+    """An arm's VAE and its latents, trained or, where they are there, looked at."""
+    changed, latents = CELLS[arm.cell].of(scale), latents_of(arm, seed, scale)
+    return training(latents, vae_of(changed, arm.variant, seed), changed, options)
+
+
 def _tasks(
     arm: Arm, seed: int, scale: Scale, options: Options, vaes: Mapping[str, str]
 ) -> list[Task]:
@@ -82,17 +88,18 @@ def _tasks(
         arguments = (latents, vaes[arm.variant], changed, options)
         prepare = [Task(f"latents {latents}", encode_vae, arguments)]
     elif arm.variant == HURT:
-        latents = latents_of(Arm(arm.cell, BASELINE), seed, scale)
+        baseline = Arm(arm.cell, BASELINE)
+        latents = latents_of(baseline, seed, scale)
         mapped = f"{latents}-{HURT}"
         arguments = mapped, latents, None, MapConfig(power=0.0), changed, options
         needs = (f"latents {latents}",)
         return [
-            training(latents, vae_of(changed, BASELINE, seed), changed, options),
+            vae_task(baseline, seed, scale, options),
             Task(f"latents {mapped}", map_latents, arguments, needs=needs),
             recording(key, latents, mapped, seed, changed, options, settings),
         ]
     else:
         latents = latents_of(arm, seed, scale)
-        prepare = [training(latents, vae_of(changed, arm.variant, seed), changed, options)]
+        prepare = [vae_task(arm, seed, scale, options)]
     seed_of_run = seed_of(arm.variant, seed)
     return [*prepare, recording(key, latents, None, seed_of_run, changed, options, settings)]

@@ -13,6 +13,7 @@ from ssvae.vae import VAERecipe
 OURS = ("lcr", "lmr")
 OTHERS = tuple(variant_of(name) for name in registered() if name not in OURS)
 """Other papers' regularisers, each under its paper's settings where these are known."""
+ZEROS: Mapping[str, Any] = {"padding": "zeros"}
 TRIED: Mapping[str, tuple[str, Mapping[str, Any], str]] = {
     "scale-equivariance-weak": ("scale_equivariance", {"weight": 0.1}, "weight .1"),
     "scale-equivariance-strong": ("scale_equivariance", {"weight": 1.0}, "weight 1"),
@@ -22,8 +23,18 @@ TRIED: Mapping[str, tuple[str, Mapping[str, Any], str]] = {
     "latent-noise-mild": ("latent_noise", {"gamma": 1.0}, "gamma 1"),
     "input-masking-weak": ("input_masking", {"max_ratio": 0.35}, "to .35"),
     "input-masking-strong": ("input_masking", {"max_ratio": 0.9}, "to .9"),
-    "future-dropping-weak": ("future_dropping", {"probability": 0.25}, "in a quarter"),
-    "future-dropping-still": ("future_dropping", {"motion_weight": 0.0}, "no weight on motion"),
+    "future-dropping-gaussian": ("future_dropping", {"padding": "gaussian"}, "Gaussian padding"),
+    "future-dropping-zeros": ("future_dropping", ZEROS, "padded with zeros"),
+    "future-dropping-zeros-weak": (
+        "future_dropping",
+        {"probability": 0.25, **ZEROS},
+        "zeros, in a quarter",
+    ),
+    "future-dropping-zeros-still": (
+        "future_dropping",
+        {"motion_weight": 0.0, **ZEROS},
+        "zeros, no weight on motion",
+    ),
     "channel-prefix-weak": ("channel_prefix", {"shares": (0.5, 0.75, 1.0)}, "from a half"),
     "channel-prefix-strong": (
         "channel_prefix",

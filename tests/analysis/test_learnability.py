@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from ssvae.analysis.learnability import decoded_strongest, learnability, neighbours_r2
+from ssvae.analysis.learnability import decoded_strongest, learnability, neighbours_r2, past_r2
 from ssvae.spectra.joint import JointSpectrum
 
 
@@ -55,3 +55,17 @@ def test_all_figures():
             neighbours_r2(torch.randn(shape))
     with pytest.raises(ValueError, match="constant"):
         neighbours_r2(torch.ones(4, 2, 1, 2, 2))
+
+
+def test_the_past_tells_what_it_holds():
+    torch.manual_seed(0)
+    noise = torch.randn(60, 3, 3, 6, 6)
+    assert past_r2(noise) == pytest.approx(0, abs=0.03)
+    # A step of a walk: the frame before tells half of the variance of each.
+    later = 0.5**0.5 * noise[:, :, :1] + 0.5**0.5 * torch.randn(60, 3, 1, 6, 6)
+    assert past_r2(torch.cat([noise[:, :, :1], later], 2)) == pytest.approx(0.5, abs=0.03)
+    # The future is no past.
+    moved = torch.cat([torch.randn(60, 3, 1, 6, 6), noise[:, :, :2]], 2)
+    assert past_r2(moved.flip(2)) == pytest.approx(past_r2(moved), abs=0.05)
+    with pytest.raises(ValueError, match="have no past"):
+        past_r2(noise[:, :, :1])

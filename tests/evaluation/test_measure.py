@@ -22,6 +22,7 @@ from ssvae.evaluation.measure import (
 from ssvae.evaluation.result import check_comparable, differences, load_evaluation
 from ssvae.losses import LPIPS
 from ssvae.models.backbones import Backbone
+from ssvae.statistics.kernel import kernel_distance
 
 
 def evaluated(vae, batch_size=3, clips=7, **share):
@@ -47,7 +48,10 @@ def test_a_model_over_a_source(vae):
     assert evaluation.figures["ssim"].value == pytest.approx(
         float(ssim(made.clamp(-1, 1), clips).mean()), rel=1e-4
     )
-    assert list(evaluation.figures) == ["psnr", "ssim", "rfvd"]
+    assert list(evaluation.figures) == ["psnr", "ssim", "rfvd", "rkvd"]
+    assert evaluation.figures["rkvd"].value == pytest.approx(
+        kernel_distance(network(clips), network(made), paired=True)
+    )
     assert evaluation.protocol.clips == 7
     assert network.checksum in evaluation.protocol.networks["rfvd"]
     lines = " ".join(evaluation.protocol.lines())
@@ -158,6 +162,7 @@ def test_generated_against_true():
         for made in (sets[1], far)
     )
     assert near.figures["frechet"].value < away.figures["frechet"].low
+    assert near.figures["kernel"].value < away.figures["kernel"].low
     assert near.protocol == away.protocol
     assert "40 true clips" in near.protocol.networks["frechet"]
     with pytest.raises(ValueError, match="at least 2 generated clips, got 0"):

@@ -16,6 +16,7 @@ from ssvae.regularizers import (
     LatentNoise,
     LocalCorrelation,
     ScaleEquivariance,
+    SpectralDenoising,
     SpectrumMatching,
     balance,
 )
@@ -27,7 +28,8 @@ GIVEN: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
     "noise": LatentNoise(),
     "decoder-noise": DecoderNoise(),
     "prefix": ChannelPrefix(),
-    "future": FutureDropping(),
+    "future": FutureDropping(4),
+    "spectral-denoising": SpectralDenoising(),
     "se": lambda z: ScaleEquivariance()(z, CLIPS[: len(z)])[0],
     "eq": lambda z: Equivariance()(z, CLIPS[: len(z)])[0],
     "spectrum": lambda z: SpectrumMatching()(z, CLIPS[: len(z)]),

@@ -16,7 +16,9 @@ from ssvae.regularizers import (
 ALL = [
     LatentNoise(),
     DecoderNoise(),
-    FutureDropping(1.0),
+    FutureDropping(8, 1.0),
+    FutureDropping(8, 1.0, "gaussian"),
+    FutureDropping(8, 1.0, "zeros"),
     ChannelPrefix(),
     InputMasking(0.9, (2, 2, 2)),
 ]
@@ -73,12 +75,36 @@ def test_noise_for_the_decoder_is_in_units_of_each_channel():
 
 def test_dropping_keeps_beginnings_of_every_length():
     z = torch.ones(4000, 1, 4, 1, 1)
-    kept = FutureDropping(0.75).train()(z, drawn()).flatten(1)
+    kept = FutureDropping(1, 0.75, "zeros").train()(z, drawn()).flatten(1)
     assert torch.equal(kept, kept.cummin(1).values), "nothing comes back behind a dropped frame"
     shares = [(kept.sum(1) == n).float().mean().item() for n in range(5)]
     assert shares == pytest.approx([0, 0.25, 0.25, 0.25, 0.25], abs=0.03)
     alone = torch.ones(3, 1, 1, 2, 2)
-    assert FutureDropping(1.0).train()(alone) is alone
+    assert FutureDropping(1, 1.0).train()(alone).equal(alone)
+
+
+def test_what_stands_for_the_future():
+    z = torch.full((400, 2, 3, 4, 4), 7.0)
+    learned = FutureDropping(2, 1.0).train()
+    assert learned.token is not None
+    torch.nn.init.constant_(learned.token[:, 1], 3.0)
+    filled = learned(z, drawn())
+    gone = filled[:, 0] != 7
+    assert filled[:, 0][gone].eq(0).all()
+    assert filled[:, 1][gone].eq(3).all()
+    filled[:, 1].sum().backward()
+    assert learned.token.grad is not None
+    assert learned.token.grad.flatten().tolist() == [0, int(gone.sum())]
+    # Of images nothing is dropped, and yet there is a gradient.
+    learned.zero_grad()
+    learned(z[:, :, 0]).sum().backward()
+    assert learned.token.grad.eq(0).all()
+    noisy = FutureDropping(2, 1.0, "gaussian").train()(z, drawn())
+    padding = noisy[noisy != 7]
+    assert (noisy[:, 0] != 7).equal(gone), "the same frames"
+    assert padding.mean().item() == pytest.approx(0, abs=0.03)
+    assert padding.std().item() == pytest.approx(1, abs=0.03)
+    assert FutureDropping(2, 1.0, "zeros").token is None
 
 
 def test_prefixes():
@@ -128,7 +154,9 @@ def test_motion_loss():
         (LatentNoise, dict(gamma=0.0), "gamma"),
         (LatentNoise, dict(gamma=float("nan")), "gamma"),
         (DecoderNoise, dict(deviation=0.0), "deviation"),
-        (FutureDropping, dict(probability=1.5), "probability"),
+        (FutureDropping, dict(channels=4, probability=1.5), "probability"),
+        (FutureDropping, dict(channels=0), "channels"),
+        (FutureDropping, dict(channels=4, padding="ones"), "padding must be one of learned,"),
         (ChannelPrefix, dict(shares=()), "shares"),
         (ChannelPrefix, dict(shares=(0.0, 1.0)), "shares"),
         (InputMasking, dict(max_ratio=2.0), "max_ratio"),

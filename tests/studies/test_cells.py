@@ -189,10 +189,9 @@ def test_what_predicts(done, monkeypatch, tmp_path):
     with pytest.raises(ValueError, match="got none in .*run the cell default"):
         prediction.prediction_of(study)
     (study.folder / ROWS).write_text((done.out / ROWS).read_text())
-    with pytest.raises(ValueError, match="are not in"):
-        prediction.run_prediction(study, tmp_path / "nothing")
-    found = prediction.run_prediction(study, done.work)
-    points = {(p.family, p.seed): p for p in found.points}
+    here = dataclasses.replace(done, out=study.folder)
+    (group,) = prediction.run_prediction(study, here, scale=micro()).values()
+    points = {(p.family, p.seed): p for p in group.points}
     names = ("default/baseline", "default/lcr", "threshold-60/lcr")
     assert {(name, seed) for name in names for seed in (0, 1)} <= set(points)
     record, point = (
@@ -201,13 +200,24 @@ def test_what_predicts(done, monkeypatch, tmp_path):
     )
     assert point.figures["effective_rank"] == record.measure["analysis"]["effective_rank"]
     assert point.measured["frechet"] == record.rows[-1]["frechet"]
-    assert {"joint_viv", "neighbours_r2", "decoded_strongest"} <= set(point.figures)
-    of_reward = found.correlations["reward"]
-    assert set(of_reward) == set(point.figures) - {"values"}  # all alike, so it tells nothing
+    assert {"joint_viv", "past_r2", "srss", "lnc", "tfvd_frechet"} <= set(point.figures)
+    of_reward = group.correlations["reward"]
+    assert set(of_reward) <= set(point.figures) - {"values"}  # all alike, so it tells nothing
     assert list(of_reward) == sorted(of_reward, key=lambda n: -abs(of_reward[n].rho.value or 0))
     assert (study.folder / "prediction.png").stat().st_size > 300
-    # Figures that are in the rows need no latents again.
-    assert prediction.run_prediction(study, tmp_path / "nothing").points == found.points
+    # Figures that are in the rows need no latents again; a VAE that is gone is trained again.
+    rows = (study.folder / ROWS).read_text().splitlines(keepends=True)
+    elsewhere = dataclasses.replace(here, work=tmp_path / "anew")
+    (again,) = prediction.run_prediction(study, elsewhere, scale=micro()).values()
+    assert again.points == group.points
+    assert not elsewhere.work.exists()
+    (study.folder / ROWS).write_text("".join(rows[:-1]))
+    (remade,) = prediction.run_prediction(study, elsewhere, scale=micro()).values()
+    (label,) = {path.name for path in (elsewhere.work / "latents").iterdir() if path.is_dir()}
+    one, other = (
+        next(p.figures for p in each.points if p.latents == label) for each in (group, remade)
+    )
+    assert one == pytest.approx(other, rel=1e-4, abs=1e-4)
 
 
 @pytest.mark.parametrize("name", STUDIES)
@@ -216,5 +226,6 @@ def test_reports_are_those_of_the_rows(name):
     study = STUDIES[name]
     assert (study.folder / "tables.md").read_text() == reports.page(reports.report_of(study))
     if name == "world":
-        table = prediction.table(prediction.prediction_of(study))
+        table = prediction.page(prediction.prediction_of(study))
+        assert "VAEs of one size: 48x3x8x8 of clips of 9x32x32" in table
         assert (study.folder / "prediction.md").read_text() == table

@@ -5,6 +5,7 @@ import pytest
 from scipy import stats
 
 from studies.diffusability.ranks import best_by_chance, rank_correlation
+from studies.diffusability.small_models import best_models
 
 FAMILIES = [name for name in "abcdefgh" for _ in range(4)]
 
@@ -92,3 +93,63 @@ def test_the_interval_is_of_families_not_of_members():
 def test_errors(x, y, families, message):
     with pytest.raises(ValueError, match=message):
         rank_correlation(x, y, families)
+
+
+def columns(families: int = 12) -> tuple[dict[str, list[float]], np.ndarray, list[str]]:
+    """Two figures that tell the families' means together, and six that tell nothing."""
+    generator = np.random.default_rng(0)
+    of = [f"family {i}" for i in range(families) for _ in range(3)]
+    means = generator.normal(size=(2, families)).repeat(3, 1)
+    x = means + 0.05 * generator.normal(size=means.shape)
+    y = x[0] - 2 * x[1] + 0.1 * generator.normal(size=len(of))
+    noise = generator.normal(size=(6, families)).repeat(3, 1) + 0.05 * generator.normal(
+        size=(6, len(of))
+    )
+    figures = {"a": x[0], "b": x[1]} | {f"nothing {i}": n for i, n in enumerate(noise)}
+    return {name: values.tolist() for name, values in figures.items()}, y, of
+
+
+def test_the_model_that_tells_is_found():
+    figures, y, of = columns()
+    found = best_models(figures, {"y": y.tolist()}, of, 2)["y"]
+    assert found.tried == 28
+    assert found.in_sample.figures == found.left_out.figures == ("a", "b")
+    assert found.in_sample.in_sample > found.left_out.left_out > 0.95
+    assert found.by_chance < 0.9
+
+
+def test_left_out_families_by_fits_without_them():
+    figures, y, of = columns()
+    chosen, names = ("a", "nothing 2", "nothing 4"), np.asarray(of)
+    own = {name: figures[name] for name in chosen}
+    found = best_models(own, {"y": y.tolist()}, of, 3)["y"].left_out
+    x = np.stack([np.ones(len(y)), *(figures[name] for name in chosen)], 1)
+    errors = np.empty(len(y))
+    for family in dict.fromkeys(of):
+        rest = names != family
+        weights = np.linalg.lstsq(x[rest], y[rest], rcond=None)[0]
+        errors[~rest] = y[~rest] - x[~rest] @ weights
+    assert found.left_out == pytest.approx(1 - (errors**2).sum() / ((y - y.mean()) ** 2).sum())
+
+
+def test_what_tells_nothing_stays_below_the_bar():
+    """In some nine of ten sets of figures that tell nothing, for the bar is of one in twenty."""
+    above = 0
+    for seed in range(20):
+        generator = np.random.default_rng(seed)
+        of = [name for name in "abcdefghijkl" for _ in range(3)]
+        y = generator.normal(size=12).repeat(3) + 0.1 * generator.normal(size=36)
+        noise = generator.normal(size=(6, 12)).repeat(3, 1) + 0.1 * generator.normal(size=(6, 36))
+        figures = {str(i): n.tolist() for i, n in enumerate(noise)}
+        found = best_models(figures, {"y": y.tolist()}, of, 2)["y"]
+        above += found.left_out.left_out > found.by_chance
+        assert found.in_sample.in_sample > found.left_out.left_out
+    assert above <= 4
+
+
+def test_too_few_for_a_model():
+    with pytest.raises(ValueError, match="got 1 figures and 12 families"):
+        best_models({"a": [0.0] * 36}, {"y": [0.0] * 36}, columns()[2], 2)
+    figures, y, of = columns()
+    with pytest.raises(ValueError, match="finite numbers"):
+        best_models(figures, {"y": [math.inf, *y[1:]]}, of, 2)

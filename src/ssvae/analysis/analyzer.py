@@ -11,9 +11,12 @@ from ssvae.analysis.artefacts import Artefacts, find_artefacts
 from ssvae.analysis.cost import Cost, measure_cost
 from ssvae.analysis.drift import Drift, measure_drift
 from ssvae.analysis.fidelity import Fidelity, FidelityResult
+from ssvae.analysis.interpolation import Features, Interpolation, Interpolations
 from ssvae.analysis.robustness import SIGMAS, Robustness, keys_of
+from ssvae.analysis.semantics import Semantics, labels_of, semantics_of
 from ssvae.analysis.subject import Subject
 from ssvae.data.batch import check_finite, in_batches
+from ssvae.data.vocabulary import Vocabulary
 from ssvae.losses.perceptual import LPIPS
 from ssvae.spectra.channels import ChannelResult, ChannelSpectrum
 from ssvae.spectra.correlation import CorrelationSample
@@ -80,6 +83,10 @@ class Analysis:
     """What became of synthetic films."""
     drift: Drift | None = None
     """What became of clips that went through again and again."""
+    semantics: Semantics | None = None
+    """What neighbours have in common, where captions tell."""
+    interpolations: Interpolations | None = None
+    """What is decoded between latents, in the features of a network."""
 
     @property
     def dead_channels(self) -> list[int]:
@@ -148,6 +155,10 @@ class Analysis:
                 "cost": None if self.cost is None else asdict(self.cost),
                 "artefacts": None if self.artefacts is None else self.artefacts.summary(),
                 "drift": None if self.drift is None else asdict(self.drift),
+                "semantics": None if self.semantics is None else asdict(self.semantics),
+                "interpolations": None
+                if self.interpolations is None
+                else asdict(self.interpolations),
             }
         )
 
@@ -167,11 +178,18 @@ class Analyzer:
 
     Neither the order of the clips, nor batches, nor the division among processes changes a figure
     but by rounding: noise, and the sample for the local correlation, go by the clips' content.
-    ``sigmas`` are the deviations of the noise.
+    ``sigmas`` are the deviations of the noise, ``vocabulary`` is what captions can say.
     """
 
-    def __init__(self, fps: float | None = None, sigmas: Sequence[float] = SIGMAS):
-        self.fps = fps
+    def __init__(
+        self,
+        fps: float | None = None,
+        sigmas: Sequence[float] = SIGMAS,
+        vocabulary: Vocabulary | None = None,
+    ):
+        self.fps, self.vocabulary = fps, vocabulary
+        self._captions: dict[int, str] = {}
+        self.interpolation = Interpolation()
         self.frequency, self.channels = FrequencySpectrum(dead=DEAD), ChannelSpectrum()
         self.correlation, self.robustness = CorrelationSample(), Robustness(sigmas)
         self.fidelity, self.broken = Fidelity(), dict[str, str]()
@@ -186,8 +204,12 @@ class Analyzer:
         clips: torch.Tensor,
         names: Sequence[str] = (),
         lpips: LPIPS | None = None,
+        captions: Sequence[str] = (),
+        features: Features | None = None,
     ) -> torch.Tensor:
         """Add clips (B, 3, T, H, W) in [-1, 1]; returns their reconstructions.
+
+        With ``features`` it also measures what is decoded between latents.
 
         Raises:
             ValueError: for clips that are not finite or of another size than those before.
@@ -200,6 +222,7 @@ class Analyzer:
             )
         check_finite(clips, f"the batch after clip {self._seen}")
         keys = keys_of(clips)
+        self._captions |= dict(zip(keys, captions, strict=False))
         # The checksum tells clips apart that several analyzers saw.
         names = names or [f"clip {self._seen + i} ({key:08x})" for i, key in enumerate(keys)]
         self._seen += len(clips)
@@ -216,6 +239,10 @@ class Analyzer:
             self.correlation.update(mean, keys)
             self.fidelity.update(kept, truth, lpips)
             self.robustness.update(vae.decode, mean, truth, keys, kept)
+            if features is not None:
+                self.interpolation.update(
+                    features, vae.decode, mean, truth, keys, vae.lone_first_frame
+                )
         return reconstruction
 
     def merge(self, other: "Analyzer") -> "Analyzer":
@@ -226,6 +253,8 @@ class Analyzer:
         self.robustness.merge(other.robustness)
         self.fidelity.merge(other.fidelity)
         self.broken |= other.broken
+        self._captions |= other._captions
+        self.interpolation.merge(other.interpolation)
         self._seen += other._seen
         self.model, self._size = self.model or other.model, self._size or other._size
         return self
@@ -235,6 +264,7 @@ class Analyzer:
         cost: Cost | None = None,
         artefacts: Artefacts | None = None,
         drift: Drift | None = None,
+        interpolations: Interpolations | None = None,
     ) -> Analysis:
         """The analysis of all clips so far, and what else was measured of the same model.
 
@@ -264,7 +294,28 @@ class Analyzer:
             cost,
             artefacts,
             drift,
+            self._semantics(),
+            interpolations,
         )
+
+    @torch.no_grad()
+    def interpolations(self, vae: Subject, features: Features) -> Interpolations | None:
+        """What the model makes of latents between those of clips that were seen with these
+        ``features``; None for fewer than two.
+        """
+        if self.fidelity.clips < 2:
+            return None
+        keys, latents = self.correlation.kept
+        return self.interpolation.result(
+            features, lambda z: vae.decode(vae.placed(z)), latents, keys
+        )
+
+    def _semantics(self) -> Semantics | None:
+        """What neighbours have in common, over the sample whose captions are known."""
+        keys, latents = self.correlation.kept
+        known = [i for i, key in enumerate(keys) if key in self._captions]
+        labels = labels_of([self._captions[keys[i]] for i in known], self.vocabulary)
+        return None if labels is None else semantics_of(latents[known], labels)
 
     def _describe(self, vae: Subject, clips: torch.Tensor, mean: torch.Tensor) -> None:
         if self.model is not None:
@@ -307,6 +358,7 @@ def analyze(
     cost: bool = False,
     artefacts: bool = False,
     drift: bool = False,
+    features: Features | None = None,
     on_clips: Callable[[int], Any] = lambda done: None,
 ) -> Analysis:
     """Analyse a VAE's latents and reconstructions over clips.
@@ -320,6 +372,8 @@ def analyze(
         cost: also measure time and memory, of the first clip.
         artefacts: also pass synthetic films of the clips' size through; see :func:`find_artefacts`.
         drift: also pass the first batch through again and again; see :func:`measure_drift`.
+        features: also measure what is decoded between latents (tFVD, iFID) in the features of a
+            network, such as :func:`ssvae.evaluation.load_network` gives.
         on_clips: hears how many clips are done.
 
     The latents are posterior means. Local correlation is taken over a sample of 512 clips. Clips
@@ -332,7 +386,7 @@ def analyze(
     subject, analyzer, first, done = Subject.of(vae), Analyzer(fps), None, 0
     whole = torch.zeros(0)
     for batch in in_batches(clips):
-        reconstruction = analyzer.update(subject, batch, lpips=lpips)
+        reconstruction = analyzer.update(subject, batch, lpips=lpips, features=features)
         if first is None:
             first, whole = (
                 batch,
@@ -346,4 +400,5 @@ def analyze(
         measure_cost(subject, subject.placed(first[:1])) if cost else None,
         find_artefacts(subject, *first.shape[2:]) if artefacts else None,
         measure_drift(subject, whole) if drift and len(whole) else None,
+        None if features is None else analyzer.interpolations(subject, features),
     )

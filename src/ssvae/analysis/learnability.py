@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 
 from ssvae.analysis.fidelity import psnr
+from ssvae.analysis.structure import standardised
 from ssvae.spectra.joint import JointResult, JointSpectrum
 
 STRONGEST = 0.1
@@ -14,6 +15,8 @@ MOST = 2048
 """Clips that the regression looks at."""
 RIDGE = 1e-3
 """Beside the mean variance of the neighbours' values."""
+CUBE = [(i, j, k) for i in range(3) for j in range(3) for k in range(3)]
+"""A position, (1, 1, 1), and those about it."""
 
 
 def learnability(
@@ -69,20 +72,36 @@ def neighbours_r2(latents: torch.Tensor, positions: int = 20_000, seed: int = 0)
     on positions of the first half of the (first 2048) clips and tested on as many of the other;
     dead channels are left out. A ValueError for fewer than two clips.
     """
-    if latents.ndim != 5 or len(latents) < 2:
-        raise ValueError(
-            "latents must be (batch, channels, frames, height, width) of at least two clips, got "
-            f"{tuple(latents.shape)}"
-        )
-    latents = latents[:MOST].cpu()  # for double precision, which not every device has
-    std, mean = torch.std_mean(latents.double(), (0, 2, 3, 4), keepdim=True)
-    live = (std > 1e-6 * (std.square() + mean.square()).sqrt()).flatten()
-    if not live.any():
-        raise ValueError("latents must vary: every channel is constant")
-    z = ((latents.double() - mean) / std)[:, live]
+    around = [offset for offset in CUBE if offset != (1, 1, 1)]
+    return _linear_r2(latents, around, 0, positions, seed)
+
+
+def past_r2(latents: torch.Tensor, positions: int = 20_000, seed: int = 0) -> float:
+    """How much of a latent the nine about its place in the frame before tell, as for
+    :func:`neighbours_r2`: what PV-VAE (arXiv 2605.02134) wants high.
+
+    A ValueError for latents of one frame.
+    """
+    if latents.ndim == 5 and latents.shape[2] < 2:
+        raise ValueError("latents of one frame have no past: use longer clips")
+    return _linear_r2(latents, [offset for offset in CUBE if offset[0] == 0], 1, positions, seed)
+
+
+def _linear_r2(
+    latents: torch.Tensor,
+    offsets: Sequence[tuple[int, int, int]],
+    first: int,
+    positions: int,
+    seed: int,
+) -> float:
+    """R² on held-out clips of positions from frame ``first`` on, told from those at ``offsets``."""
+    z = standardised(latents[:MOST])
+    z = z[:, z.abs().amax((0, 2, 3, 4)) > 0]
     half = len(z) // 2
     generator = torch.Generator().manual_seed(seed)
-    (x, y), (held_x, held_y) = (_drawn(part, positions, generator) for part in (z[:half], z[half:]))
+    (x, y), (held_x, held_y) = (
+        _drawn(part, offsets, first, positions, generator) for part in (z[:half], z[half:])
+    )
     gram = x.T @ x
     gram += RIDGE * gram.diagonal().mean() * torch.eye(len(gram), dtype=gram.dtype)
     weights = torch.linalg.solve(gram, x.T @ y)
@@ -91,16 +110,18 @@ def neighbours_r2(latents: torch.Tensor, positions: int = 20_000, seed: int = 0)
 
 
 def _drawn(
-    z: torch.Tensor, positions: int, generator: torch.Generator
+    z: torch.Tensor,
+    offsets: Sequence[tuple[int, int, int]],
+    first: int,
+    positions: int,
+    generator: torch.Generator,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Neighbours (n, 26 C) and values (n, C) at positions that are drawn."""
+    """What stands at the offsets (n, offsets C), and values (n, C), at positions that are drawn."""
     B, _, T, H, W = z.shape
     padded = F.pad(z, (1,) * 6)
-    cells = B * T * H * W
+    cells = B * (T - first) * H * W
     drawn = torch.randperm(cells, generator=generator)[: min(positions, cells)]
-    b, t, h, w = torch.unravel_index(drawn, (B, T, H, W))
-    offsets: Sequence[tuple[int, int, int]] = [
-        (i, j, k) for i in range(3) for j in range(3) for k in range(3) if (i, j, k) != (1, 1, 1)
-    ]
+    b, t, h, w = torch.unravel_index(drawn, (B, T - first, H, W))
+    t = t + first
     around = [padded[b, :, t + i, h + j, w + k] for i, j, k in offsets]
     return torch.cat(around, 1), z[b, :, t, h, w]

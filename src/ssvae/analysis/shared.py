@@ -10,8 +10,10 @@ from ssvae.analysis.analyzer import Analysis, Analyzer
 from ssvae.analysis.artefacts import find_artefacts
 from ssvae.analysis.cost import measure_cost
 from ssvae.analysis.drift import measure_drift
+from ssvae.analysis.interpolation import Features
 from ssvae.analysis.subject import Subject
 from ssvae.data import FixedClips
+from ssvae.data.vocabulary import Vocabulary
 from ssvae.losses import LPIPS
 from ssvae.storage.processes import gather_objects
 
@@ -29,6 +31,10 @@ class SharedAnalysis:
     fps: float | None
     lpips: LPIPS | None
     skip_artefacts: bool
+    features: Features | None = None
+    """Of what is decoded between latents."""
+    vocabulary: Vocabulary | None = None
+    """What captions can say, where that is known."""
 
     def analyse(
         self, vae: Subject, on_clips: Callable[..., object]
@@ -40,14 +46,15 @@ class SharedAnalysis:
         share = self.accelerator.process_index, self.accelerator.num_processes
         count = len(range(share[0], self.source.number, share[1]))
         shown_places = {count * i // SHOWN for i in range(SHOWN)}
-        analyzer, pairs = Analyzer(self.fps), Pairs()
+        analyzer, pairs = Analyzer(self.fps, vocabulary=self.vocabulary), Pairs()
 
         def see() -> tuple[Analyzer, torch.Tensor | None]:
             done, first = 0, None
             for batch in self.source.batches(self.batch_size, *share):
-                reconstructions = (
-                    analyzer.update(vae, batch.video, batch.names, self.lpips).float().cpu()
+                seen = analyzer.update(
+                    vae, batch.video, batch.names, self.lpips, batch.captions, self.features
                 )
+                reconstructions = seen.float().cpu()
                 for i, name in enumerate(batch.names):
                     if done + i in shown_places:
                         pairs[name] = batch.video[i].cpu(), reconstructions[i]
@@ -87,7 +94,9 @@ class SharedAnalysis:
             )
         clip = next(first for _, first in parts if first is not None)
         cost = measure_cost(vae, vae.placed(clip))
+        between = None if self.features is None else whole.interpolations(vae, self.features)
         if self.skip_artefacts:
-            return whole.result(cost)
+            return whole.result(cost, interpolations=between)
         artefacts = find_artefacts(vae, *clip.shape[2:])
-        return whole.result(cost, artefacts, None if clips is None else measure_drift(vae, clips))
+        drift = None if clips is None else measure_drift(vae, clips)
+        return whole.result(cost, artefacts, drift, between)

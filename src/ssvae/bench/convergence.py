@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
-from ssvae.evaluation.intervals import Interval
+from ssvae.statistics.intervals import Interval
 
 POWER = 0.8
 

@@ -20,7 +20,7 @@ from ssvae.bench.convergence import (
 )
 from ssvae.bench.records import Arm, Arms, Record
 from ssvae.data.vocabulary import Vocabulary
-from ssvae.evaluation.intervals import Interval
+from ssvae.statistics.intervals import Interval
 
 SHARES = (0.5, 0.75, CLAIMED)
 """Targets of the chief quantity's speed-up, as shares of the way from the start to the end."""

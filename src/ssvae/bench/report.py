@@ -24,10 +24,9 @@ from ssvae.bench.effects import (
 )
 from ssvae.bench.records import Arm, Arms, Record, RunKey, by_arm, portable
 from ssvae.bench.scales import Scale
-from ssvae.bench.scoring import known_words
 from ssvae.bench.stages import SAMPLES, SHOWN, Options
 from ssvae.bench.tables import DIGITS, NOTES, arms_table, effects_table, smallest_effects
-from ssvae.data import write_video
+from ssvae.data import known_vocabulary, write_video
 from ssvae.report.figures import Band, Spectra, diffusability_figure, save_figure, to_svg
 from ssvae.report.html import grid
 from ssvae.storage.files import write_text
@@ -60,7 +59,7 @@ def write_report(
     known = by_arm(records)
     seeds = options.seeds
     arms = {arm: {s: known[arm][s] for s in seeds} for arm in comparison.arms if arm in known}
-    vocabulary = known_words(scale.data)
+    vocabulary = known_vocabulary(scale.data)
     quantities = quantities_of(vocabulary, arms)
     families = {title: pairs for title, pairs in comparison.families.items() if pairs}
     summary = {
@@ -91,7 +90,7 @@ def write_report(
 def protocol_of(scale: Scale, options: Options) -> dict[str, Any]:
     """How scores were taken."""
     found = {"data": scale.data, "evaluation": asdict(scale.evaluation), "dtype": options.dtype}
-    if known_words(scale.data) is None:
+    if known_vocabulary(scale.data) is None:
         found["features"] = options.scorer(scale).network
     return found
 

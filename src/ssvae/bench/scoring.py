@@ -11,17 +11,16 @@ import torch
 
 from ssvae.analysis import Analyzer, Robustness, Subject, psnr
 from ssvae.analysis.robustness import SIGMAS, keys_of
-from ssvae.data import Batch, open_source, vocabulary_of
-from ssvae.data.vocabulary import Vocabulary
+from ssvae.data import Batch, known_vocabulary, open_source, vocabulary_of
 from ssvae.diffusion.pipeline import assemble, generate
 from ssvae.evaluation.features import FeatureNetwork, load_network
-from ssvae.evaluation.frechet import feature_statistics, frechet_distance
-from ssvae.evaluation.kernel import kernel_distance
 from ssvae.evaluation.probe import load_probe
 from ssvae.evaluation.reward import kept_true_clips, score_clips, true_clips
 from ssvae.latents.mapped import MappedAutoencoder
 from ssvae.latents.maps import LatentMap
 from ssvae.models.backbones import Backbone
+from ssvae.statistics.frechet import feature_statistics, frechet_distance
+from ssvae.statistics.kernel import kernel_distance
 
 CAPTIONS_SEED = 8_000_001  # the source whose captions are asked for; nothing is trained on it
 
@@ -149,17 +148,9 @@ class FeatureScorer(Scorer):
         found = torch.cat([self.features(part) for part in clips.split(32)])
         return {
             "frechet": frechet_distance(feature_statistics(found), feature_statistics(self.true)),
-            "kernel": kernel_distance(found, self.true),
+            "kernel": kernel_distance(found, self.true, paired=True),  # of the same captions
             "clips": len(clips),
         }
-
-
-def known_words(data: str) -> Vocabulary | None:
-    """What captions of a source can say; None where they may say anything."""
-    try:
-        return vocabulary_of(data)
-    except ValueError:
-        return None
 
 
 def _reconstructed(backbone: Backbone, videos: Sequence[torch.Tensor]) -> list[torch.Tensor]:
@@ -176,7 +167,7 @@ def scorer_of(
     data: str,
 ) -> Scorer:
     """The scorer of a process, made once: of rewards where captions have known words."""
-    if known_words(data) is not None:
+    if known_vocabulary(data) is not None:
         return ProbeScorer(sampling, size, probe, device, data)
     if network is None:
         open_source(data, *size)  # which says where there is none

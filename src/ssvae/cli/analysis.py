@@ -12,7 +12,8 @@ from ssvae.analysis import Analysis, Subject, findings
 from ssvae.analysis.shared import Pairs, SharedAnalysis
 from ssvae.cli.common import Common, CommonOptions, check_outputs
 from ssvae.cli.console import console, print_rows, progress
-from ssvae.data import is_endless, open_fixed
+from ssvae.data import is_endless, known_vocabulary, open_fixed
+from ssvae.evaluation.features import fitting_network, load_network
 from ssvae.losses import find_lpips
 from ssvae.models.backbones import Backbone, common_channels, common_period
 from ssvae.models.finding import open_vae
@@ -39,6 +40,7 @@ def analyze(
     batch_size: int = 4,
     vgg: str | None = None,
     linear: str | None = None,
+    network: str | None = None,
     skip_artefacts: bool = False,
     common: CommonOptions = Common(),
 ) -> None:
@@ -62,6 +64,8 @@ def analyze(
         batch_size: Clips at a time; changes no figure.
         vgg: File of VGG16's weights, for LPIPS. Where not given, those in torch's cache, if any.
         linear: File of LPIPS's linear weights; those of the package lpips where not given.
+        network: Also measure what is decoded between latents (tFVD, iFID) in the features of probe,
+            i3d:FILE.pt or videomae:NAME_OR_FOLDER. The probe where the clips are the world's.
         skip_artefacts: Leave out the synthetic films whose right answer is known, and what becomes
             of clips that go through again and again.
     """
@@ -71,7 +75,17 @@ def analyze(
     channels = common_channels(vae.layout for vae in vaes.values())
     source = open_fixed(videos, clips, frames, *size, fps, seed, accelerator.device, channels)
     lpips = find_lpips(vgg, linear, accelerator.device)
-    work = SharedAnalysis(source, accelerator, batch_size, fps, lpips, skip_artefacts)
+    network = network or fitting_network(videos, frames)
+    work = SharedAnalysis(
+        source,
+        accelerator,
+        batch_size,
+        fps,
+        lpips,
+        skip_artefacts,
+        None if network is None else load_network(network, accelerator.device),
+        known_vocabulary(videos),
+    )
     found = _analyse(work, vaes)
     if not accelerator.is_main_process:
         return

@@ -20,7 +20,6 @@ from ssvae.data.collection import Shelf
 from ssvae.data.fixed import file_of
 from ssvae.data.opened import NamedBytes
 from ssvae.evaluation.features import FeatureNetwork, checksum, load_network
-from ssvae.evaluation.intervals import DRAWS_OF_DISTANCES
 from ssvae.evaluation.judge import HIGHEST, PROMPT, SCALES, Film, Judge, evaluate_with_judge
 from ssvae.evaluation.measure import (
     FilePairs,
@@ -37,6 +36,7 @@ from ssvae.losses import LPIPS, find_lpips
 from ssvae.models.backbones import Backbone
 from ssvae.models.finding import open_vae
 from ssvae.report.tables import interval
+from ssvae.statistics.intervals import DRAWS_OF_DISTANCES
 from ssvae.storage.processes import gather_objects
 
 UNITS = {
@@ -44,8 +44,11 @@ UNITS = {
     "ssim": "the mean over frames and clips; higher is better",
     "lpips": "the mean over frames and clips; lower is better",
     "rfvd": "Fréchet distance of reconstructions to their clips; lower is better",
+    "rkvd": "kernel distance of reconstructions to their clips, unbiased; lower is better",
     "fvd": "Fréchet distance of generated to true clips; lower is better",
+    "kvd": "kernel distance of generated to true clips, unbiased; lower is better",
     "frechet": "Fréchet distance of generated to true clips; lower is better",
+    "kernel": "kernel distance of generated to true clips, unbiased; lower is better",
     "mark": f"the mean of the five scales, from 1 to {HIGHEST}; higher is better",
     **dict.fromkeys(SCALES, f"from 1 to {HIGHEST}"),
     "final score": "from 1 to 10",
@@ -69,7 +72,7 @@ def reconstruction(
     out: Path | None = None,
     common: CommonOptions = Common(),
 ) -> None:
-    """PSNR, SSIM, LPIPS and rFVD of reconstructions, with 95 % intervals over clips.
+    """PSNR, SSIM, LPIPS, rFVD and rKVD of reconstructions, with 95 % intervals over clips.
 
     Of a model over a source of clips (--model, --videos), or of two folders with files of the same
     names (--originals, --reconstructions).
@@ -79,7 +82,7 @@ def reconstruction(
         videos: "world", "stills:FOLDER", a video, a folder of videos, a list, or tar files.
         originals: Folder of true videos.
         reconstructions: Folder of what was made of them.
-        network: Also take rFVD by probe, i3d:FILE.pt or videomae:NAME_OR_FOLDER.
+        network: Also take rFVD and rKVD by probe, i3d:FILE.pt or videomae:NAME_OR_FOLDER.
         clips: Number of clips of --videos. Of folders every file counts once.
         frames: Frames a clip; of folders the first of each file.
         size: Height and width that clips are resized and cropped to. 256 256 of --videos, and files
@@ -206,7 +209,8 @@ def generation(
     out: Path | None = None,
     common: CommonOptions = Common(),
 ) -> None:
-    """The Fréchet distance of generated to true clips (FVD by I3D), with a 95 % interval.
+    """The Fréchet and kernel distance of generated to true clips (FVD and KVD by I3D), with 95 %
+    intervals.
 
     Args:
         generated: Generated videos: a folder, a .csv or .jsonl list, or tar files.

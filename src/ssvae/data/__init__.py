@@ -11,6 +11,7 @@ from ssvae.data.shards import Shards
 from ssvae.data.sources import (
     count_files,
     is_endless,
+    known_vocabulary,
     open_endless,
     open_fixed,
     open_shelf,
@@ -38,6 +39,7 @@ __all__ = [
     "count_files",
     "find_videos",
     "is_endless",
+    "known_vocabulary",
     "of_colours",
     "open_endless",
     "open_fixed",

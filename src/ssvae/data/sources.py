@@ -101,6 +101,14 @@ def vocabulary_of(name: str) -> Vocabulary:
     )
 
 
+def known_vocabulary(name: str) -> Vocabulary | None:
+    """What captions of a source can say; None where they may say anything."""
+    try:
+        return vocabulary_of(name)
+    except ValueError:
+        return None
+
+
 def _pictures(where: str) -> list[FileItem]:
     """The pictures of a folder or a list, each with its caption or, without one, its file's
     name.

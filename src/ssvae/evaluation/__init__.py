@@ -1,10 +1,7 @@
 """Scores of reconstructions and of generated clips."""
 
 from ssvae.evaluation.features import FeatureNetwork, load_network
-from ssvae.evaluation.frechet import feature_statistics, frechet_distance
-from ssvae.evaluation.intervals import Interval, frechet_interval, mean_interval
 from ssvae.evaluation.judge import Film, Judge, evaluate_with_judge
-from ssvae.evaluation.kernel import kernel_distance
 from ssvae.evaluation.measure import (
     FilePairs,
     Measured,
@@ -23,6 +20,9 @@ from ssvae.evaluation.result import (
     load_evaluation,
 )
 from ssvae.evaluation.reward import Scores, score_clips, true_clips
+from ssvae.statistics.frechet import feature_statistics, frechet_distance
+from ssvae.statistics.intervals import Interval, frechet_interval, mean_interval
+from ssvae.statistics.kernel import kernel_distance
 
 __all__ = [
     "Evaluation",

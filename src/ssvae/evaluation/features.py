@@ -11,7 +11,8 @@ import torch.nn.functional as F
 from torch import nn
 
 from ssvae.data.pixels import to_show
-from ssvae.evaluation.probe import load_probe
+from ssvae.data.sources import WORLDS
+from ssvae.evaluation.probe import SIZE, load_probe
 
 I3D_FRAMES = 9  # its strides in time leave nothing of fewer
 IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -69,6 +70,11 @@ def load_network(spec: str, device: torch.device | str = "cpu") -> FeatureNetwor
     raise ValueError(
         f"a feature network is probe, i3d:FILE.pt or videomae:NAME_OR_FOLDER, got {spec!r}"
     )
+
+
+def fitting_network(data: str, frames: int) -> str | None:
+    """The network of this package whose features fit clips of a source; None where none does."""
+    return "probe" if data in WORLDS and frames >= SIZE[0] else None
 
 
 def _evenly(clips: torch.Tensor, frames: int, name: str) -> torch.Tensor:

@@ -27,8 +27,8 @@ from matplotlib.image import imsave
 from ssvae.data.opened import VideoError, VideoFile
 from ssvae.data.pixels import to_clip, to_images, to_show
 from ssvae.data.video import probe, read_frames
-from ssvae.evaluation.intervals import mean_interval
 from ssvae.evaluation.result import Evaluation, EvaluationProtocol, checksum_of_all
+from ssvae.statistics.intervals import mean_interval
 
 logger = logging.getLogger(__name__)
 

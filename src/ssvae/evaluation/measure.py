@@ -13,7 +13,6 @@ from ssvae.data.fixed import file_of
 from ssvae.data.listing import find_videos
 from ssvae.evaluation.alignment import check_aligned, check_same_times
 from ssvae.evaluation.features import FeatureNetwork
-from ssvae.evaluation.intervals import frechet_interval, mean_interval
 from ssvae.evaluation.result import (
     Evaluation,
     EvaluationProtocol,
@@ -23,6 +22,7 @@ from ssvae.evaluation.result import (
 from ssvae.losses import LPIPS
 from ssvae.losses.perceptual import of_frames
 from ssvae.models.backbones import Backbone
+from ssvae.statistics.intervals import Interval, frechet_interval, kernel_interval, mean_interval
 
 LPIPS_NETWORK = "VGG16 with the linear weights of lpips 0.1, each frame, sha256 {}"
 OnClips = Callable[[int], Any]
@@ -203,7 +203,8 @@ def evaluate_reconstruction(
         figures["rfvd"] = frechet_interval(
             true, reconstruction, (files, files), paired=True, on_draw=on_draw
         )
-        networks["rfvd"] = network.described
+        figures["rkvd"] = kernel_interval(true, reconstruction, (files, files), paired=True)
+        networks["rfvd"] = networks["rkvd"] = network.described
     data = checksum_of_all(measured.checksums[name] for name in names)
     protocol = EvaluationProtocol(
         "reconstruction", networks, len(names), len(set(files)), frames, size, fps, read_from, data
@@ -245,7 +246,9 @@ def evaluate_generation(
     read_from: str,
     on_draw: OnClips = lambda done: None,
 ) -> Evaluation:
-    """The Fréchet distance between generated and true clips (FVD where the network is I3D)."""
+    """The Fréchet and the kernel distance between generated and true clips (FVD and KVD where the
+    network is I3D).
+    """
     sets, files = [], []
     for measured, what in ((generated, "generated"), (real, "true")):
         names = sorted(measured.reconstruction)
@@ -253,11 +256,16 @@ def evaluate_generation(
             raise ValueError(f"a Fréchet distance needs at least 2 {what} clips, got {len(names)}")
         sets.append(torch.stack([measured.reconstruction[name] for name in names]))
         files.append([file_of(name) for name in names])
-    distance = frechet_interval(sets[0], sets[1], (files[0], files[1]), on_draw=on_draw)
-    name = "fvd" if network.name == "I3D" else "frechet"
+    groups = files[0], files[1]
+    names = ("fvd", "kvd") if network.name == "I3D" else ("frechet", "kernel")
+    distances = (
+        frechet_interval(sets[0], sets[1], groups, on_draw=on_draw),
+        kernel_interval(sets[0], sets[1], groups),
+    )
+    described = f"{network.described}; {len(sets[1])} true clips"
     protocol = EvaluationProtocol(
         "generation",
-        {name: f"{network.described}; {len(sets[1])} true clips"},
+        dict.fromkeys(names, described),
         len(sets[0]),
         len(set(files[0])),
         frames,
@@ -266,4 +274,5 @@ def evaluate_generation(
         read_from,
         checksum_of_all(real.checksums.values()),
     )
-    return Evaluation(protocol, {name: distance}, {}, generated.left_out | real.left_out)
+    figures: dict[str, Interval] = dict(zip(names, distances, strict=True))
+    return Evaluation(protocol, figures, {}, generated.left_out | real.left_out)

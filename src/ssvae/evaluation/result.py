@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from ssvae.data.fixed import file_of
-from ssvae.evaluation.intervals import Interval, mean_interval
+from ssvae.statistics.intervals import Interval, mean_interval
 from ssvae.storage.files import write_text
 
 

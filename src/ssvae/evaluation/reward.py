@@ -7,10 +7,10 @@ from pathlib import Path
 import torch
 
 from ssvae.data import open_source
-from ssvae.evaluation.frechet import feature_statistics, frechet_distance
-from ssvae.evaluation.kernel import kernel_distance
 from ssvae.evaluation.probe import HELD_OUT_SEED, SIZE, Probe, averaged_down, load_beside
 from ssvae.spectra.channels import ChannelResult
+from ssvae.statistics.frechet import feature_statistics, frechet_distance
+from ssvae.statistics.kernel import kernel_distance
 
 
 @dataclass(frozen=True)

@@ -34,6 +34,7 @@ from ssvae.regularizers.registry import (
     Watch,
     registered,
 )
+from ssvae.regularizers.spectral_denoising import SpectralDenoising, SpectralDenoisingConfig
 from ssvae.regularizers.spectrum_matching import SpectrumMatching, SpectrumMatchingConfig
 
 __all__ = [
@@ -64,6 +65,8 @@ __all__ = [
     "RegularizerConfig",
     "ScaleEquivariance",
     "ScaleEquivarianceConfig",
+    "SpectralDenoising",
+    "SpectralDenoisingConfig",
     "SpectrumMatching",
     "SpectrumMatchingConfig",
     "Term",

@@ -1,11 +1,13 @@
 """The figures of an analysis as rows of text, the same in the terminal and in reports."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from ssvae.analysis import Analysis, Cost, Drift
 from ssvae.analysis.findings import border_ratios, leading_share
+from ssvae.analysis.interpolation import Distances, Interpolations
+from ssvae.analysis.semantics import NEIGHBOURS
 
 
 @dataclass(frozen=True)
@@ -174,6 +176,38 @@ def _reconstruction(analyses: Sequence[Analysis]) -> list[Row]:
     return rows
 
 
+def _between(analyses: Sequence[Analysis]) -> dict[str, list[Row]]:
+    """What neighbours have in common, and what is decoded between them."""
+    rows = []
+    known = [a.semantics for a in analyses]
+    if any(known):
+        first = next(s for s in known if s)
+        chance = number(sum(first.chance.values()) / len(first.chance), 2)
+        rows.append(
+            _row(
+                "neighbours alike (LNC)",
+                f"share of {NEIGHBOURS} nearest clips with the same attributes; by chance {chance}",
+                [number(None if s is None else s.mean) for s in known],
+            )
+        )
+    between = [a.interpolations for a in analyses]
+    if any(between):
+        network = next(b.network for b in between if b).split(",")[0]
+
+        def distances(
+            name: str, note: str, of: Callable[[Interpolations], Distances | None]
+        ) -> None:
+            found = [None if b is None else of(b) for b in between]
+            for which, word in (("frechet", "Fréchet"), ("kernel", "kernel")):
+                values = [None if d is None else asdict(getattr(d, which)) for d in found]
+                shown = ["–" if v is None else interval(v, show="{:.3g}".format) for v in values]
+                rows.append(_row(f"{name}, {word}", f"distance: {note}; {network}", shown))
+
+        distances("tFVD", "each inner frame of latents from its neighbours", lambda b: b.in_time)
+        distances("iFID", "latents half way to the nearest clip's", lambda b: b.of_neighbours)
+    return {"Between latents": rows} if rows else {}
+
+
 def _size_and_cost(analyses: Sequence[Analysis]) -> list[Row]:
     def millions(count: int) -> str:
         return f"{count / 1e6:{'.1f' if count >= 1e7 else '.2f'}}"
@@ -276,6 +310,7 @@ def analysis_tables(analyses: Sequence[Analysis]) -> dict[str, list[Row]]:
         + _parts_of_correlation(analyses)
         + latents[1:-1]
         + _more_of_latents(analyses),
+        **_between(analyses),
         "Reconstruction": [*_reconstruction(analyses), *_drift(analyses), latents[-1]],
         **_artefacts(analyses),
         "Size and cost": _size_and_cost(analyses),

@@ -36,9 +36,14 @@ class CorrelationSample:
         """The local correlation in windows of 2x2x2, one frame deep where there is but one."""
         if not self._kept:
             raise ValueError("local correlation needs latents: call update before result")
-        latents = torch.stack([row for _, row in self._kept])
+        _, latents = self.kept
         depth = 1 if latents.shape[2] - lone_first_frame < 2 else 2
         return local_correlation(latents.squeeze(2), (depth, 2, 2), lone_first_frame)
+
+    @property
+    def kept(self) -> tuple[list[int], torch.Tensor]:
+        """The keys of the sample, ascending, and its latents (n, C, T, H, W)."""
+        return [key for key, _ in self._kept], torch.stack([row for _, row in self._kept])
 
     def _keep(self, more: list[tuple[int, torch.Tensor]]) -> None:
         self._kept = sorted([*self._kept, *more], key=lambda pair: pair[0])[: self.size]

@@ -9,7 +9,9 @@ from typing import Any
 from ssvae.bench.records import training
 from ssvae.bench.stages import measured, train_vae
 from ssvae.bench.tasks import OnProgress, Task, run_tasks
+from ssvae.latents.cache import LatentCache
 from ssvae.models.backbones import load_backbone
+from studies.diffusability.evidence import predictors_of
 from studies.diffusability.ladder.arms import MAPS, SETTINGS, VAES_ALONE, Arm
 from studies.diffusability.ladder.curves import CURVES, of_the_package
 from studies.diffusability.ladder.detail import kept_detail
@@ -87,6 +89,9 @@ def _prepared(arm: Arm, options: LadderOptions) -> None:
         "decoder_steps": measure["decoder_steps"],
         "kept_detail": kept_detail(backbone, arm.rung),
         "analysis": {name: measure["analysis"].get(name) for name in ANALYSIS},
+        "predictors": predictors_of(
+            LatentCache(prepared.latents), backbone, options.scorer(arm.scale).probe
+        ),
     }
     append([row], options.rows)
 

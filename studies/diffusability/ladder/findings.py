@@ -14,7 +14,7 @@ from ssvae.bench.effects import Pair, PairedCurves, Quantity
 from ssvae.bench.records import Arm, Record
 from ssvae.bench.scales import BASELINE, BOTH
 from ssvae.data import vocabulary_of
-from ssvae.evaluation.intervals import Interval
+from ssvae.statistics.intervals import Interval
 from studies.diffusability.ladder.arms import LMR, MASKS, PLAIN, RECIPE, TWO_SIZES, VAES_ALONE
 from studies.diffusability.ladder.rows import DIFFUSION, VAE
 from studies.diffusability.ladder.rungs import DATA, SIDES, compression

@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 import torch
 
-from ssvae.evaluation.intervals import frechet_interval, mean_interval
+from ssvae.statistics.intervals import frechet_interval, kernel_interval, mean_interval
+from ssvae.statistics.kernel import kernel_distance
 
 
 def test_a_mean_with_a_known_error():
@@ -49,3 +50,33 @@ def test_equal_features_and_pairs():
     assert found.high == pytest.approx(0, abs=1e-6)
     with pytest.raises(ValueError, match="as many, got 50 and 49"):
         frechet_interval(a, a[1:], paired=True)
+
+
+def test_a_kernel_distance_lies_in_its_interval():
+    generator = torch.Generator().manual_seed(0)
+
+    def sets(shift: float) -> tuple[torch.Tensor, torch.Tensor]:
+        a = torch.randn(150, 4, generator=generator)
+        return a, torch.randn(100, 4, generator=generator) + shift
+
+    a, b = sets(0.5)
+    found = kernel_interval(a, b)
+    assert found.value == pytest.approx(kernel_distance(a, b))
+    assert 0 < found.low < found.value < found.high
+    # Over fresh sets of clips the distance scatters about as the interval says.
+    fresh = [kernel_distance(*sets(0.5)) for _ in range(300)]
+    assert found.high - found.low == pytest.approx(4 * np.std(fresh), rel=0.4)
+    # Of sets that agree it is around 0, and below as often as above.
+    covered = [kernel_interval(*sets(0.0), draws=200) for _ in range(40)]
+    assert sum(each.low <= 0 <= each.high for each in covered) >= 32
+    assert 8 < sum(each.value < 0 for each in covered) < 32
+
+
+def test_copies_of_a_clip_are_no_pair():
+    a, b = torch.randn(2, 12, 3, generator=torch.Generator().manual_seed(0)).unbind()
+    files = [str(i // 2) for i in range(12)]
+    twice = kernel_interval(a, b, (files, files), paired=True)
+    assert twice.high - twice.low > 0
+    assert kernel_interval(a, b, (["one"] * 12, None)).low is None
+    with pytest.raises(ValueError, match="as many, got 12 and 11"):
+        kernel_interval(a, b[1:], paired=True)

@@ -1,8 +1,8 @@
 import pytest
 import torch
 
-from ssvae.evaluation.frechet import feature_statistics, frechet_distance
 from ssvae.spectra import ChannelResult
+from ssvae.statistics.frechet import feature_statistics, frechet_distance
 
 
 def gaussian(mean, covariance) -> ChannelResult:

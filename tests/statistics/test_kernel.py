@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from ssvae.evaluation.kernel import kernel_distance
+from ssvae.statistics.kernel import kernel_distance
 
 
 def test_it_is_the_mean_over_pairs():
@@ -24,6 +24,22 @@ def test_it_is_unbiased_and_sees_a_shift():
     error = float(torch.tensor(of_same).std()) / 200**0.5
     assert abs(mean) < 3 * error
     assert kernel_distance(torch.randn(256, 4), torch.randn(256, 4) + 0.5) > 10 * error
+
+
+def test_pairs_are_unbiased_too():
+    """Each row of one set is made of a row of the other, and both are draws of one distribution."""
+    torch.manual_seed(2)
+    found, naive = [], []
+    for _ in range(200):
+        a = torch.randn(24, 4)
+        b = 0.8 * a + 0.6 * torch.randn(24, 4)
+        found.append(kernel_distance(a, b, paired=True))
+        naive.append(kernel_distance(a, b))
+    error = float(torch.tensor(found).std()) / 200**0.5
+    assert abs(sum(found) / 200) < 3 * error
+    assert sum(naive) / 200 < -5 * error
+    with pytest.raises(ValueError, match="as many, got 4 and 3"):
+        kernel_distance(torch.zeros(4, 2), torch.zeros(3, 2), paired=True)
 
 
 @pytest.mark.parametrize("shapes", [((1, 3), (4, 3)), ((4, 3), (4, 2)), ((4,), (4, 2))])

@@ -1,12 +1,13 @@
 """A figure with its 95 % interval, by bootstrap over clips."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 
-from ssvae.evaluation.frechet import feature_statistics, frechet_distance
+from ssvae.statistics.frechet import feature_statistics, frechet_distance
+from ssvae.statistics.kernel import Kernels
 
 DRAWS = 2000
 DRAWS_OF_DISTANCES = 200  # each costs a covariance and two eigenvalue problems
@@ -57,10 +58,13 @@ def _members(count: int, groups: Sequence[str] | None) -> list[np.ndarray]:
     return [np.array(rows) for rows in found.values()]
 
 
+Groups = tuple[Sequence[str] | None, Sequence[str] | None]
+
+
 def frechet_interval(
     a: torch.Tensor,
     b: torch.Tensor,
-    groups: tuple[Sequence[str] | None, Sequence[str] | None] = (None, None),
+    groups: Groups = (None, None),
     paired: bool = False,
     seed: int = 0,
     draws: int = DRAWS_OF_DISTANCES,
@@ -73,24 +77,70 @@ def frechet_interval(
     those of both, as for :func:`mean_interval`; of one group there is no interval. ``paired`` draws
     the same rows of both, which must then be as many.
     """
-    if paired and len(a) != len(b):
-        raise ValueError(f"paired features must be as many, got {len(a)} and {len(b)}")
     value = frechet_distance(feature_statistics(a), feature_statistics(b))
-    members = [_members(len(x), g) for x, g in zip((a, b), groups, strict=True)]
-    if min(map(len, members)) == 1:
+    drawn = _drawn((len(a), len(b)), groups, paired, seed, draws)
+    distances = []
+    for done, (rows, others) in enumerate(drawn, 1):
+        distances.append(
+            frechet_distance(feature_statistics(a[rows]), feature_statistics(b[others]))
+        )
+        on_draw(done)
+    around = _around(value, distances)
+    if around.low is None or around.high is None:
+        return around
+    return Interval(value, max(0.0, around.low), max(0.0, around.high))
+
+
+def kernel_interval(
+    a: torch.Tensor,
+    b: torch.Tensor,
+    groups: Groups = (None, None),
+    paired: bool = False,
+    seed: int = 0,
+    draws: int = DRAWS,
+) -> Interval:
+    """The kernel distance between features (N, D) and (M, D), with an interval over clips.
+
+    As for :func:`frechet_interval`, but that it may lie below 0.
+    """
+    kernels = Kernels(a, b, paired)
+    value = kernels.distance()
+    distances = [
+        kernels.distance(_counts(rows, len(a)), _counts(others, len(b)))
+        for rows, others in _drawn((len(a), len(b)), groups, paired, seed, draws)
+    ]
+    return _around(value, distances)
+
+
+def _around(value: float, drawn: Sequence[float]) -> Interval:
+    """The value, with the spread of what was drawn around it."""
+    if not drawn:
         return Interval(value, None, None)
-    generator, distances = np.random.default_rng(seed), []
+    low, high = np.quantile(drawn, [0.025, 0.975]) - np.mean(drawn) + value
+    return Interval(value, float(low), float(high))
+
+
+def _drawn(
+    sizes: tuple[int, int], groups: Groups, paired: bool, seed: int, draws: int
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Rows of two sets, drawn group by group; none where one of them is of one group."""
+    if paired and sizes[0] != sizes[1]:
+        raise ValueError(f"paired features must be as many, got {sizes[0]} and {sizes[1]}")
+    members = [_members(size, g) for size, g in zip(sizes, groups, strict=True)]
+    if min(map(len, members)) == 1:
+        return
+    generator = np.random.default_rng(seed)
 
     def drawn(rows: list[np.ndarray]) -> np.ndarray:
         return np.concatenate([rows[i] for i in generator.integers(0, len(rows), len(rows))])
 
-    for done in range(draws):
+    for _ in range(draws):
         rows = drawn(members[0])
         others = rows if paired else drawn(members[1])
-        if min(len(rows), len(others)) > 1:
-            distances.append(
-                frechet_distance(feature_statistics(a[rows]), feature_statistics(b[others]))
-            )
-        on_draw(done + 1)
-    low, high = np.quantile(distances, [0.025, 0.975]) - np.mean(distances) + value
-    return Interval(value, max(0.0, float(low)), max(0.0, float(high)))
+        if min(len(set(rows)), len(set(others))) > 1:
+            yield rows, others
+
+
+def _counts(rows: np.ndarray, size: int) -> torch.Tensor:
+    """How often each row is there (N,)."""
+    return torch.from_numpy(np.bincount(rows, minlength=size))
