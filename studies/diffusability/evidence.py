@@ -34,11 +34,13 @@ class ProbeFeatures:
         return features_of(self.probe, clips.clamp(-1, 1))
 
 
-def predictors_of(cache: LatentCache, backbone: Backbone, probe: Probe) -> dict[str, Any]:
+def predictors_of(
+    cache: LatentCache, backbone: Backbone, probe: Probe, clips: int = CLIPS
+) -> dict[str, Any]:
     """Each figure's value, None where these clips do not allow it, and the seconds that it and
     those found with it took.
     """
-    found = measure_predictors(evidence_of(cache, backbone, probe))
+    found = measure_predictors(evidence_of(cache, backbone, probe, clips))
     names = [name for predictor in PREDICTORS for name in predictor.figures]
     return {
         "figures": {name: found[name].value if name in found else None for name in names},
@@ -47,16 +49,16 @@ def predictors_of(cache: LatentCache, backbone: Backbone, probe: Probe) -> dict[
 
 
 @torch.no_grad()
-def evidence_of(cache: LatentCache, backbone: Backbone, probe: Probe) -> Evidence:
+def evidence_of(cache: LatentCache, backbone: Backbone, probe: Probe, clips: int) -> Evidence:
     """A VAE's cached latents, and true clips of the same source with what they show."""
     data, size = cache.config.data, cache.config.size
     source = open_source(data, *size, seed=CAPTIONS_SEED)
-    parts = [source.batch(range(i, i + 32)) for i in range(0, CLIPS, 32)]
+    parts = [source.batch(range(i, i + 32)) for i in range(0, clips, 32)]
     captions = [caption for part in parts for caption in part.captions]
     cover = None
     if data in WORLDS:
         shapes = open_source(data, *size, seed=CAPTIONS_SEED, channels=4)
-        alphas = [shapes.batch(range(i, i + 32)).on()[:, 3:] for i in range(0, CLIPS, 32)]
+        alphas = [shapes.batch(range(i, i + 32)).on()[:, 3:] for i in range(0, clips, 32)]
         cover = (torch.cat(alphas) + 1) / 2
     return Evidence(
         latents=torch.cat(list(cache.batches())),

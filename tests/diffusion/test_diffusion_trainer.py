@@ -13,7 +13,7 @@ from ssvae.diffusion import train_diffusion
 from ssvae.diffusion.building import parameters_of, problems_of
 from ssvae.diffusion.objective import FlowObjective
 from ssvae.diffusion.pipeline import assemble, generate, load_config
-from ssvae.diffusion.recipe import Normalization, TextConfig, TransformerConfig
+from ssvae.diffusion.recipe import Normalization, ObjectiveConfig, TextConfig, TransformerConfig
 from ssvae.diffusion.trainer import DiffusionTrainer
 from ssvae.latents.cache import CacheConfig, LatentCache
 from ssvae.latents.encoding import write_cache
@@ -174,12 +174,11 @@ def test_the_loss_is_that_of_the_velocity():
             return ((hidden_states - self.x) / t,)
 
     x = torch.randn(6, 4, 3, 8, 8)
-    objective = FlowObjective(Oracle(x), None, 1.0)  # type: ignore[arg-type]
-    losses, times = objective(
-        x, (torch.zeros(6, 1, 4),), (0.0, 1.0), torch.Generator().manual_seed(0)
-    )
-    assert losses.shape == times.shape == (6,)
-    assert losses.max() < 1e-6
+    objective = FlowObjective(Oracle(x), None, 1.0, ObjectiveConfig())  # type: ignore[arg-type]
+    losses = objective(x, (torch.zeros(6, 1, 4),), (0.0, 1.0), torch.Generator().manual_seed(0))
+    assert losses.flow.shape == losses.times.shape == (6,)
+    assert losses.flow.max() < 1e-6
+    assert losses.total is losses.flow
 
 
 def test_it_learns(cache, tmp_path):

@@ -1,10 +1,20 @@
+import itertools
 import math
 
 import pytest
 import torch
 from diffusers import FlowMatchEulerDiscreteScheduler
 
-from ssvae.diffusion.flow import draw_times, loss_by_time, noisy, shift_for, shifted
+from ssvae.diffusion.flow import (
+    draw_times,
+    loss_by_time,
+    min_snr_weights,
+    nearest_noise,
+    noisy,
+    others,
+    shift_for,
+    shifted,
+)
 
 
 def test_the_path_runs_from_data_to_noise():
@@ -45,3 +55,34 @@ def test_loss_by_time_agrees_with_a_naive_form():
     assert sums.tolist() == [3, 7, 0, 0, 11]
     assert counts.tolist() == [2, 2, 0, 0, 2]
     assert math.isnan(float((sums / counts)[2]))
+
+
+@pytest.mark.parametrize(("mean", "std", "shift"), [(0.0, 1.0, 1.0), (1.0, 0.8, 3.0)])
+def test_min_snr_weighs_the_datas_error(mean, std, shift):
+    t = draw_times(200_000, mean, std, shift, torch.Generator().manual_seed(0)).double()
+    weights = min_snr_weights(t, 5.0, mean, std, shift)
+    assert float(weights.mean()) == pytest.approx(1, abs=0.01)
+    # The data's error is t times the velocity's, and its weight min(SNR, gamma).
+    snr = ((1 - t) / t).square()
+    expected = snr.clamp(max=5.0) * t.square()
+    torch.testing.assert_close(weights / weights.mean(), expected / expected.mean())
+
+
+def test_noise_goes_to_the_nearest_clip():
+    generator = torch.Generator().manual_seed(0)
+    x, noise = torch.randn(2, 5, 3, 1, 2, 2, generator=generator)
+    dealt = nearest_noise(x, noise)
+
+    def cost(rows):
+        return float((x - noise[list(rows)]).square().sum())
+
+    best = min(itertools.permutations(range(5)), key=cost)
+    assert dealt.equal(noise[list(best)])
+
+
+def test_others_are_others():
+    generator = torch.Generator().manual_seed(0)
+    drawn = torch.stack([others(5, generator) for _ in range(400)])
+    assert not (drawn == torch.arange(5)).any()
+    assert (drawn[:, 0] == 3).float().mean().item() == pytest.approx(1 / 4, abs=0.07)
+    assert others(1, generator).tolist() == [0]

@@ -13,6 +13,7 @@ from micro import micro
 from ssvae.bench.scoring import Sampling
 from ssvae.data.world import DETAIL, VOCABULARY, World
 from ssvae.diffusion.pipeline import checkpoint_of
+from ssvae.evaluation.probe import load_probe
 from ssvae.latents.cache import LatentCache
 from ssvae.models import AutoencoderKLSSVAE
 from ssvae.models.backbones import Backbone, load_backbone
@@ -22,20 +23,22 @@ from studies.diffusability.ladder import curves
 from studies.diffusability.ladder.arms import (
     ATTRIBUTES,
     HURT,
+    LMR_LEARNED,
     LONGER_DECODER,
     NOISY,
     PLAIN_DIT,
     RATES,
     RESCORED,
+    STILLS,
     TWO_SIZES,
     Arm,
     arms,
 )
 from studies.diffusability.ladder.detail import kept_detail, octaves
 from studies.diffusability.ladder.engine import run_arms
-from studies.diffusability.ladder.options import LadderOptions
+from studies.diffusability.ladder.options import LadderOptions, probe_of
 from studies.diffusability.ladder.rows import read
-from studies.diffusability.ladder.rungs import SIDES, rung
+from studies.diffusability.ladder.rungs import DATA, SIDES, rung
 from studies.diffusability.ladder.told import Regime, sample
 from studies.diffusability.ladder.told_models import PlainDiT, ToldTransformer
 
@@ -145,6 +148,27 @@ def test_a_model_is_scored_again_by_other_samplings(tmp_path):
     scorer = options.scorer(scale)
     reward = scorer.score(scorer.sample(checkpoint, backbone))["reward"]
     assert reward == pytest.approx(first[-1]["scores"]["reward"])
+
+
+def test_samples_are_decoded_under_noise(tmp_path):
+    options = LadderOptions(tmp_path, tmp_path / "work", (), "cpu", rows=tmp_path / "rows.jsonl")
+    run_arms([SmallArm(8, 32, "lmr", 0, LMR_LEARNED)], options)
+    of_vae, *rows = read(options.rows)
+    assert {"viv_rho", "tfvd_frechet", "srss"} <= of_vae["predictors"]["figures"].keys()
+    assert [(row["step"], row.get("latent_noise")) for row in rows] == [
+        *((2, None), (3, None), (3, 0.1), (3, 0.2), (3, 0.4))
+    ]
+    rewards = [row["scores"]["reward"] for row in rows]
+    assert len(set(rewards)) == len(rewards)
+
+
+def test_stills_are_scored_by_their_own_probe():
+    arm = Arm(7, 64, "lcr", 11, STILLS)
+    assert (arm.scale.data, arm.scale.size, arm.latents) == (
+        *("stills", (9, 64, 64), "64-stills-lcr-11"),
+    )
+    probes = [load_probe(probe_of(data), data=data).vocabulary.source for data in ("stills", DATA)]
+    assert probes == ["stills", "the procedural world"]
 
 
 def test_a_model_goes_on_to_larger_clips(tmp_path, monkeypatch):

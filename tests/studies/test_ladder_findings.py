@@ -5,12 +5,13 @@ import json
 import pytest
 
 from studies.diffusability.ladder import report
-from studies.diffusability.ladder.arms import RESCORED, TWO_SIZES
+from studies.diffusability.ladder.arms import LMR_LEARNED, RESCORED, STILLS, TWO_SIZES
 from studies.diffusability.ladder.findings import (
     at_the_switch,
     claims,
     comparisons,
     regimes,
+    under_noise,
 )
 from studies.diffusability.ladder.rows import FOLDER
 
@@ -140,3 +141,29 @@ def test_the_page_says_what_is_run_and_what_is_not(tmp_path):
     assert claim.endswith("positive |")
     assert page.count("not run yet") == 3
     assert (tmp_path / "by-rung.svg").exists()
+
+
+def test_what_noise_takes_is_of_the_variant_s_own_reward():
+    rows = [
+        row(32, variant, seed, step, reward - cost * noise, setting=LMR_LEARNED)
+        | ({"latent_noise": noise} if noise else {})
+        for seed in (0, 1, 2)
+        for variant, reward, cost in (("baseline", 0.7, 1.0), ("lmr", 0.6, 0.1))
+        for step, noise in ((800, 0.0), (1200, 0.0), (1200, 0.2), (1200, 0.4))
+    ]
+    baseline, lmr = under_noise(rows)
+    assert (baseline.variant, lmr.variant) == ("baseline", "lmr")
+    assert baseline.plain == pytest.approx([0.7] * 3)
+    assert baseline.lost[0.4] == pytest.approx([0.4] * 3)
+    assert lmr.lost[0.2] == pytest.approx([0.02] * 3)
+    assert "0.020 (0.020 to 0.020)" in report.noise_table([baseline, lmr])
+    assert under_noise(ROWS) == []
+
+
+def test_the_way_to_go_begins_at_the_chance_of_the_setting_s_clips():
+    """Of stills' many pictures few are named by chance, so that the same curves are slower."""
+    plain = comparisons(planted(64, 0.05))[0].speedup
+    stills = comparisons(planted(64, 0.05, setting=STILLS))[0].speedup
+    assert plain is not None
+    assert stills is not None
+    assert stills.mean != pytest.approx(plain.mean)

@@ -1,22 +1,48 @@
 """What a diffusion model is trained on: flow matching of latents under their captions."""
 
+from collections.abc import Mapping
+from typing import NamedTuple
+
 import torch
 from torch import nn
 
-from ssvae.diffusion.flow import draw_times, noisy
+from ssvae.diffusion.flow import draw_times, min_snr_weights, nearest_noise, noisy, others
+from ssvae.diffusion.layer_sync import LayerSync
+from ssvae.diffusion.recipe import ObjectiveConfig
 from ssvae.diffusion.text import embed
 from ssvae.diffusion.transformer import PooledWanTransformer3DModel
+
+
+class Losses(NamedTuple):
+    """Of each clip, all (B,)."""
+
+    total: torch.Tensor
+    """What is minimised."""
+    flow: torch.Tensor
+    """Of flow matching alone: the mean squared error of the velocity."""
+    times: torch.Tensor
+    added: Mapping[str, torch.Tensor]
+    """What else there is, without its weight."""
 
 
 class FlowObjective(nn.Module):
     """The transformer, a text encoder if it is trained along, and the loss of flow matching."""
 
     def __init__(
-        self, transformer: PooledWanTransformer3DModel, text_encoder: nn.Module | None, shift: float
+        self,
+        transformer: PooledWanTransformer3DModel,
+        text_encoder: nn.Module | None,
+        shift: float,
+        config: ObjectiveConfig,
     ):
         super().__init__()
         self.transformer, self.text_encoder, self.shift = transformer, text_encoder, shift
+        self.config = config
         self._no_split_modules = list(PooledWanTransformer3DModel._no_split_modules or [])
+        self._layer_sync = None
+        if config.layer_sync:
+            blocks = transformer.blocks
+            self._layer_sync = LayerSync(blocks, *config.blocks(len(blocks)))
 
     def forward(
         self,
@@ -24,14 +50,16 @@ class FlowObjective(nn.Module):
         text: tuple[torch.Tensor, ...],
         times: tuple[float, float],
         generator: torch.Generator,
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Latents and text to the loss of each clip and its time, both (B,).
+    ) -> Losses:
+        """Latents and text to the loss of each clip.
 
         ``text`` is token ids and their mask where the encoder is trained along, else embeddings
         alone; ``times`` are mean and deviation of the logit of the times.
         """
         t = draw_times(len(x), *times, self.shift, generator)
         noise = torch.randn(x.shape, generator=generator, device=x.device)
+        if self.config.pairing == "optimal-transport":
+            noise = nearest_noise(x, noise)
         embeddings = text[0] if self.text_encoder is None else embed(self.text_encoder, *text)
         (velocity,) = self.transformer(
             hidden_states=noisy(x, noise, t),
@@ -39,4 +67,20 @@ class FlowObjective(nn.Module):
             encoder_hidden_states=embeddings,
             return_dict=False,
         )
-        return (velocity.float() - (noise - x)).square().flatten(1).mean(1), t
+        velocity, target = velocity.float(), noise - x
+        flow = _distance(velocity, target)
+        total, added = flow, dict[str, torch.Tensor]()
+        if self.config.time_weight == "min-snr":
+            total = total * min_snr_weights(t, self.config.gamma, *times, self.shift)
+        if self.config.contrastive:
+            added["contrast"] = _distance(velocity, target[others(len(x), generator)])
+            total = total - self.config.contrastive * added["contrast"]
+        if self._layer_sync is not None:
+            added["layer_sync"] = self._layer_sync.loss()
+            total = total + self.config.layer_sync * added["layer_sync"]
+        return Losses(total, flow, t, added)
+
+
+def _distance(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+    """The mean squared error of each clip (B,)."""
+    return (a - b).square().flatten(1).mean(1)

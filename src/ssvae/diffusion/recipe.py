@@ -9,6 +9,8 @@ from ssvae.storage.problems import Problems
 
 Normalization = Literal["standardised", "global", "principal", "whitened"]
 """How channels can be scaled: see ssvae.latents.maps.MapConfig."""
+STUDENT, TEACHER = 8 / 28, 16 / 28
+"""Depths of the blocks that LayerSync was published with."""
 
 
 @dataclass(frozen=True)
@@ -70,6 +72,50 @@ class TextConfig:
 
 
 @dataclass(frozen=True)
+class ObjectiveConfig:
+    """What is added to flow matching; by default nothing."""
+
+    pairing: Literal["independent", "optimal-transport"] = "independent"
+    """How noise is dealt to the clips of a batch: as it comes, or the nearest to each (arXiv
+    2302.00482)."""
+    time_weight: Literal["uniform", "min-snr"] = "uniform"
+    """Weight of the error at each time: none, or Min-SNR's (arXiv 2303.09556)."""
+    gamma: float = 5.0
+    """Of Min-SNR."""
+    contrastive: float = 0.0
+    """Weight of the distance from another clip's velocity, which is made large (contrastive flow
+    matching, arXiv 2506.05350; .05 there)."""
+    layer_sync: float = 0.0
+    """Weight of LayerSync (arXiv 2510.12581), which pulls an early block towards a later one."""
+    student: int | None = None
+    """The early block, from 1; None takes the published depth."""
+    teacher: int | None = None
+    """The later block."""
+
+    def note(self, problems: Problems, layers: int) -> None:
+        """Note all that is wrong with it, for a model of so many layers."""
+        problems.one_of(self, "pairing", ("independent", "optimal-transport"), of="objective.")
+        problems.one_of(self, "time_weight", ("uniform", "min-snr"), of="objective.")
+        problems.positive(self, "gamma", of="objective.")
+        problems.at_least_0(self, "layer_sync", of="objective.")
+        problems.below_1(self, "contrastive", of="objective.")
+        if self.layer_sync:
+            with problems.of("objective"):
+                self.blocks(layers)
+
+    def blocks(self, layers: int) -> tuple[int, int]:
+        """Student and teacher among so many layers, from 1; a ValueError where they are no pair."""
+        first = max(1, round(STUDENT * layers)) if self.student is None else self.student
+        later = max(first + 1, round(TEACHER * layers)) if self.teacher is None else self.teacher
+        if not 1 <= first < later <= layers:
+            raise ValueError(
+                "student and teacher are blocks from 1 to the model's layers, the student first, "
+                f"got {first} and {later} of {layers}"
+            )
+        return first, later
+
+
+@dataclass(frozen=True)
 class DiffusionRecipe:
     """All that defines a training run of a diffusion model."""
 
@@ -85,6 +131,7 @@ class DiffusionRecipe:
     components under one scale; or principal components of variance 1 each."""
     model: TransformerConfig = field(default_factory=TransformerConfig)
     text: TextConfig = field(default_factory=TextConfig)
+    objective: ObjectiveConfig = field(default_factory=ObjectiveConfig)
     init: str | None = None
     """A diffusion run or checkpoint to start from, instead of random weights: its running mean, and
     its map of latents where ``map`` is None and they are of one VAE."""
@@ -131,6 +178,7 @@ class DiffusionRecipe:
         found = Problems()
         self.model.note(found)
         self.text.note(found)
+        self.objective.note(found, self.model.layers)
         found.positive(
             self,
             *("steps", "batch_size", "accumulate", "checkpoint_every", "learning_rate"),

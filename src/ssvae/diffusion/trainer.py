@@ -19,7 +19,7 @@ from ssvae.data.loader import ahead
 from ssvae.diffusion.building import build, problems_of, shift_of
 from ssvae.diffusion.caption_embeddings import CaptionEmbeddings
 from ssvae.diffusion.flow import BINS, loss_by_time
-from ssvae.diffusion.objective import FlowObjective
+from ssvae.diffusion.objective import FlowObjective, Losses
 from ssvae.diffusion.pipeline import PipelineConfig, checkpoint_of, load_config
 from ssvae.diffusion.recipe import DiffusionRecipe
 from ssvae.diffusion.text import encoder_fingerprint, tokenize, word_level_encoder
@@ -115,7 +115,8 @@ class DiffusionTrainer:
             check_compiles(device)
             transformer.compile_repeated_blocks()
         shift = shift_of(recipe, self.cache.shape)
-        self.objective = FlowObjective(transformer, encoder, shift).train().to(device)
+        self.objective = FlowObjective(transformer, encoder, shift, recipe.objective)
+        self.objective.train().to(device)
         if start is not None:
             self._take_weights(start)
         optimizers = transformer_optimizers(
@@ -157,32 +158,32 @@ class DiffusionTrainer:
         recipe, accelerator = self.recipe, self.accelerator
         share = warmup_cooldown(step, recipe.warmup_steps, recipe.steps, recipe.cooldown_steps)
         set_rates(self.optimizers, share)
-        losses, times = [], []
+        found = list[Losses]()
         for number, part in enumerate(batch):
             last = number == len(batch) - 1
             with nullcontext() if last else accelerator.no_sync(self._wrapped):
-                of_clips, at = self._losses(part, step, number)
-                accelerator.backward(of_clips.mean())
-            losses.append(of_clips.detach())
-            times.append(at)
-        of_all = torch.cat(losses)
+                losses = self._losses(part, step, number)
+                accelerator.backward(losses.total.mean())
+            found.append(losses)
+        of_all = torch.cat([losses.flow.detach() for losses in found])
         loss = of_all.mean()
         longest = recipe.max_grad_norm
-        part = Part(self._wrapped, self.optimizers, longest, torch.isfinite(loss))
+        sound = torch.isfinite(torch.stack([losses.total.detach().mean() for losses in found]))
+        part = Part(self._wrapped, self.optimizers, longest, sound.all())
         (norm,), (updated,), signal = update(accelerator, [part], 1 / len(batch), signal)
         if updated:
             self.ema.step(self.objective.parameters())
         metrics: dict[str, Value] = dict(loss=loss, grad_norm=norm)
-        totals, counts = loss_by_time(of_all, torch.cat(times))
+        for name in found[0].added:
+            metrics[name] = torch.cat([losses.added[name].detach() for losses in found]).mean()
+        totals, counts = loss_by_time(of_all, torch.cat([losses.times for losses in found]))
         for i in range(BINS):
             metrics[f"loss_t{(i + 0.5) / BINS:.1f}"] = Ratio(totals[i], counts[i])
         metrics["learning_rate"] = share * recipe.learning_rate
         return StepOutcome(metrics, updated, signal)
 
-    def _losses(
-        self, batch: LatentBatch, step: int, number: int
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """The loss of each clip of a step's batch of this number, and its time, both (B,)."""
+    def _losses(self, batch: LatentBatch, step: int, number: int) -> Losses:
+        """The loss of each clip of a step's batch of this number."""
         recipe, process = self.recipe, self.accelerator.process_index
         device = self.accelerator.device
         # All randomness of a step follows from these, so none is ever saved.

@@ -39,6 +39,8 @@ class FutureDropping(nn.Module):
     distributed training never waits for it. In eval mode the module is the identity.
     """
 
+    token: nn.Parameter | None
+
     def __init__(self, channels: int, probability: float = 0.5, padding: Padding = "learned"):
         super().__init__()
         if channels < 1:

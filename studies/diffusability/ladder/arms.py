@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from ssvae.bench.scales import BASELINE, NULL, Scale, seed_of
+from ssvae.bench.scales import BASELINE, NULL, STILLS_CEILING, Scale, seed_of
 from ssvae.latents.maps import MapConfig
 from ssvae.vae.recipe import VAERecipe
 from studies.diffusability.ladder.rungs import VAE_STEPS, rung
@@ -26,7 +26,8 @@ DECODER_STEPS, DECODER_NOISE = 600, 0.005**0.5
 RATES = {f"{PLAIN_DIT}-{rate}": rate for rate in (0.0005, 0.001, 0.002, 0.004)}
 """Settings in which the plain DiT's rate is chosen."""
 TO_PLATEAU = (200, 450, 800, 1200, 2000, 3200, 4800)
-LMR, RECIPE = "lmr", "lmr-recipe"
+LMR, RECIPE, LMR_LEARNED = "lmr", "lmr-recipe", "lmr-learned"
+STILLS = "stills"
 SOON: Mapping[str, Any] = {"vae.steps": 600, "ceiling": 0.0, "clips": 512}
 REGIMES: Mapping[str, Mapping[str, Any]] = {
     RECIPE: SOON,
@@ -53,6 +54,8 @@ SETTINGS: Mapping[str, Mapping[str, Any]] = {
     RESCORED: {"evaluations": (1200,)},
     NOISY: {"evaluations": (1200,)},
     LONGER_DECODER: {"evaluations": (1200,)},
+    LMR_LEARNED: {"vae.steps": 600, "ceiling": 0.0},
+    STILLS: {"vae.data": "stills", "ceiling": STILLS_CEILING},
     **{name: {"evaluations": (600,)} for name in RATES},
     **REGIMES,
     **MASKS,
@@ -60,7 +63,7 @@ SETTINGS: Mapping[str, Mapping[str, Any]] = {
 """What a setting changes in a rung, by full names."""
 VAES_ALONE = (*REGIMES, *MASKS)
 """Settings in which nothing is learned on the latents."""
-OF_VAES = (SHORTER_VAE, LONGER_VAE, TWO_SIZES, *VAES_ALONE)
+OF_VAES = (SHORTER_VAE, LONGER_VAE, TWO_SIZES, LMR_LEARNED, STILLS, *VAES_ALONE)
 """Settings that change the VAE."""
 
 
@@ -153,11 +156,13 @@ PARTS: tuple[tuple[int, tuple[tuple[int, ...], tuple[str, ...], tuple[int, ...],
     (2, ((64,), (BASELINE, "lcr"), FIVE, TWO_SIZES)),
     *((8, ((32,), (BASELINE, LMR, "lcr", "both"), (0, 1, 2), name)) for name in REGIMES),
     *((8, ((32,), (LMR, "both"), (0, 1, 2), name)) for name in MASKS),
+    (8, ((32,), (BASELINE, LMR, "lcr", "both"), (0, 1, 2), LMR_LEARNED)),
     (3, ((32, 64, 128), ("both",), THREE, PLAIN)),
     (5, ((64,), (BASELINE, "lcr"), THREE, NOISY)),
     (5, ((64,), (BASELINE, "lcr"), THREE, LONGER_DECODER)),
     (6, ((64,), (BASELINE, "lcr"), THREE, PLATEAU)),
     (6, ((64,), (BASELINE, "lcr"), THREE, RECOMMENDED)),
+    (7, ((64,), (BASELINE, "lcr"), THREE, STILLS)),
     (4, ((64,), (BASELINE, "lcr"), THREE, LONGER_VAE)),
 )
 """Rungs, variants, seeds and setting of each part, in the order in which they run."""

@@ -12,11 +12,12 @@ from diffusers import FlowMatchEulerDiscreteScheduler
 from ssvae.bench.stages import encode_vae, learn, map_latents
 from ssvae.bench.stages import learning_curve as curve_of
 from ssvae.data import vocabulary_of
-from ssvae.diffusion.pipeline import checkpoint_of, scheduler_for
+from ssvae.diffusion.pipeline import assemble, checkpoint_of, generate, scheduler_for
 from ssvae.latents.cache import LatentCache
 from ssvae.models.backbones import load_backbone
 from ssvae.models.finding import find_vae
-from ssvae.regularizers import DecoderNoiseConfig
+from ssvae.regularizers import DecoderNoise, DecoderNoiseConfig
+from ssvae.storage.seeds import generator_of
 from ssvae.training.optimizers import transformer_optimizers
 from ssvae.vae.trainer import train_autoencoder
 from studies.diffusability.ladder.arms import (
@@ -25,6 +26,7 @@ from studies.diffusability.ladder.arms import (
     DECODER_STEPS,
     LARGER,
     LARGER_STEPS,
+    LMR_LEARNED,
     LONGER_DECODER,
     MAPS,
     NOISY,
@@ -41,6 +43,8 @@ from studies.diffusability.ladder.told_models import PlainDiT, ToldTransformer
 
 Rows = list[dict[str, Any]]
 RESCORED_STEPS, RESCORED_GUIDANCE = (6, 16, 50), (1.0, 2.0, 4.0)
+SAMPLING_NOISE = (0.1, 0.2, 0.4)
+"""On latents that were drawn, in units of each channel's deviation over its clip."""
 
 
 def of_the_package(arm: Arm, options: LadderOptions) -> Rows:
@@ -122,6 +126,35 @@ def another_decoder(arm: Arm, options: LadderOptions) -> Rows:
     found["robustness"] = measure["analysis"]["robustness"]
     scores = scorer.score(scorer.sample(checkpoint, backbone))
     return [{"step": max(arm.scale.evaluations), **scores, **found}]
+
+
+def under_noise(arm: Arm, options: LadderOptions) -> Rows:
+    """The package's model, and its last samples decoded with noise on their latents."""
+    rows = of_the_package(arm, options)
+    run = options.work / "diffusion" / arm.label
+    backbone = load_backbone(LatentCache(options.work / "latents" / arm.latents).vae)
+    scorer, sampling = options.scorer(arm.scale), arm.scale.evaluation
+    pipeline = assemble(checkpoint_of(run), backbone)
+    decode = pipeline.vae.decode
+    for deviation in SAMPLING_NOISE:
+        add, generator = DecoderNoise(deviation, fixed=True).train(), generator_of(arm.seed)
+
+        def disturbed(z: torch.Tensor, *args: Any, add: Any = add, of: Any = generator, **kw: Any):
+            return decode(add(z, of), *args, **kw)
+
+        pipeline.vae.decode = disturbed
+        clips = generate(
+            pipeline,
+            scorer.captions,
+            scorer.size,
+            sampling.steps,
+            sampling.guidance,
+            sampling.seed,
+            batch_size=64,
+        )
+        told = {"step": max(arm.scale.evaluations), "latent_noise": deviation}
+        rows.append({**scorer.score(clips), **told})
+    return rows
 
 
 def told_transformer(arm: Arm, options: LadderOptions) -> Rows:
@@ -210,6 +243,7 @@ def _told(
 
 CURVES: Mapping[str, Callable[[Arm, LadderOptions], Rows]] = {
     TWO_SIZES: two_sizes,
+    LMR_LEARNED: under_noise,
     RESCORED: rescored,
     NOISY: another_decoder,
     LONGER_DECODER: another_decoder,

@@ -17,13 +17,14 @@ from studies.diffusability.ladder.curves import CURVES, of_the_package
 from studies.diffusability.ladder.detail import kept_detail
 from studies.diffusability.ladder.options import LadderOptions
 from studies.diffusability.ladder.rows import DIFFUSION, VAE, append, made_with, read
+from studies.diffusability.ladder.rungs import DATA
 
 ANALYSIS = (
     *("low_share", "high_share", "slope", "effective_rank", "local_correlation"),
     *("explained", "robustness"),
 )
 BESIDE = (
-    *("sampling_steps", "guidance", "learning_rate", "resolution"),
+    *("sampling_steps", "guidance", "learning_rate", "resolution", "latent_noise"),
     *("ceiling", "psnr", "robustness"),
 )
 """What an evaluation may have beside scores, where its setting is about that."""
@@ -87,10 +88,13 @@ def _prepared(arm: Arm, options: LadderOptions) -> None:
         "ceiling": measure["ceiling"],
         "psnr": measure["psnr"],
         "decoder_steps": measure["decoder_steps"],
-        "kept_detail": kept_detail(backbone, arm.rung),
+        **({"kept_detail": kept_detail(backbone, arm.rung)} if arm.scale.data == DATA else {}),
         "analysis": {name: measure["analysis"].get(name) for name in ANALYSIS},
         "predictors": predictors_of(
-            LatentCache(prepared.latents), backbone, options.scorer(arm.scale).probe
+            LatentCache(prepared.latents),
+            backbone,
+            options.scorer(arm.scale).probe,
+            max(32, arm.scale.evaluation.samples),
         ),
     }
     append([row], options.rows)

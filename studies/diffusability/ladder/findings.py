@@ -15,7 +15,16 @@ from ssvae.bench.records import Arm, Record
 from ssvae.bench.scales import BASELINE, BOTH
 from ssvae.data import vocabulary_of
 from ssvae.statistics.intervals import Interval
-from studies.diffusability.ladder.arms import LMR, MASKS, PLAIN, RECIPE, TWO_SIZES, VAES_ALONE
+from studies.diffusability.ladder.arms import (
+    LMR,
+    LMR_LEARNED,
+    MASKS,
+    PLAIN,
+    RECIPE,
+    SETTINGS,
+    TWO_SIZES,
+    VAES_ALONE,
+)
 from studies.diffusability.ladder.rows import DIFFUSION, VAE
 from studies.diffusability.ladder.rungs import DATA, SIDES, compression
 
@@ -78,9 +87,7 @@ def over_seeds(values: Sequence[float]) -> Interval:
 
 def comparisons(rows: Sequence[Row]) -> list[Comparison]:
     """All variants beside their baselines, in the order of the rungs."""
-    curves = _curves(rows)
-    reward = Quantity("reward", _chance())
-    found = []
+    curves, found = _curves(rows), []
     for place, variant in sorted(curves, key=lambda key: (key[0].rung, key[0].setting, key[1])):
         baseline = curves.get((place, BASELINE))
         if variant == BASELINE or baseline is None:
@@ -94,6 +101,7 @@ def comparisons(rows: Sequence[Row]) -> list[Comparison]:
         if not seeds:
             continue
         names = Arm("", BASELINE), Arm("", variant)
+        reward = Quantity("reward", _chance(place.setting))
         pair = PairedCurves(
             Pair(variant, *names), seeds, [baseline[s] for s in seeds], [other[s] for s in seeds]
         )
@@ -229,7 +237,43 @@ def _curves(rows: Sequence[Row]) -> dict[tuple[Place, str], dict[int, Record]]:
 def _detail(row: Row) -> str:
     if "sampling_steps" in row:
         return f"{row['sampling_steps']} steps, guidance {row['guidance']:g}"
+    if "latent_noise" in row:
+        return f"noise of {row['latent_noise']:g}"
     return f"{row['resolution']}x{row['resolution']}" if "resolution" in row else ""
+
+
+@dataclass(frozen=True)
+class UnderNoise:
+    """What noise on latents that were drawn does to the reward of a variant (part 8)."""
+
+    variant: str
+    seeds: Sequence[int]
+    plain: Sequence[float]
+    """The reward without noise, for each seed."""
+    lost: Mapping[float, Sequence[float]]
+    """What each deviation takes of it, for each seed."""
+
+
+def under_noise(rows: Sequence[Row]) -> list[UnderNoise]:
+    """The variants of part 8's learned VAEs, as far as they have been run."""
+    learned = [r for r in rows if r["kind"] == DIFFUSION and r["setting"] == LMR_LEARNED]
+    rewards: dict[tuple[str, int], dict[float, float]] = defaultdict(dict)
+    for row in sorted(learned, key=lambda row: row["step"]):  # the last step counts
+        noise = row.get("latent_noise", 0.0)
+        rewards[row["variant"], row["seed"]][noise] = row["scores"]["reward"]
+    found = []
+    for variant in dict.fromkeys(variant for variant, _ in rewards):
+        own = {seed: each for (name, seed), each in rewards.items() if name == variant}
+        noises = sorted(set.intersection(*map(set, own.values())) - {0.0})
+        found.append(
+            UnderNoise(
+                variant=variant,
+                seeds=list(own),
+                plain=[each[0.0] for each in own.values()],
+                lost={n: [each[0.0] - each[n] for each in own.values()] for n in noises},
+            )
+        )
+    return found
 
 
 def _ceiling(record: Record) -> float:
@@ -240,6 +284,7 @@ def _at(record: Record, step: int) -> Row:
     return next(row for row in record.rows if row["step"] == step)
 
 
-def _chance() -> float:
-    vocabulary = vocabulary_of(DATA)
+def _chance(setting: str) -> float:
+    """The reward of one who does not know the caption."""
+    vocabulary = vocabulary_of(SETTINGS.get(setting, {}).get("vae.data", DATA))
     return vocabulary.chance(list(vocabulary.kinds))

@@ -20,10 +20,12 @@ from studies.diffusability.ladder.findings import (
     Place,
     PrimaryClaim,
     Regime,
+    UnderNoise,
     claims,
     comparisons,
     over_seeds,
     regimes,
+    under_noise,
 )
 from studies.diffusability.ladder.rows import FOLDER, ROWS, read
 from studies.diffusability.ladder.rungs import SIDES, compression
@@ -52,6 +54,7 @@ def write(rows: Path = ROWS, folder: Path = FOLDER) -> Path:
         "end. Intervals are Student's, from three seeds on.\n",
         comparisons_table(found),
         *_part_8(regimes(read_rows)),
+        *_noise(under_noise(read_rows)),
     ]
     write_text(page, "\n".join(parts))
     return page
@@ -67,6 +70,34 @@ def _part_8(found: Sequence[Regime]) -> list[str]:
         "noise is what a deviation of .3 takes from PSNR, in dB.\n",
         regimes_table(found),
     ]
+
+
+def _noise(found: Sequence[UnderNoise]) -> list[str]:
+    if not found:
+        return []
+    return [
+        "## Noise on latents that were drawn (part 8)\n",
+        "VAEs without a decoder stage, and a diffusion model on each. What noise on its samples' "
+        "latents, in units of each channel's deviation over its clip, takes of its own reward.\n",
+        noise_table(found),
+    ]
+
+
+def noise_table(found: Sequence[UnderNoise]) -> str:
+    """The reward without noise, and what each deviation takes of it."""
+    noises = list(found[0].lost)
+    rows = [
+        [
+            each.variant,
+            str(len(each.seeds)),
+            interval(asdict(over_seeds(each.plain)), 3),
+            *(interval(asdict(over_seeds(each.lost[noise])), 3) for noise in noises),
+        ]
+        for each in found
+        if list(each.lost) == noises
+    ]
+    columns = ["variant", "seeds", "reward", *(f"lost to noise of {n:g}" for n in noises)]
+    return markdown(columns, rows)
 
 
 def regimes_table(found: Sequence[Regime]) -> str:
