@@ -18,6 +18,17 @@ TIMES = {"diffusion.time_mean": 1.0}
 TO_PLATEAU = (5 / 3, 8 / 3, 4)
 
 
+RECOMMENDED_48 = "recommended-48"
+NEXT: Mapping[str, tuple[str, Mapping[str, Any]]] = {
+    "next-layer-sync": ("LayerSync", {"objective.layer_sync": 0.2}),
+    "next-contrastive": ("contrastive flow matching", {"objective.contrastive": 0.05}),
+    "next-transport": ("noise by optimal transport", {"objective.pairing": "optimal-transport"}),
+    "next-min-snr": ("Min-SNR weights", {"objective.time_weight": "min-snr"}),
+}
+"""What might be the recommended recipe's next step, at 48 channels: its name, and settings of the
+diffusion recipe."""
+
+
 @dataclass(frozen=True)
 class Cell:
     """Settings that hold for all variants."""
@@ -49,7 +60,7 @@ CELLS: dict[str, Cell] = {
     RECOMMENDED_LONG: Cell("recommended, as long as the conventional", TIMES, False, TO_PLATEAU),
     "recommended-adamw": Cell("recommended, but AdamW", TIMES | ADAMW, False),
     "recommended-patch-2": Cell("recommended, but patches of 2x2", TIMES | PATCH_2, False),
-    "recommended-48": Cell("recommended, 48 channels", TIMES | {"vae.model.z_dim": 48}, False),
+    RECOMMENDED_48: Cell("recommended, 48 channels", TIMES | {"vae.model.z_dim": 48}, False),
     "recommended-whitened": Cell(
         "recommended, channels whitened", TIMES | {"diffusion.normalization": "whitened"}, False
     ),
@@ -80,6 +91,14 @@ CELLS: dict[str, Cell] = {
             "vae.model.z_dim": 48,
         },
     ),
+    **{
+        name: Cell(
+            f"recommended, 48 channels, {title}",
+            TIMES | {"vae.model.z_dim": 48} | {f"diffusion.{k}": v for k, v in changes.items()},
+            False,
+        )
+        for name, (title, changes) in NEXT.items()
+    },
 }
 """By name; the first is the scale as it is."""
 

@@ -9,7 +9,9 @@ from studies.diffusability.cells import (
     CELLS,
     CONVENTIONAL,
     DEFAULT,
+    NEXT,
     RECOMMENDED,
+    RECOMMENDED_48,
     RECOMMENDED_LONG,
     arm_of,
 )
@@ -63,10 +65,13 @@ def families(arms: Arms, scale: Scale) -> dict[str, list[Pair]]:
             Pair(f"{word} {part}", CONVENTIONAL_ARM, arm, to_the_end=True)
             for part, arm in others.items()
         ]
-    regularisers, settings = [], []
+    regularisers, settings, further = [], [], []
     for cell, variant in arms:
         title = CELLS[cell].title
-        if variant != BASELINE:
+        if cell in NEXT:
+            added = NEXT[cell][0] if variant == BASELINE else f"{NEXT[cell][0]}, {variant}"
+            further.append(Pair(added, Arm(RECOMMENDED_48, variant), Arm(cell, variant)))
+        elif variant != BASELINE:
             regularisers.append(
                 Pair(
                     f"{title_of(variant)}: {title}",
@@ -83,6 +88,7 @@ def families(arms: Arms, scale: Scale) -> dict[str, list[Pair]]:
         "left-out": [Pair(part, WHOLE, arm) for part, arm in LEFT_OUT.items()],
         "regularisers": regularisers,
         "settings": settings,
+        "next": further,
     }
     compared_once: set[frozenset[Arm]] = set()
     kept: dict[str, list[Pair]] = {}

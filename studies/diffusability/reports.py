@@ -46,6 +46,7 @@ TITLES = {
     "left-out": "What another part would add to the recommended recipe",
     "regularisers": "What a regulariser does, over the baseline of the same cell",
     "settings": "What a setting does to the baseline, over the default",
+    "next": "What an addition to the objective does to the recommended recipe at 48 channels",
 }
 TO_THE_END = (
     "In the recipes' table a speed-up is to the score where the conventional recipe ends, for "
@@ -130,7 +131,7 @@ def family_table(report: Report, family: str) -> str:
         if not regularizer_table.is_other(entry["other"].partition("/")[2])
     ]
     shares = SHARES if report.study is VARIANTS else (CLAIMED,)
-    timed = family in ("recipe", "alone", "parts", "left-out", "settings")
+    timed = family in ("recipe", "alone", "parts", "left-out", "settings", "next")
     return effects_table(entries, report.quantities, timed=timed, shares=shares)
 
 

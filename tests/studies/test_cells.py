@@ -20,6 +20,7 @@ from studies.diffusability.cells import (
     CONVENTIONAL,
     DEFAULT,
     RECOMMENDED,
+    RECOMMENDED_48,
     arm_of,
     latents_of,
 )
@@ -81,6 +82,22 @@ def test_a_pair_is_compared_once_and_only_over_common_seeds():
     pairs = [(pair.reference, pair.other) for family in found for pair in family]
     assert len({frozenset(pair) for pair in pairs}) == len(pairs) == 3
     assert (DEFAULT, "lcr") not in [other for _, other in pairs]
+
+
+def test_additions_are_beside_the_same_latents_without_them():
+    names = [(RECOMMENDED_48, v) for v in ("baseline", "lcr")]
+    names += [("next-layer-sync", v) for v in ("baseline", "lcr")]
+    arms = in_order({RunKey(c, v, 0): record(1e-3) for c, v in names})
+    found = families(arms, laptop())
+    pairs = [(p.label, p.reference.title, p.other.title) for p in found["next"]]
+    assert pairs == [
+        ("LayerSync", "recommended-48/baseline", "next-layer-sync/baseline"),
+        ("LayerSync, lcr", "recommended-48/lcr", "next-layer-sync/lcr"),
+    ]
+    assert [p.other.title for p in found["regularisers"]] == ["recommended-48/lcr"]
+    for cell in (RECOMMENDED_48, "next-layer-sync"):
+        assert latents_of(Arm(cell, "lcr"), 1, laptop()) == "recommended-48-lcr-1"
+    assert CELLS["next-layer-sync"].of(laptop()).diffusion.objective.layer_sync == 0.2
 
 
 @pytest.fixture(scope="module")
