@@ -21,6 +21,7 @@ TO_PLATEAU = (5 / 3, 8 / 3, 4)
 RECOMMENDED_48 = "recommended-48"
 NEXT: Mapping[str, tuple[str, Mapping[str, Any]]] = {
     "next-layer-sync": ("LayerSync", {"objective.layer_sync": 0.2}),
+    "next-repa": ("REPA on the VAE's encoder", {"repa.teacher": "encoder"}),
     "next-contrastive": ("contrastive flow matching", {"objective.contrastive": 0.05}),
     "next-transport": ("noise by optimal transport", {"objective.pairing": "optimal-transport"}),
     "next-min-snr": ("Min-SNR weights", {"objective.time_weight": "min-snr"}),

@@ -9,6 +9,7 @@ from torch import nn
 from ssvae.diffusion.flow import draw_times, min_snr_weights, nearest_noise, noisy, others
 from ssvae.diffusion.layer_sync import LayerSync
 from ssvae.diffusion.recipe import ObjectiveConfig
+from ssvae.diffusion.repa import Repa
 from ssvae.diffusion.text import embed
 from ssvae.diffusion.transformer import PooledWanTransformer3DModel
 
@@ -34,10 +35,12 @@ class FlowObjective(nn.Module):
         text_encoder: nn.Module | None,
         shift: float,
         config: ObjectiveConfig,
+        repa: Repa | None = None,
+        repa_weight: float = 0.0,
     ):
         super().__init__()
         self.transformer, self.text_encoder, self.shift = transformer, text_encoder, shift
-        self.config = config
+        self.config, self.repa, self.repa_weight = config, repa, repa_weight
         self._no_split_modules = list(PooledWanTransformer3DModel._no_split_modules or [])
         self._layer_sync = None
         if config.layer_sync:
@@ -50,11 +53,13 @@ class FlowObjective(nn.Module):
         text: tuple[torch.Tensor, ...],
         times: tuple[float, float],
         generator: torch.Generator,
+        features: torch.Tensor | None = None,
     ) -> Losses:
         """Latents and text to the loss of each clip.
 
         ``text`` is token ids and their mask where the encoder is trained along, else embeddings
-        alone; ``times`` are mean and deviation of the logit of the times.
+        alone; ``times`` are mean and deviation of the logit of the times; ``features`` (B, D, t, h,
+        w) a teacher's of the clean clips, where there is one.
         """
         t = draw_times(len(x), *times, self.shift, generator)
         noise = torch.randn(x.shape, generator=generator, device=x.device)
@@ -78,6 +83,10 @@ class FlowObjective(nn.Module):
         if self._layer_sync is not None:
             added["layer_sync"] = self._layer_sync.loss()
             total = total + self.config.layer_sync * added["layer_sync"]
+        if self.repa is not None:
+            assert features is not None
+            added["repa"] = self.repa(features)
+            total = total + self.repa_weight * added["repa"]
         return Losses(total, flow, t, added)
 
 

@@ -10,7 +10,7 @@ from ssvae.storage.problems import Problems
 Normalization = Literal["standardised", "global", "principal", "whitened"]
 """How channels can be scaled: see ssvae.latents.maps.MapConfig."""
 STUDENT, TEACHER = 8 / 28, 16 / 28
-"""Depths of the blocks that LayerSync was published with."""
+"""Depths of the blocks that LayerSync was published with; REPA's is the former."""
 
 
 @dataclass(frozen=True)
@@ -116,6 +116,37 @@ class ObjectiveConfig:
 
 
 @dataclass(frozen=True)
+class RepaConfig:
+    """REPA (arXiv 2410.06940): a teacher's features of the clean clip for an early block's
+    tokens."""
+
+    teacher: str | None = None
+    """encoder (the VAE's own), dino:NAME or vjepa:NAME of transformers; None is none."""
+    weight: float = 0.5
+    """Beside the velocity's error."""
+    block: int | None = None
+    """The block whose tokens they are, from 1; None takes the published depth."""
+
+    def note(self, problems: Problems, layers: int) -> None:
+        """Note all that is wrong with it, for a model of so many layers."""
+        problems.positive(self, "weight", of="repa.")
+        problems.require(
+            1 <= self.of(layers) <= layers,
+            f"repa.block must be a block from 1 to the model's {layers}, got {self.block}",
+        )
+        kind, _, name = (self.teacher or "encoder").partition(":")
+        problems.require(
+            kind == "encoder" if not name else kind in ("dino", "vjepa"),
+            "repa.teacher must be encoder, dino:NAME_OR_FOLDER or vjepa:NAME_OR_FOLDER, got "
+            f"{self.teacher}",
+        )
+
+    def of(self, layers: int) -> int:
+        """The block, of so many."""
+        return max(1, round(STUDENT * layers)) if self.block is None else self.block
+
+
+@dataclass(frozen=True)
 class DiffusionRecipe:
     """All that defines a training run of a diffusion model."""
 
@@ -132,6 +163,7 @@ class DiffusionRecipe:
     model: TransformerConfig = field(default_factory=TransformerConfig)
     text: TextConfig = field(default_factory=TextConfig)
     objective: ObjectiveConfig = field(default_factory=ObjectiveConfig)
+    repa: RepaConfig = field(default_factory=RepaConfig)
     init: str | None = None
     """A diffusion run or checkpoint to start from, instead of random weights: its running mean, and
     its map of latents where ``map`` is None and they are of one VAE."""
@@ -179,6 +211,7 @@ class DiffusionRecipe:
         self.model.note(found)
         self.text.note(found)
         self.objective.note(found, self.model.layers)
+        self.repa.note(found, self.model.layers)
         found.positive(
             self,
             *("steps", "batch_size", "accumulate", "checkpoint_every", "learning_rate"),

@@ -22,7 +22,10 @@ from ssvae.diffusion.flow import BINS, loss_by_time
 from ssvae.diffusion.objective import FlowObjective, Losses
 from ssvae.diffusion.pipeline import PipelineConfig, checkpoint_of, load_config
 from ssvae.diffusion.recipe import DiffusionRecipe
+from ssvae.diffusion.repa import Repa
+from ssvae.diffusion.teachers import TeacherFeatures
 from ssvae.diffusion.text import encoder_fingerprint, tokenize, word_level_encoder
+from ssvae.diffusion.transformer import PooledWanTransformer3DModel
 from ssvae.fused import check_compiles
 from ssvae.latents.cache import LatentCache
 from ssvae.latents.mapped import load_map, save_map
@@ -48,7 +51,11 @@ from ssvae.transfer import moved
 logger = logging.getLogger(__name__)
 
 MAP = "map.safetensors"
-WEIGHTS = {"transformer": DIFFUSERS_WEIGHTS, "text_encoder": TRANSFORMERS_WEIGHTS}
+WEIGHTS = {
+    "transformer": DIFFUSERS_WEIGHTS,
+    "text_encoder": TRANSFORMERS_WEIGHTS,
+    "repa": DIFFUSERS_WEIGHTS,
+}
 
 
 @dataclass(frozen=True)
@@ -57,6 +64,8 @@ class LatentBatch:
 
     latents: torch.Tensor
     captions: list[str]
+    features: torch.Tensor | None = None
+    """A teacher's, of the clean clips (B, D, T, H, W)."""
 
 
 def train_diffusion(
@@ -115,7 +124,10 @@ class DiffusionTrainer:
             check_compiles(device)
             transformer.compile_repeated_blocks()
         shift = shift_of(recipe, self.cache.shape)
-        self.objective = FlowObjective(transformer, encoder, shift, recipe.objective)
+        self.teacher, repa = self._repa(transformer)
+        self.objective = FlowObjective(
+            transformer, encoder, shift, recipe.objective, repa, recipe.repa.weight
+        )
         self.objective.train().to(device)
         if start is not None:
             self._take_weights(start)
@@ -137,21 +149,30 @@ class DiffusionTrainer:
         captions, parts = self.cache.captions, self.recipe.accumulate
         on_gpu = self.accelerator.device.type == "cuda"
 
-        def read(number: int) -> tuple[torch.Tensor, list[str]]:
+        def read(number: int) -> LatentBatch:
             start = (number * processes + share) * size
             indices = [order[position] for position in range(start, start + size)]
-            latents = self.cache.latents(indices)
-            return latents.pin_memory() if on_gpu else latents, [captions[i] for i in indices]
+            tensors = [self.cache.latents(indices)]
+            if self.teacher is not None:
+                tensors.append(self.teacher.features(indices))
+            held = [x.pin_memory() if on_gpu else x for x in tensors]
+            return LatentBatch(held[0], [captions[i] for i in indices], *held[1:])
 
         numbers = range((first_step - 1) * parts, last_step * parts)
         # One thread: the order is read from one epoch to the next. On a CPU it would take the
         # cores.
         stream = iter(ahead(read, numbers, 1) if on_gpu else map(read, numbers))
         while some := tuple(islice(stream, parts)):
-            yield tuple(
-                LatentBatch(self.map(moved(latents, self.accelerator.device)), of_clips)
-                for latents, of_clips in some
-            )
+            yield tuple(map(self._on_device, some))
+
+    def _on_device(self, batch: LatentBatch) -> LatentBatch:
+        """Latents under the map."""
+        device, features = self.accelerator.device, batch.features
+        return LatentBatch(
+            self.map(moved(batch.latents, device)),
+            batch.captions,
+            None if features is None else moved(features, device),
+        )
 
     def step(self, step: int, batch: tuple[LatentBatch, ...], signal: int = 0) -> StepOutcome:
         """One update; see :func:`ssvae.training.step.update`."""
@@ -198,7 +219,8 @@ class DiffusionTrainer:
         ]
         moments = recipe.time_mean, recipe.time_std
         with self.accelerator.autocast():  # which accelerate leaves out under FSDP
-            return self._wrapped(batch.latents, self._text(captions), moments, generator)
+            text = self._text(captions)
+            return self._wrapped(batch.latents, text, moments, generator, batch.features)
 
     def validate(self, step: int, out: Path) -> dict[str, float]:
         """None: its clips are scored by ``ssvae bench``, after the run."""
@@ -222,6 +244,9 @@ class DiffusionTrainer:
             config.save_pretrained(folder / "text_encoder")
             write_tensors(state["text_encoder"], folder / "text_encoder" / TRANSFORMERS_WEIGHTS)
             self.tokenizer.save_pretrained(folder / "tokenizer")
+        if "repa" in state:
+            (folder / "repa").mkdir()
+            write_tensors(state["repa"], folder / "repa" / DIFFUSERS_WEIGHTS)
         save_map(self.map, folder / MAP)
         cache, recipe = self.cache.config, self.recipe
         PipelineConfig(
@@ -249,6 +274,21 @@ class DiffusionTrainer:
         named = dict(self.objective.named_parameters())
         load(folder, self.objective, self.optimizers, self.ema, named, averages)
 
+    def _repa(
+        self, transformer: PooledWanTransformer3DModel
+    ) -> tuple[TeacherFeatures | None, Repa | None]:
+        """A teacher's features of the cache's clips, and what compares them with a block's
+        tokens.
+        """
+        config, model = self.recipe.repa, self.recipe.model
+        if config.teacher is None:
+            return None, None
+        features = TeacherFeatures(self.cache, config.teacher)
+        features.write(self.accelerator)
+        block = transformer.blocks[config.of(model.layers) - 1]
+        width = model.heads * model.head_dim
+        return features, Repa(block, width, features.width, model.patch_size)
+
     def _map_of(self, start: Path | None) -> LatentMap:
         """The recipe's map of the latents, or that of what the run starts from, or a new one."""
         recipe = self.recipe
@@ -267,6 +307,8 @@ class DiffusionTrainer:
         """Start from a checkpoint's running mean; a ValueError for a model of another shape."""
         for name, part in self.objective.named_children():
             path, own = folder / name / WEIGHTS[name], dict(part.named_parameters())
+            if name == "repa" and not path.exists():
+                continue  # it begins anew
             held = load_file(path) if path.exists() else {}
             names = own.keys() | held.keys()
             other = [each for each in names if _shape(own, each) != _shape(held, each)]

@@ -66,15 +66,21 @@ class CachedClips:
         return np.random.default_rng((self.seed, epoch)).permutation(len(self.cache))
 
     def _of(self, places: Sequence[int]) -> Batch:
-        clips = self.cache.clips(places)
-        batch = self.source.batch(clips)
-        for clip, video, held in zip(clips, batch.video, self.cache.contents(places), strict=True):
-            if (
-                content_of(video) != held != -1
-            ):  # a source reads another file for one that is broken
-                raise ValueError(
-                    f"clip {clip} of {self.cache.config.data} is not the one whose latents the "
-                    f"cache in {self.cache.path} holds: mend the files that the log names, or "
-                    "write the cache again"
-                )
+        batch = clips_of(self.cache, self.source, places)
         return replace(batch, moments=self.cache.moments(places))
+
+
+def clips_of(cache: LatentCache, source: Source, places: Sequence[int]) -> Batch:
+    """The clips behind some of a cache's latents, from where they came.
+
+    A ValueError where the source has others now: it reads another file for one that is broken.
+    """
+    clips = cache.clips(places)
+    batch = source.batch(clips)
+    for clip, video, held in zip(clips, batch.video, cache.contents(places), strict=True):
+        if content_of(video) != held != -1:
+            raise ValueError(
+                f"clip {clip} of {cache.config.data} is not the one whose latents the cache in "
+                f"{cache.path} holds: mend the files that the log names, or write the cache again"
+            )
+    return batch
