@@ -63,6 +63,7 @@ def evidence_of(cache: LatentCache, backbone: Backbone, probe: Probe, clips: int
     return Evidence(
         latents=torch.cat(list(cache.batches())),
         captions=cache.captions,
+        encode=lambda clips: backbone.encode(clips).mean.float().cpu(),
         decode=lambda z: backbone.decode(z).float().cpu(),
         lone_first_frame=backbone.lone_first_frame,
         clips=torch.cat([part.on() for part in parts]),

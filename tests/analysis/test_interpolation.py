@@ -1,9 +1,10 @@
+import dataclasses
 import math
 
 import pytest
 import torch
 
-from ssvae.analysis import Analyzer, Subject, analyze
+from ssvae.analysis import Analyzer, Subject, analyze, measure_drift
 from ssvae.analysis.interpolation import between_in_time, half_way_to_nearest
 from ssvae.analysis.predictors import PREDICTORS, Evidence, measure_predictors
 from ssvae.analysis.semantics import labels_of
@@ -121,6 +122,7 @@ def test_every_figure_that_is_claimed_to_predict(vae):
     evidence = Evidence(
         latents=z.repeat(3, 1, 1, 1, 1),
         captions=batch.captions * 3,
+        encode=lambda clips: backbone.encode(clips).mean,
         decode=backbone.decode,
         lone_first_frame=True,
         clips=batch.video,
@@ -133,5 +135,10 @@ def test_every_figure_that_is_claimed_to_predict(vae):
     assert all(math.isfinite(figure.value) and figure.seconds >= 0 for figure in found.values())
     assert list(found) == [name for predictor in PREDICTORS for name in predictor.figures]
     assert len({predictor.source for predictor in PREDICTORS}) == len(PREDICTORS)
-    bare = Evidence(z, [str(i) for i in range(24)], backbone.decode, True, batch.video, z)
+    drift = measure_drift(Subject.of(backbone), batch.video)
+    lost = drift.psnr[0] - drift.psnr[-1]
+    assert found["lost_to_round_trips"].value == pytest.approx(lost, abs=1e-3)
+    bare = dataclasses.replace(
+        evidence, captions=[str(i) for i in range(72)], labels=None, cover=None, features=None
+    )
     assert not {"viv_rho", "srss", "lnc", "ifid_frechet"} & set(measure_predictors(bare))

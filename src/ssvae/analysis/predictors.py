@@ -10,6 +10,8 @@ from dataclasses import dataclass
 
 import torch
 
+from ssvae.analysis.drift import ROUNDS
+from ssvae.analysis.fidelity import psnr
 from ssvae.analysis.interpolation import (
     FEWEST_FRAMES,
     Decode,
@@ -36,6 +38,9 @@ from ssvae.analysis.structure import (
 from ssvae.statistics.frechet import feature_statistics, frechet_distance
 from ssvae.statistics.kernel import kernel_distance
 
+DRIFTING = 32
+"""Clips that go through again and again."""
+
 
 @dataclass(frozen=True)
 class Evidence:
@@ -48,6 +53,8 @@ class Evidence:
     """(N, C, t, h, w)."""
     captions: Sequence[str]
     """N of them."""
+    encode: Decode
+    """Clips to posterior means."""
     decode: Decode
     lone_first_frame: bool
     clips: torch.Tensor
@@ -148,6 +155,16 @@ def _sensitivity(e: Evidence) -> Mapping[str, float]:
     return sensitivity(e.clip_latents, e.clips, e.decode)
 
 
+def _round_trips(e: Evidence) -> Mapping[str, float]:
+    """What going through again and again costs beyond the first time, in dB."""
+    original = seen = e.clips[:DRIFTING]
+    quality = []
+    for _ in range(ROUNDS):
+        seen = e.decode(e.encode(seen)).to(original).clamp(-1, 1)
+        quality.append(float(psnr(seen, original).mean()))
+    return {"lost_to_round_trips": quality[0] - quality[-1]}
+
+
 def _features(features: Features, clips: torch.Tensor) -> torch.Tensor:
     return torch.cat([features(part) for part in clips.split(16)])
 
@@ -193,5 +210,6 @@ PREDICTORS = (
         ("lost_to_noise_in_deviations", "lost_to_low_pass", "lost_to_dropped_channels"),
         _sensitivity,
     ),
+    Predictor("arXiv 2504.10567 (H3AE's argument)", ("lost_to_round_trips",), _round_trips),
 )
 """In the order in which they are told."""
