@@ -17,7 +17,7 @@ from studies.diffusability.ladder.curves import CURVES, of_the_package
 from studies.diffusability.ladder.detail import kept_detail
 from studies.diffusability.ladder.options import LadderOptions
 from studies.diffusability.ladder.rows import DIFFUSION, VAE, append, made_with, read
-from studies.diffusability.ladder.rungs import DATA
+from studies.diffusability.ladder.rungs import DATA, SIDES
 
 ANALYSIS = (
     *("low_share", "high_share", "slope", "effective_rank", "local_correlation"),
@@ -94,7 +94,7 @@ def _prepared(arm: Arm, options: LadderOptions) -> None:
             LatentCache(prepared.latents),
             backbone,
             options.scorer(arm.scale).probe,
-            max(32, arm.scale.evaluation.samples),
+            max(32, arm.scale.evaluation.samples * min(SIDES) // arm.rung),  # decoded eight times
         ),
     }
     append([row], options.rows)
