@@ -80,9 +80,14 @@ def test_features_are_written_once_and_are_of_the_caches_clips(cache, networks):
     assert path.stat().st_mtime_ns == before
     teacher = load_teacher(found.spec, held.vae, held.shape, CPU)
     source = open_source("world", *held.config.size, seed=held.config.seed)
-    clips = source.batch(held.clips([3, 17])).video
-    expected = on_grid(teacher.run(clips), held.shape[1:], lone_first_frame=True)
-    torch.testing.assert_close(found.features([3, 17]), expected, atol=2e-3, rtol=2e-3)
+    whole = on_grid(
+        teacher.run(source.batch(held.clips(range(20))).video),
+        held.shape[1:],
+        lone_first_frame=True,
+    )
+    std, mean = torch.std_mean(whole, (0, 2, 3, 4), keepdim=True)
+    expected = ((whole - mean) / std)[[3, 17]]
+    torch.testing.assert_close(found.features([3, 17]), expected, atol=1e-2, rtol=1e-2)
     assert found.width == 16
 
 

@@ -8,6 +8,7 @@ their latents.
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -30,6 +31,8 @@ from ssvae.storage.locks import written_together
 logger = logging.getLogger(__name__)
 
 IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+LEAST = 1e-4
+"""Deviation of a feature that says nothing."""
 SHARD, BATCH = 1024, 16  # clips in a file, and looked at at once
 KINDS = "encoder, dino:NAME_OR_FOLDER or vjepa:NAME_OR_FOLDER"
 
@@ -183,9 +186,20 @@ class TeacherFeatures:
         return self._shard(0).shape[1]
 
     def features(self, indices: Sequence[int]) -> torch.Tensor:
-        """Of these clips of the cache (B, D, t, h, w)."""
+        """Of these clips of the cache (B, D, t, h, w), each standardised: what all tokens have in
+        common would make up most of a cosine.
+        """
         places = [divmod(index, SHARD) for index in indices]
-        return torch.stack([self._shard(number)[row] for number, row in places]).float()
+        rows = torch.stack([self._shard(number)[row] for number, row in places]).float()
+        mean, std = self._moments
+        return (rows - mean) / std
+
+    @cached_property
+    def _moments(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """Mean and deviation of each feature (D, 1, 1, 1), over the first file's clips."""
+        seen = self._shard(0).float()
+        std, mean = torch.std_mean(seen, (0, 2, 3, 4))
+        return mean.view(-1, 1, 1, 1), std.clamp(min=LEAST).view(-1, 1, 1, 1)
 
     def _shard(self, number: int) -> torch.Tensor:
         if number not in self._tensors:
