@@ -10,6 +10,7 @@ from transformers import ByT5Tokenizer, T5Config, T5EncoderModel
 
 from small_diffusion import small_recipe
 from ssvae.diffusion import train_diffusion
+from ssvae.diffusion.average import write_average
 from ssvae.diffusion.building import parameters_of, problems_of
 from ssvae.diffusion.objective import FlowObjective
 from ssvae.diffusion.pipeline import assemble, generate, load_config
@@ -23,6 +24,7 @@ from ssvae.models.backbones import load_backbone
 from ssvae.recipes import DIFFUSION_RECIPES
 from ssvae.storage.runs import checkpoints
 from ssvae.training import make_accelerator
+from ssvae.training.power_means import snapshots_of
 
 
 def cpu():
@@ -260,3 +262,26 @@ def test_problems_are_named(cache, tmp_path, changes, message):
     with pytest.raises(ValueError, match=message):
         train_diffusion(small_recipe(cache, **changes), tmp_path / "run", cpu())
     assert not (tmp_path / "run").exists()
+
+
+def test_means_of_other_lengths_after_the_run(cache, tmp_path):
+    recipe = small_recipe(cache, steps=6, snapshots_every=2, checkpoint_every=3)
+    train_diffusion(recipe, tmp_path / "whole", cpu())
+    for steps in (3, 6):
+        train_diffusion(dataclasses.replace(recipe, steps=steps), tmp_path / "parts", cpu())
+    for step, path in snapshots_of(tmp_path / "whole").items():
+        assert path.read_bytes() == snapshots_of(tmp_path / "parts")[step].read_bytes()
+    assert list(snapshots_of(tmp_path / "whole")) == [2, 4, 6]
+    out = write_average(tmp_path / "whole", tmp_path / "mean", 0.1)
+    clips = generate(assemble(out), ["a red disc"], (9, 32, 32), steps=2)
+    assert clips.shape == (1, 3, 9, 32, 32)
+    kept = load_file(snapshots_of(tmp_path / "whole")[6])
+    made = load_file(out / "transformer" / "diffusion_pytorch_model.safetensors")
+    for name, weight in made.items():
+        torch.testing.assert_close(weight, kept[f"0.1.transformer.{name}"], atol=1e-5, rtol=1e-4)
+    assert not (out / "optimizers.pt").exists()
+    plain = small_recipe(cache, steps=2)
+    train_diffusion(plain, tmp_path / "plain", cpu())
+    later = dataclasses.replace(plain, steps=4, snapshots_every=2)
+    with pytest.raises(ValueError, match="keeps no running means|snapshots_every"):
+        train_diffusion(later, tmp_path / "plain", cpu())

@@ -81,6 +81,10 @@ COMMANDS = {
         "diffusion",
         "Generate clips for prompts: a video each, a contact sheet of all, and clips.csv, a list.",
     ),
+    "average": Command(
+        "diffusion",
+        "Make the running mean of a diffusion run's weights of another length, after the run.",
+    ),
     "export": Command(
         "diffusion",
         "Write a diffusion run as one diffusers pipeline, the autoencoder with its statistics "
@@ -97,11 +101,12 @@ COMMANDS = {
     ),
     "evaluate reconstruction": Command(
         "evaluation",
-        "PSNR, SSIM, LPIPS and rFVD of reconstructions, with 95 % intervals over clips.",
+        "PSNR, SSIM, LPIPS, rFVD and rKVD of reconstructions, with 95 % intervals over clips.",
     ),
     "evaluate generation": Command(
         "evaluation",
-        "The Fréchet distance of generated to true clips (FVD by I3D), with a 95 % interval.",
+        "The Fréchet and kernel distance of generated to true clips (FVD and KVD by I3D), with "
+        "95 % intervals.",
     ),
     "evaluate judge": Command(
         "evaluation",

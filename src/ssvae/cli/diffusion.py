@@ -16,6 +16,7 @@ from matplotlib.figure import Figure
 from ssvae.cli.common import Common, CommonOptions, Kind, choice_of, run_recipe
 from ssvae.cli.console import console, progress
 from ssvae.data import open_source, to_show, write_video
+from ssvae.diffusion.average import write_average
 from ssvae.diffusion.building import parameters_of, problems_of
 from ssvae.diffusion.pipeline import (
     assemble,
@@ -254,6 +255,28 @@ class Watched:
         return contact_sheet([f"step {step}" for step in shown], clips)
 
 
+def average(
+    run: Annotated[Path, tyro.conf.Positional],
+    out: Annotated[Path, tyro.conf.Positional],
+    length: float = 0.08,
+    step: int | None = None,
+    common: CommonOptions = Common(),
+) -> None:
+    """Make the running mean of a diffusion run's weights of another length, after the run.
+
+    The run must have kept snapshots (train-diffusion --snapshots-every N).
+
+    Args:
+        run: A diffusion run.
+        out: Folder to write, which generate, export and evaluate take.
+        length: Deviation of the mean's profile, as a share of the run: .01 to .25.
+        step: Step of the snapshot at its end; the last where not given.
+    """
+    _check_new(out, run)
+    written = write_average(run, out, length, step)
+    console.print(f"written to {written}", soft_wrap=True, markup=False)
+
+
 def export(
     model: tyro.conf.Positional[str],
     out: tyro.conf.Positional[Path],
@@ -267,15 +290,20 @@ def export(
         out: The pipeline's folder: WanPipeline.from_pretrained(OUT), once ssvae is imported.
         vae: The autoencoder, where it has moved since the latents were cached.
     """
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise ValueError(f"{out} is there already and not an empty folder: choose another")
-    check_apart(out, model)
-    check_folder(out)
+    _check_new(out, model)
     folder = checkpoint_of(model)
     backbone = None if vae is None else load_backbone(resolve_vae(vae))
     pipeline = assemble(folder, backbone, dtype=common.torch_dtype)
     save_pipeline(pipeline, load_config(folder), out)
     console.print(f"pipeline written to {out}", soft_wrap=True)
+
+
+def _check_new(out: Path, source: str | Path) -> None:
+    """A ValueError where no folder can be written anew at ``out``."""
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise ValueError(f"{out} is there already and not an empty folder: choose another")
+    check_apart(out, source)
+    check_folder(out)
 
 
 def fit_map(

@@ -197,6 +197,9 @@ class DiffusionRecipe:
     """Share of captions that are left empty, for classifier-free guidance."""
     ema_decay: float = 0.98
     """Decay of the running mean of the weights, which is what samples."""
+    snapshots_every: int = 0
+    """Steps between snapshots of two more running means, of which ssvae average makes one of any
+    length after the run; 0 keeps none."""
     gradient_checkpointing: bool = False
     """Compute activations twice, to keep few in memory."""
     compile: bool = False
@@ -217,7 +220,9 @@ class DiffusionRecipe:
             *("steps", "batch_size", "accumulate", "checkpoint_every", "learning_rate"),
             *("muon_learning_rate", "max_grad_norm", "time_std"),
         )
-        found.at_least_0(self, "warmup_steps", "cooldown_steps", "weight_decay", "seed")
+        found.at_least_0(
+            self, "warmup_steps", "cooldown_steps", "weight_decay", "seed", "snapshots_every"
+        )
         found.below_1(self, "caption_dropout", "ema_decay")
         found.require(
             self.cooldown_steps < self.steps or self.steps <= 0,

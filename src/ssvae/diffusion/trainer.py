@@ -36,10 +36,12 @@ from ssvae.training.checkpoint import write_tensors
 from ssvae.training.loop import OtherDataError, check_problems, train
 from ssvae.training.metrics import Ratio, StepOutcome, Value
 from ssvae.training.optimizers import set_rates, transformer_optimizers
+from ssvae.training.power_means import PowerMeans, write_snapshot
 from ssvae.training.run_log import OnStep
 from ssvae.training.schedules import warmup_cooldown
 from ssvae.training.sharding import (
     check_optimizer,
+    check_whole_weights,
     ema_of,
     full_state,
     prepare,
@@ -50,7 +52,7 @@ from ssvae.transfer import moved
 
 logger = logging.getLogger(__name__)
 
-MAP = "map.safetensors"
+MAP, MEANS = "map.safetensors", "means.safetensors"
 WEIGHTS = {
     "transformer": DIFFUSERS_WEIGHTS,
     "text_encoder": TRANSFORMERS_WEIGHTS,
@@ -141,6 +143,10 @@ class DiffusionTrainer:
         )
         self._wrapped, *self.optimizers = prepare(accelerator, self.objective, *optimizers)
         self.ema = ema_of(self.objective.parameters(), recipe.ema_decay, device)
+        self.means = None
+        if recipe.snapshots_every:
+            check_whole_weights("snapshots of running means", accelerator)
+            self.means = PowerMeans(self.objective.parameters())
 
     def batches(self, first_step: int, last_step: int) -> Generator[tuple[LatentBatch, ...]]:
         """The batches of each of these steps; every clip once an epoch, in a new order each."""
@@ -194,6 +200,8 @@ class DiffusionTrainer:
         (norm,), (updated,), signal = update(accelerator, [part], 1 / len(batch), signal)
         if updated:
             self.ema.step(self.objective.parameters())
+            if self.means is not None:
+                self.means.update(self.objective.parameters(), step)
         metrics: dict[str, Value] = dict(loss=loss, grad_norm=norm)
         for name in found[0].added:
             metrics[name] = torch.cat([losses.added[name].detach() for losses in found]).mean()
@@ -223,14 +231,26 @@ class DiffusionTrainer:
             return self._wrapped(batch.latents, text, moments, generator, batch.features)
 
     def validate(self, step: int, out: Path) -> dict[str, float]:
-        """None: its clips are scored by ``ssvae bench``, after the run."""
+        """None: its clips are scored by ``ssvae bench``, after the run. Snapshots of means are
+        written here.
+        """
+        main = self.accelerator.is_main_process
+        if main and self.means is not None and step % self.recipe.snapshots_every == 0:
+            write_snapshot(out, step, self.means.tensors(self._names))
         return {}
+
+    @property
+    def _names(self) -> list[str]:
+        """Of all weights."""
+        return [name for name, _ in self.objective.named_parameters()]
 
     def state(self) -> dict[str, Any]:
         """All that a resumed run needs but the data's position, which is the step."""
         state = gathered(self.objective, self.optimizers, self.ema)
         for name, part in self.objective.named_children():
             state[name] = full_state(part, self.ema, self.objective.parameters())
+        if self.means is not None:
+            state[MEANS] = self.means.tensors(self._names)
         return state
 
     def save(self, folder: Path, state: dict[str, Any]) -> None:
@@ -247,6 +267,8 @@ class DiffusionTrainer:
         if "repa" in state:
             (folder / "repa").mkdir()
             write_tensors(state["repa"], folder / "repa" / DIFFUSERS_WEIGHTS)
+        if MEANS in state:
+            write_tensors(state[MEANS], folder / MEANS)
         save_map(self.map, folder / MAP)
         cache, recipe = self.cache.config, self.recipe
         PipelineConfig(
@@ -273,6 +295,13 @@ class DiffusionTrainer:
         averages = {f"{name}.": folder / name / WEIGHTS[name] for name in parts}
         named = dict(self.objective.named_parameters())
         load(folder, self.objective, self.optimizers, self.ema, named, averages)
+        if self.means is not None:
+            if not (folder / MEANS).exists():
+                raise ValueError(
+                    f"{folder} keeps no running means for snapshots: begin another run with "
+                    "--snapshots-every"
+                )
+            self.means.load(load_file(folder / MEANS), self._names)
 
     def _repa(
         self, transformer: PooledWanTransformer3DModel

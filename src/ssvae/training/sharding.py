@@ -53,6 +53,12 @@ def check_optimizer(name: str, accelerator: Accelerator) -> None:
         raise ValueError("Muon takes weights that are whole: give another --optimizer with FSDP")
 
 
+def check_whole_weights(what: str, accelerator: Accelerator) -> None:
+    """A ValueError where weights are divided among processes."""
+    if is_sharded(accelerator):
+        raise ValueError(f"{what} take weights that are whole: leave them out with FSDP")
+
+
 def replicate(accelerator: Accelerator, model: nn.Module, optimizer: torch.optim.Optimizer) -> Any:
     """The same for a small model that every process keeps whole."""
     if is_sharded(accelerator):
