@@ -19,6 +19,7 @@ from ssvae.models import AutoencoderKLSSVAE
 from ssvae.models.backbones import Backbone, load_backbone
 from ssvae.models.finding import find_vae, load_vae
 from ssvae.models.fingerprint import latents_fingerprint
+from ssvae.vae import problems_of
 from studies.diffusability.ladder import curves
 from studies.diffusability.ladder.arms import (
     ATTRIBUTES,
@@ -29,6 +30,8 @@ from studies.diffusability.ladder.arms import (
     PLAIN_DIT,
     RATES,
     RESCORED,
+    RIVALS,
+    RIVALS_PART,
     STILLS,
     TWO_SIZES,
     Arm,
@@ -72,6 +75,18 @@ def test_arms_are_the_plan_s_and_those_that_are_asked_for():
     )
     assert of_baseline.latents == under_map.latents
     assert of_baseline.label != under_map.label
+
+
+def test_rivals_run_where_they_are_asked_to():
+    found = arms(part=RIVALS_PART, side=64, seeds=(11,))
+    assert [arm.variant for arm in found] == list(RIVALS)
+    for arm in found:
+        assert arm.latents != Arm(1, 64, "baseline", 11).latents
+        assert problems_of(arm.vae) == []
+    assert len({repr(arm.vae) for arm in found}) == len(RIVALS)
+    assert all(arm.part != RIVALS_PART for arm in arms())
+    with pytest.raises(ValueError, match="give --rung"):
+        arms(part=RIVALS_PART)
 
 
 def test_what_is_kept_of_the_detail_is_told_octave_by_octave():

@@ -11,13 +11,20 @@ from studies.diffusability.ladder.rungs import VAE_STEPS, rung
 from studies.diffusability.variants import vae_of
 
 FIVE, THREE = tuple(range(11, 16)), tuple(range(11, 14))
-HURT = "whitened-frequencies"
+HURT, LMR = "whitened-frequencies", "lmr"
 MAPS = {HURT: MapConfig(power=0.0)}
 """Variants that are the baseline's latents under a map."""
 PLAIN, PLATEAU, RECOMMENDED = "", "plateau", "recommended"
 SHORTER_VAE, LONGER_VAE = "vae-600", "vae-9600"
 ATTRIBUTES, PLAIN_DIT, RESCORED = "attributes", "plain-dit", "rescored"
 TWO_SIZES = "two-sizes"
+RIVALS_PART = 11
+RIVALS = (
+    *("future-dropping", "future-dropping-gaussian", "spectral-denoising", "latent-consistency"),
+    *("scale-equivariance", "spectrum-matching", "equivariance-weak", "channel-prefix"),
+    *("latent-noise-weak", "input-masking-weak", "equivariance", LMR),
+)
+"""Other papers' regularisers in the order of rivals.md: those whose best form was missing first."""
 LARGER, LARGER_STEPS = 2, (100, 250, 600)
 """Part 2 goes on to clips this many times as large, and is scored after so many steps there."""
 NOISY, LONGER_DECODER = "noisy-decoder", "longer-decoder"
@@ -26,7 +33,7 @@ DECODER_STEPS, DECODER_NOISE = 600, 0.005**0.5
 RATES = {f"{PLAIN_DIT}-{rate}": rate for rate in (0.0005, 0.001, 0.002, 0.004)}
 """Settings in which the plain DiT's rate is chosen."""
 TO_PLATEAU = (200, 450, 800, 1200, 2000, 3200, 4800)
-LMR, RECIPE, LMR_LEARNED = "lmr", "lmr-recipe", "lmr-learned"
+RECIPE, LMR_LEARNED = "lmr-recipe", "lmr-learned"
 STILLS = "stills"
 SOON: Mapping[str, Any] = {"vae.steps": 600, "ceiling": 0.0, "clips": 512}
 REGIMES: Mapping[str, Mapping[str, Any]] = {
@@ -131,6 +138,14 @@ def arms(
 
     Whole seeds come one after the other, so that a stop leaves whole pairs.
     """
+    if part == RIVALS_PART:
+        if side is None:
+            raise ValueError(
+                f"part {RIVALS_PART} takes the rung where LCR leads most: give --rung, and see "
+                "rivals.md"
+            )
+        names = variants or RIVALS
+        return [Arm(part, side, variant, seed) for seed in seeds or THREE for variant in names]
     found = []
     for number, (sides, names, planned, setting) in PARTS:
         for seed in seeds or planned:
