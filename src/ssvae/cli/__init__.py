@@ -105,8 +105,7 @@ COMMANDS = {
     ),
     "evaluate generation": Command(
         "evaluation",
-        "The Fréchet and kernel distance of generated to true clips (FVD and KVD by I3D), with "
-        "95 % intervals.",
+        "Fréchet and kernel distance of generated to true clips (FVD, KVD by I3D), with intervals.",
     ),
     "evaluate judge": Command(
         "evaluation",

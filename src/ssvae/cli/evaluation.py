@@ -209,8 +209,7 @@ def generation(
     out: Path | None = None,
     common: CommonOptions = Common(),
 ) -> None:
-    """The Fréchet and kernel distance of generated to true clips (FVD and KVD by I3D), with 95 %
-    intervals.
+    """Fréchet and kernel distance of generated to true clips (FVD, KVD by I3D), with intervals.
 
     Args:
         generated: Generated videos: a folder, a .csv or .jsonl list, or tar files.
