@@ -62,9 +62,9 @@ def test_other_lengths_come_out_of_snapshots(tmp_path):
         assert (found - expected).norm() < 0.02 * (last - expected).norm(), length
     earlier = combined(tmp_path, 0.07, step=400)["w"].double()
     assert (earlier - direct(weights[:400], 0.07)).norm() < 0.05 * (last - earlier).norm()
-    with pytest.raises(ValueError, match="at steps 50, 100, .* not at 777: .* --snapshots-every"):
+    with pytest.raises(ValueError, match="has snapshots of steps 50, 100, .*, got 777"):
         combined(tmp_path, 0.07, step=777)
-    with pytest.raises(ValueError, match="has snapshots of the means at steps none"):
+    with pytest.raises(ValueError, match="holds no snapshots .* --snapshots-every"):
         combined(tmp_path / "elsewhere", 0.07)
     with pytest.raises(ValueError, match=r"a length must be in \[0.01, 0.25\], got 0.5"):
         combined(tmp_path, 0.5)

@@ -93,13 +93,14 @@ def combined(run: Path, length: float, step: int | None = None) -> dict[str, tor
         ValueError: where there is no such snapshot, or a length that is none.
     """
     snapshots = snapshots_of(run)
-    last = max(snapshots, default=None) if step is None else step
-    if last is None or last not in snapshots:
-        there = ", ".join(map(str, snapshots)) or "none"
+    if not snapshots:
         raise ValueError(
-            f"{run} has snapshots of the means at steps {there}, not at {last}: a run keeps them "
-            "with --snapshots-every N"
+            f"{run} holds no snapshots of running means: a run keeps them with --snapshots-every N"
         )
+    last = max(snapshots) if step is None else step
+    if last not in snapshots:
+        there = ", ".join(map(str, snapshots))
+        raise ValueError(f"{run} has snapshots of steps {there}, got {last}: give one of them")
     parts = [(number, kept) for number in snapshots if number <= last for kept in LENGTHS]
     total: dict[str, torch.Tensor] = {}
     for (number, kept), share in zip(parts, coefficients(parts, last, length), strict=True):
