@@ -5,7 +5,8 @@ A comment before a block says what is not shown in it:
     <!-- docs-run skip: why -->             it cannot run here; it is parsed, and its options are
     checked <!-- docs-run replace: WORD => word --> what stands for something of the reader's own
     <!-- docs-run continues -->             it goes on with the Python blocks above it <!-- docs-run
-    before:                   Python that makes what the block takes as given ... -->
+    before:                   Python that makes what the block takes as given ... --> <!-- docs-run
+    saves: FILE               the reader saves it as this file -->
 """
 
 import ast
@@ -89,6 +90,8 @@ def run(block: Block, folder: Path, before: list[Block], path: Path) -> None:
         "HF_HUB_OFFLINE": "1",
         "COLUMNS": "200",
     }
+    for name in block.note("saves"):
+        (folder / name).write_text(block.code)
     if block.kind == "sh":
         words = ["bash", "-euo", "pipefail", "-c", block.code]
     else:

@@ -8,7 +8,8 @@ from small_runs import cpu
 from ssvae.data import World, open_source
 from ssvae.data.video_writer import write_video
 from ssvae.latents import CacheConfig, CachedClips, LatentCache, write_cache
-from ssvae.models.backbones import Backbone, Layout
+from ssvae.models.backbones import Backbone
+from ssvae.models.layouts import Layout
 from ssvae.models.posterior import DiagonalGaussian
 
 CONFIG = CacheConfig("vae", "world", 7, 5, 16, 16, shard_clips=3, posterior="moments")

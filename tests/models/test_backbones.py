@@ -2,22 +2,30 @@ import json
 import re
 from pathlib import Path
 
+import diffusers
 import pytest
 import torch
 from diffusers import (
     AutoencoderKL,
+    AutoencoderKLAllegro,
     AutoencoderKLCogVideoX,
     AutoencoderKLCosmos,
     AutoencoderKLHunyuanVideo,
+    AutoencoderKLHunyuanVideo15,
+    AutoencoderKLLTX2Video,
     AutoencoderKLLTXVideo,
+    AutoencoderKLMagvit,
     AutoencoderKLMochi,
+    AutoencoderKLQwenImage,
     AutoencoderKLWan,
     AutoencoderVidTok,
 )
 
 from ssvae.analysis import analyze, findings
 from ssvae.models import AutoencoderKLSSVAE
-from ssvae.models.backbones import Backbone, Layout, load_backbone
+from ssvae.models.backbones import Backbone, load_backbone
+from ssvae.models.classes import CLASSES
+from ssvae.models.layouts import Layout, Lengths, causal, common_length, uniform
 from ssvae.regularizers import LCRConfig, LMRConfig, balance, local_correlation
 from ssvae.training import make_accelerator
 from ssvae.vae import AdaptRecipe, ClipConfig, GANConfig, ValidationConfig, train_autoencoder
@@ -97,6 +105,72 @@ def cosmos():
     )
 
 
+def hunyuan15():
+    return AutoencoderKLHunyuanVideo15(
+        latent_channels=4, block_out_channels=(16,) * 5, layers_per_block=1
+    )
+
+
+def ltx2():
+    return AutoencoderKLLTX2Video(
+        latent_channels=8,
+        block_out_channels=(8, 16, 32, 64),
+        decoder_block_out_channels=(8, 16, 32),
+        layers_per_block=(1,) * 5,
+        decoder_layers_per_block=(1,) * 4,
+    )
+
+
+def newer(name, **settings):
+    """A class that older versions of diffusers lack."""
+    if not hasattr(diffusers, name):
+        pytest.skip(f"diffusers {diffusers.__version__} has no {name}")
+    return getattr(diffusers, name)(**settings)
+
+
+def kvae():
+    return newer("AutoencoderKLKVAEVideo", ch=32, ch_mult=(1,) * 4, num_res_blocks=1, z_channels=4)
+
+
+def qwen():
+    return AutoencoderKLQwenImage(
+        base_dim=8,
+        z_dim=4,
+        dim_mult=[1] * 4,
+        num_res_blocks=1,
+        latents_mean=[0.5] * 4,
+        latents_std=[2.0] * 4,
+    )
+
+
+def magvit():
+    return AutoencoderKLMagvit(
+        latent_channels=4, block_out_channels=[8] * 4, layers_per_block=1, norm_num_groups=4
+    )
+
+
+def allegro(**changes):
+    return AutoencoderKLAllegro(
+        **dict(latent_channels=4, block_out_channels=(8,) * 4, layers_per_block=1) | changes,
+        norm_num_groups=4,
+    )
+
+
+def minimax():
+    return newer(
+        "AutoencoderKLMiniMaxH3",
+        latent_channels=4,
+        block_out_channels=(8,) * 6,
+        layers_per_block=1,
+        norm_num_groups=4,
+        decoder_num_layers=1,
+        decoder_num_attention_heads=2,
+        decoder_attention_head_dim=16,
+        latents_mean=(0.0,) * 4,
+        latents_std=(1.0,) * 4,
+    )
+
+
 def vidtok(**changes):
     return AutoencoderVidTok(
         **(dict(ch=8, ch_mult=[1, 2, 2, 2], z_channels=4, num_res_blocks=1) | changes)
@@ -128,6 +202,13 @@ EVERY = pytest.mark.parametrize(
         (mochi, (13, 32, 32), (4, 3, 4, 4)),
         (cosmos, (17, 32, 32), (4, 3, 4, 4)),
         (vidtok, (9, 32, 32), (4, 3, 4, 4)),
+        (hunyuan15, (9, 32, 32), (4, 3, 2, 2)),
+        (ltx2, (17, 64, 64), (8, 3, 2, 2)),
+        (kvae, (9, 32, 32), (4, 3, 4, 4)),
+        (qwen, (9, 32, 32), (4, 3, 4, 4)),
+        (magvit, (9, 32, 32), (4, 3, 4, 4)),
+        (allegro, (8, 32, 32), (4, 2, 4, 4)),
+        (minimax, (22, 32, 32), (4, 7, 2, 2)),
         (image, (3, 16, 24), (4, 3, 8, 12)),
         (image, (1, 16, 24), (4, 1, 8, 12)),
     ],
@@ -158,9 +239,9 @@ def test_every_class_is_analysed(make, size, shape):
     torch.manual_seed(0)
     analysis = analyze(make().eval(), torch.rand(4, 3, *size) * 2 - 1, cost=True)
     assert analysis.protocol.latent_shape == shape
-    assert analysis.model.lone_first_frame == (make is not image)
+    assert analysis.model.lone_first_frame == (make not in (image, allegro))
     layout = Backbone(make()).layout
-    if shape[1] > 1:
+    if shape[1] > 1 and make is not minimax:  # whose later clips have a lone first frame too
         assert analysis.compression["time"] == layout.time_factor
     assert analysis.compression["width"] == layout.space_factor
     parts = analysis.model.encoder_parameters, analysis.model.decoder_parameters
@@ -202,7 +283,7 @@ def test_every_class_trains_a_step(make, size, shape, tmp_path, caplog):
         if not torch.equal(a, b)
     }
     assert changed >= {"encoder", "decoder"}
-    has_kl = make is not cosmos
+    has_kl = make not in (cosmos, kvae)
     assert ("kl" in row) == has_kl
     assert ("KL is left out" in caplog.text) != has_kl
     figures = json.loads((tmp_path / "run" / "validation.jsonl").read_text())
@@ -226,32 +307,34 @@ def test_gradient_checkpointing_changes_no_gradient(make, size, shape):
         (made - clips).square().mean().backward()
         return [p.grad.clone() for p in backbone.vae.parameters() if p.grad is not None]
 
+    if not (backbone.vae._supports_gradient_checkpointing and CLASSES[backbone.name].checkpoints):
+        return
     plain = gradients()
     assert len(plain) == len(list(backbone.vae.parameters()))
-    if make is wan:
-        with pytest.raises(ValueError, match="AutoencoderKLWan cannot train under gradient"):
-            backbone.enable_gradient_checkpointing()
-        return
     backbone.enable_gradient_checkpointing()
     for a, b in zip(plain, gradients(), strict=True):
         torch.testing.assert_close(b, a, rtol=1e-4, atol=1e-6)
 
 
 @EVERY
-def test_the_page_s_table_of_last_layers(make, size, shape):
+def test_the_page_s_table(make, size, shape):
     vae = make()
     backbone = Backbone(vae)
-    page = (Path(__file__).parents[2] / "docs" / "regularizers.md").read_text()
+    page = (Path(__file__).parents[2] / "docs" / "own-vae.md").read_text()
     rows = re.findall(
-        r"^\| `(Autoencoder\w+)`[^|]* \| `([\w.]+)` \| (\d) \| (yes|no) \|$", page, re.M
+        r"^\| `(Autoencoder\w+)`[^|]* \|[^|]*\| (\w+) \| `([\w.]+)` \| (\w+) \| (\w+) \|$",
+        page,
+        re.M,
     )
-    (row,) = [row for row in rows if row[0] == backbone.name]
-    _, layer, alone, variance = row
+    assert {name for name, *_ in rows} == set(CLASSES)
+    ((_, alone, layer, variance, checkpoints),) = [row for row in rows if row[0] == backbone.name]
     assert vae.get_submodule(layer) is backbone.encoders_last_layer
-    assert (alone, variance) == (
-        str(int(backbone.lone_first_frame)),
-        "yes" if backbone.layout.has_variance else "no",
+    assert (alone, variance) == tuple(
+        "yes" if it else "no" for it in (backbone.lone_first_frame, backbone.layout.has_variance)
     )
+    if checkpoints == "no":
+        with pytest.raises(ValueError, match="cannot train under gradient checkpointing"):
+            backbone.enable_gradient_checkpointing()
 
 
 def test_a_frozen_encoder_leaves_the_decoder():
@@ -259,6 +342,35 @@ def test_a_frozen_encoder_leaves_the_decoder():
     backbone.freeze_encoder()
     free = {n.split(".")[0] for n, p in backbone.vae.named_parameters() if p.requires_grad}
     assert free == {"decoder", "post_quant_conv"}
+
+
+def test_allegro_is_its_own_tiled_form_on_one_tile():
+    torch.manual_seed(0)
+    vae = allegro(block_out_channels=(4, 4, 4, 4)).eval()
+    vae.enable_tiling()
+    backbone = Backbone(vae)
+    clip = torch.rand(1, 3, 24, 320, 320) * 2 - 1
+    with torch.no_grad():
+        tiled = vae.encode(clip).latent_dist.mean
+        assert torch.equal(backbone.encode(clip).mean, tiled)
+        # It puts frames before channels.
+        assert torch.equal(backbone.decode(tiled), vae.decode(tiled).sample.transpose(1, 2))
+
+
+def test_lengths():
+    for rule, fits, latents in (
+        (causal(4), {1, 5, 9}, {1: 1, 5: 2, 9: 3}),
+        (uniform(4), {4, 8}, {4: 1, 8: 2}),
+        (Lengths(17, 5, 5, 2, least=1), {22, 39}, {22: 7, 39: 12}),
+    ):
+        assert {n for n in range(40) if rule.fits(n)} & set(range(10)) == fits & set(range(10))
+        assert all(rule.fits(n) and rule.latent_frames(n) == m for n, m in latents.items())
+    like = Backbone(wan()).layout
+    other = Layout(4, 4, 8, (0.0,) * 4, (1.0,) * 4, uniform(4))
+    assert common_length([like, Backbone(mochi()).layout], 17) == 13
+    assert common_length([other], 3) == 4
+    with pytest.raises(ValueError, match=r"which take 4n \+ 1 and 4n"):
+        common_length([like, other], 9)
 
 
 def test_a_class_that_is_not_listed_trains_with_its_layout():

@@ -8,9 +8,10 @@ from ssvae.data.pixels import of_colours
 from ssvae.losses import l1_loss, of_frames
 from ssvae.losses.perceptual import LPIPS
 from ssvae.models import AutoencoderKLSSVAE
-from ssvae.models.backbones import Backbone, common_channels
+from ssvae.models.backbones import Backbone
 from ssvae.models.channels import with_channels
 from ssvae.models.discriminator import Discriminator
+from ssvae.models.layouts import common_channels
 from ssvae.models.official import save_official
 from ssvae.regularizers import LatentMasking
 

@@ -11,8 +11,9 @@ from small_runs import cpu, rows
 from ssvae.data import World
 from ssvae.latents import CacheConfig, write_cache
 from ssvae.models import AutoencoderKLSSVAE
-from ssvae.models.backbones import Backbone, Layout, load_backbone
+from ssvae.models.backbones import Backbone, load_backbone
 from ssvae.models.finding import load_vae
+from ssvae.models.layouts import Layout
 from ssvae.models.posterior import Deterministic, DiagonalGaussian
 from ssvae.models.students import SIZES, student_of
 from ssvae.recipes import distil

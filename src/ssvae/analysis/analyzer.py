@@ -105,8 +105,9 @@ class Analysis:
         """Frames and pixels a latent, the first frame apart, and numbers in over numbers out."""
         p = self.protocol
         C, t, h, w = p.latent_shape
+        lone = self.model.lone_first_frame and t > 1
         return {
-            "time": (p.frames - 1) / (t - 1) if t > 1 else float(p.frames),
+            "time": (p.frames - lone) / (t - lone),
             "height": p.height / h,
             "width": p.width / w,
             "values": p.channels * p.frames * p.height * p.width / (C * t * h * w),
@@ -364,8 +365,8 @@ def analyze(
     """Analyse a VAE's latents and reconstructions over clips.
 
     Args:
-        vae: a VAE of a class in :data:`ssvae.models.backbones.LAYOUTS` or a ``Backbone``; or any
-            model with ``encode(x).latent_dist`` and ``decode(z).sample``.
+        vae: a VAE of a class in :data:`ssvae.models.classes.CLASSES` or a ``Backbone``; or any
+            model with ``encode`` and ``decode`` in diffusers' way.
         clips: batches (B, 3, T, H, W) in [-1, 1], all of one size, read once; or one such tensor.
         fps: frame rate of the clips, noted in the protocol.
         lpips: the network of :func:`ssvae.losses.load_lpips`, to measure LPIPS too.

@@ -7,7 +7,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from ssvae.models.backbones import LAYOUTS, Backbone
+from ssvae.models.backbones import Backbone
+from ssvae.models.classes import CLASSES, mean_of, sample_of
 
 
 @dataclass(frozen=True)
@@ -32,12 +33,12 @@ class Subject:
     def of(cls, vae: Any) -> "Subject":
         """A :class:`Backbone`, a model of a class that it knows, or one that brings its own.
 
-        Any other needs ``encode(x).latent_dist.mean`` and ``decode(z).sample``, and is taken to be
-        causal in time.
+        Any other needs ``encode`` and ``decode`` in diffusers' way, and is taken to be causal in
+        time.
         """
         given: Any = vae  # the checker would hold it for a Backbone
         known = vae if isinstance(vae, Backbone) else None
-        if known is None and type(vae).__name__ in LAYOUTS:
+        if known is None and type(vae).__name__ in CLASSES:
             known = Backbone(given)
         elif known is None and hasattr(vae, "backbone"):
             known = given.backbone()
@@ -54,8 +55,8 @@ class Subject:
         return cls(
             name,
             module,
-            lambda x: given.encode(x).latent_dist.mean,
-            lambda z: given.decode(z).sample,
+            lambda x: mean_of(given, x),
+            lambda z: sample_of(given, z),
             True,
         )
 

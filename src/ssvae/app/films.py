@@ -12,7 +12,7 @@ from ssvae.data.opened import NamedBytes
 from ssvae.data.pixels import of_colours, to_clip
 from ssvae.data.video import Frame, probe, read_frames
 from ssvae.data.world import World
-from ssvae.models.backbones import Layout, common_channels, common_period
+from ssvae.models.layouts import Layout, common_channels, common_length, common_side
 
 EXAMPLE = "a synthetic film"
 
@@ -52,7 +52,7 @@ def read_film(path: Path, layouts: Iterable[Layout], limits: Limits) -> Film:
     A ValueError that names the file as it was called where it cannot be read or is too small.
     """
     layouts = list(layouts)
-    time, side = common_period(layouts)
+    side = common_side(layouts)
     if path.stat().st_size > limits.megabytes * 1e6:
         raise ValueError(
             f"{path.name} is larger than {limits.megabytes} MB: give a shorter or smaller film"
@@ -71,7 +71,12 @@ def read_film(path: Path, layouts: Iterable[Layout], limits: Limits) -> Film:
     frames = list(_until(limits.seconds, read))
     if not frames:
         raise ValueError(f"{path.name}: no frames in it: re-encode or replace the file")
-    whole = (len(frames) - 1) // time * time + 1
+    whole = common_length(layouts, len(frames))
+    if whole > len(frames):
+        raise ValueError(
+            f"{path.name} has {len(frames)} frames, these models take at least {whole}: give a "
+            "longer film"
+        )
     fps = float(info.fps) if info.fps > 0 else 25.0
     description = f"{whole} frames of {width}x{height}, {fps:.3g} a second"
     if (info.width, info.height) != (width, height):
@@ -83,8 +88,8 @@ def read_film(path: Path, layouts: Iterable[Layout], limits: Limits) -> Film:
 def example_film(layouts: Iterable[Layout]) -> Film:
     """A clip of the procedural world."""
     layouts = list(layouts)
-    time, side = common_period(layouts)
-    frames, size = max(1, 32 // time) * time + 1, -(-64 // side) * side
+    side = common_side(layouts)
+    frames, size = common_length(layouts, 33), -(-64 // side) * side
     batch = World(frames, size, size).batch([7])
     description = f"“{batch.captions[0]}”, {frames} frames of {size}x{size}"
     clip = of_colours(batch.video[0].cpu(), common_channels(layouts))

@@ -17,8 +17,8 @@ from ssvae.app.stepwise import stepwise
 from ssvae.data import Vocabulary, vocabulary_of
 from ssvae.diffusion.pipeline import PipelineConfig, generate, open_pipeline
 from ssvae.diffusion.preview import check_preview
-from ssvae.models.backbones import Backbone, load_backbone
-from ssvae.models.finding import resolve_vae
+from ssvae.models.backbones import Backbone
+from ssvae.models.finding import open_vae
 from ssvae.report.html import even, video_uri
 
 MOST = 8  # clips
@@ -37,7 +37,7 @@ def generate_panel(
     pipeline, config = open_pipeline(model, None, device, dtype)
     decoder = None
     if preview is not None:
-        decoder = load_backbone(resolve_vae(preview), device, dtype)
+        decoder = open_vae(preview, device, dtype)
         check_preview(pipeline, decoder)
     vocabulary = _vocabulary(config)
     examples = [] if vocabulary is None else _examples(vocabulary)

@@ -14,6 +14,7 @@ from ssvae.analysis.fidelity import Quality, quality
 from ssvae.data.batch import check_finite
 from ssvae.losses import LPIPS
 from ssvae.models.backbones import Backbone
+from ssvae.models.layouts import common_length
 from ssvae.transforms import dct3, inverse_dct3
 
 WINDOW = 17  # frames of the pieces that a film is analysed in, where it is longer
@@ -86,8 +87,10 @@ def principal_colours(z: torch.Tensor, basis: torch.Tensor | None = None) -> tor
 def on_frames(pictures: torch.Tensor, clip: torch.Tensor, backbone: Backbone) -> torch.Tensor:
     """Pictures of latents (3, t, h, w) at the size and the frames of their clip (3, T, H, W)."""
     T, H, W = clip.shape[1:]
-    period = backbone.layout.time_factor
-    latent = (torch.arange(T) + (period - 1) * backbone.lone_first_frame) // period
+    frames = pictures.shape[1]
+    latent = torch.arange(T) * frames // T
+    if backbone.lone_first_frame and frames > 1:  # which is of the first frame alone
+        latent = ((torch.arange(T) - 1) * (frames - 1) // (T - 1) + 1).clamp(min=0)
     rows = torch.arange(H) * pictures.shape[2] // H
     columns = torch.arange(W) * pictures.shape[3] // W
     return pictures[:, latent][:, :, rows][..., columns]
@@ -117,7 +120,6 @@ def analysed(backbone: Backbone, clip: torch.Tensor) -> Analysis:
     """The analysis of a film (3, T, H, W) alone, in pieces of :data:`WINDOW` frames where it is
     longer.
     """
-    step = backbone.layout.time_factor
-    window = min(clip.shape[1], (WINDOW - 1) // step * step + 1)
+    window = common_length([backbone.layout], min(clip.shape[1], WINDOW))
     pieces = clip[:, : clip.shape[1] // window * window].unflatten(1, (-1, window)).transpose(0, 1)
     return analyze(backbone, pieces.contiguous())

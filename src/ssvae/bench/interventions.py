@@ -5,6 +5,7 @@ What a diffusion model makes goes back through the inverse before it is decoded:
 be said, the ceiling is the same to rounding.
 """
 
+from dataclasses import replace
 from typing import Any
 
 from ssvae.bench.records import (
@@ -22,6 +23,7 @@ from ssvae.bench.tasks import OnProgress, Task, run_tasks
 from ssvae.bench.vaes import check_takes, comparison_of
 from ssvae.latents.maps import MapConfig
 from ssvae.models.finding import resolve_vae
+from ssvae.models.names import is_own
 
 MAPS = {
     BASELINE: MapConfig(),
@@ -50,6 +52,7 @@ def run_interventions(
     vae = resolve_vae(vae) if vae else None
     if vae is not None:
         check_takes(SOURCE, vae, scale)
+        options = replace(options, own=(vae,) * is_own(vae))
     options.scorer(scale)  # which may refuse
     keep_plan(options, scale, {"vae": vae, "maps": sorted(MAPS), "network": options.network})
     tasks = still_needed(_tasks(scale, options, vae), read_records(options.out))

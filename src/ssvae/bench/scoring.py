@@ -88,7 +88,7 @@ class Scorer(ABC):
 
     def sample(self, checkpoint: Path, backbone: Backbone) -> torch.Tensor:
         """A clip for each caption by the model of a checkpoint (its running mean)."""
-        pipeline = assemble(checkpoint, backbone, backbone.vae.device)
+        pipeline = assemble(checkpoint, backbone, backbone.device)
         s = self.sampling
         return generate(
             pipeline, self.captions, self.size, s.steps, s.guidance, s.seed, batch_size=64

@@ -22,7 +22,7 @@ from ssvae.latents.encoding import write_cache
 from ssvae.latents.mapped import MappedAutoencoder, load_map, save_map
 from ssvae.latents.maps import MapConfig
 from ssvae.models.backbones import Backbone, load_backbone
-from ssvae.models.finding import find_vae
+from ssvae.models.finding import find_vae, open_vae
 from ssvae.storage.files import read_rows, write_json, write_text
 from ssvae.storage.runs import checkpoints
 from ssvae.training.checkpoint import branch
@@ -58,11 +58,17 @@ class Options:
     """Stages that run at once."""
     compile: bool = False
     """Compile the diffusion models' blocks."""
+    own: tuple[str, ...] = ()
+    """VAEs of the user's own that were named to this command: no others are imported."""
 
     def accelerator(self, dtype: str = "float32") -> Accelerator:
         """The device, and a number format; those that were made before are done with."""
         AcceleratorState._reset_state()  # one process trains VAEs and diffusion models in turn
         return make_accelerator(self.device, dtype, training=True)
+
+    def vae(self, name: str, device: torch.device) -> Backbone:
+        """The VAE that a cache is of; one of the user's own where this command was given it."""
+        return (open_vae if name in self.own else load_backbone)(name, device)
 
     def scorer(self, scale: Scale) -> Scorer:
         """The scorer, on a GPU where there is one."""
@@ -119,7 +125,7 @@ def encode_vae(
         width=width,
         seed=CACHE_SEED,
     )
-    backbone = load_backbone(vae, accelerator.device)
+    backbone = open_vae(vae, accelerator.device)
     plain = write_cache(backbone, folder, config, accelerator).fit()
     path = folder.with_suffix(".json")
     if not path.exists():
@@ -147,7 +153,7 @@ def map_latents(
         error = max(
             float((fitted.inverse(fitted(z)) - z).abs().max() / z.std()) for z in cache.batches()
         )
-        mapped = MappedAutoencoder.of(load_backbone(where, accelerator.device), fitted).backbone()
+        mapped = MappedAutoencoder.of(options.vae(where, accelerator.device), fitted).backbone()
         measure = options.scorer(scale).measure(mapped) | {"round_trip": error}
         write_json(path, measure)
     return Prepared(where, folder, measured(label, options), map_path)
@@ -166,7 +172,7 @@ def learn(
         seed=seed,
         compile=options.compile,
     )
-    backbone = load_backbone(cache.vae, accelerator.device)
+    backbone = options.vae(cache.vae, accelerator.device)
     scorer = options.scorer(scale)
     return learning_curve(
         recipe, run, scale.evaluations, scale.cooldown, scorer, backbone, accelerator

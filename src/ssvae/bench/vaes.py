@@ -1,6 +1,7 @@
 """Which of these VAEs is learned faster? The same diffusion model on the latents of each."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from ssvae.bench.effects import Pair
@@ -18,8 +19,8 @@ from ssvae.bench.scales import BASELINE, NULL, Scale, seed_of
 from ssvae.bench.stages import Options, encode_vae, map_latents
 from ssvae.bench.tasks import OnProgress, Task, run_tasks
 from ssvae.latents.maps import MapConfig
-from ssvae.models.backbones import load_backbone
-from ssvae.models.finding import resolve_vae
+from ssvae.models.finding import open_vae, resolve_vae
+from ssvae.models.names import is_own
 
 HURT = "whitened-frequencies"
 """A control beside the null: the baseline's latents under a map that is known to hurt."""
@@ -45,6 +46,7 @@ def run_vaes(
             f"the controls are called {' and '.join(sorted(taken))}: choose other names"
         )
     vaes = {name: resolve_vae(path) for name, path in vaes.items()}
+    options = replace(options, own=tuple(filter(is_own, vaes.values())))
     baseline = BASELINE if BASELINE in vaes else next(iter(vaes))
     # What is refused is refused before anything is written.
     for name, vae in vaes.items():
@@ -69,7 +71,7 @@ def run_vaes(
 def check_takes(name: str, vae: str, scale: Scale) -> None:
     """A ValueError for a VAE that clips of this size do not suit."""
     try:
-        load_backbone(vae, "meta").latent_shape(*scale.size)
+        open_vae(vae, "meta").latent_shape(*scale.size)
     except ValueError as error:
         raise ValueError(f"{name}: {error}") from error
 

@@ -15,8 +15,9 @@ from ssvae.cli.console import console, print_rows, progress
 from ssvae.data import is_endless, known_vocabulary, open_fixed
 from ssvae.evaluation.features import fitting_network, load_network
 from ssvae.losses import find_lpips
-from ssvae.models.backbones import Backbone, common_channels, common_period
+from ssvae.models.backbones import Backbone
 from ssvae.models.finding import open_vae
+from ssvae.models.layouts import common_channels, common_length, common_side
 from ssvae.models.shipped import shipped_autoencoders
 from ssvae.report.analysis_page import Shown, write_page
 from ssvae.report.figures import save_figure, spectra_figure
@@ -203,20 +204,18 @@ def _is_named(model: str) -> bool:
 
 def check_clip_size(vaes: dict[str, Backbone], frames: int, size: tuple[int, int]) -> None:
     """A ValueError where clips of this size do not suit all models, with the sizes that do."""
-    time, side = common_period(vae.layout for vae in vaes.values())
-    fits = frames >= 1 and (frames - 1) % time == 0 and all(n > 0 and n % side == 0 for n in size)
-    if not fits:
-        each = ", ".join(
-            f"{name} {vae.layout.time_factor} and {vae.layout.space_factor}"
-            for name, vae in vaes.items()
-        )
-        n = max(1, round((frames - 1) / time)) * time + 1
-        height, width = (max(1, round(s / side)) * side for s in size)
-        raise ValueError(
-            f"clips must be of {time}n + 1 frames with sides that are multiples of {side} to suit "
-            f"every model (frames and pixels a latent: {each}), got {frames} frames of "
-            f"{size[0]}x{size[1]}: for example --frames {n} --size {height} {width}"
-        )
+    layouts = {name: vae.layout for name, vae in vaes.items()}
+    if frames > 0 and all(layout.fits(frames, *size) for layout in layouts.values()):
+        return
+    side = common_side(layouts.values())
+    height, width = (max(1, round(s / side)) * side for s in size)
+    n = common_length(layouts.values(), max(frames, 2))
+    raise ValueError(
+        "clips must suit every model: "
+        + ", ".join(f"{name} takes {layout}" for name, layout in layouts.items())
+        + f"; got {frames} frames of {size[0]}x{size[1]}: for example --frames {n} --size {height} "
+        f"{width}"
+    )
 
 
 def _tell(found: _Found) -> None:

@@ -31,8 +31,8 @@ from ssvae.diffusion.recipe import DiffusionRecipe
 from ssvae.diffusion.trainer import train_diffusion as learn
 from ssvae.latents import CacheConfig, LatentCache, MapConfig, encode_clips, save_map, write_cache
 from ssvae.latents import fit_map as fit
-from ssvae.models.backbones import Backbone, load_backbone
-from ssvae.models.finding import resolve_vae
+from ssvae.models.backbones import Backbone
+from ssvae.models.finding import open_vae, resolve_vae
 from ssvae.models.fingerprint import latents_fingerprint
 from ssvae.recipes import DIFFUSION_RECIPES
 from ssvae.report.figures import contact_sheet, save_figure
@@ -87,7 +87,7 @@ def cache_latents(
         vae, data, clips, frames, *size, fps, seed, posterior, shard_clips, common.dtype
     )
     backbone, main = (
-        load_backbone(vae, accelerator.device, common.torch_dtype),
+        open_vae(vae, accelerator.device, common.torch_dtype),
         accelerator.is_main_process,
     )
     with progress("encoding", -(-clips // accelerator.num_processes), shown=main) as advance:
@@ -191,7 +191,7 @@ def _watched(
     pipeline: WanPipeline, preview: str, folder: Path, fps: float, common: Common
 ) -> "Watched":
     """What decodes each step of the sampler; a ValueError for a model of other latents."""
-    decoder = load_backbone(resolve_vae(preview), pipeline.vae.device, common.torch_dtype)
+    decoder = open_vae(preview, pipeline.vae.device, common.torch_dtype)
     check_preview(pipeline, decoder)
     return Watched(decoder, folder, fps)
 
@@ -292,7 +292,7 @@ def export(
     """
     _check_new(out, model)
     folder = checkpoint_of(model)
-    backbone = None if vae is None else load_backbone(resolve_vae(vae))
+    backbone = None if vae is None else open_vae(vae)
     pipeline = assemble(folder, backbone, dtype=common.torch_dtype)
     save_pipeline(pipeline, load_config(folder), out)
     console.print(f"pipeline written to {out}", soft_wrap=True)
@@ -340,7 +340,7 @@ def fit_map(
         fitted = LatentCache(model).fit(map)
     else:
         device = common.accelerator().device
-        backbone = load_backbone(resolve_vae(model), device, common.torch_dtype)
+        backbone = open_vae(model, device, common.torch_dtype)
         channels = backbone.layout.in_channels
         source = open_source(videos, frames, *size, fps, seed, device, channels=channels)
         shape = backbone.latent_shape(frames, *size)

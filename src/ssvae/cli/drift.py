@@ -12,7 +12,8 @@ from ssvae.cli.analysis import open_models
 from ssvae.cli.common import Common, CommonOptions, check_outputs
 from ssvae.cli.console import console, print_rows, progress
 from ssvae.data import open_fixed
-from ssvae.models.backbones import Backbone, common_channels
+from ssvae.models.backbones import Backbone
+from ssvae.models.layouts import common_channels
 from ssvae.report.drift_figure import drift_figure
 from ssvae.report.figures import save_figure
 from ssvae.report.tables import Row

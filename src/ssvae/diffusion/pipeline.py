@@ -24,7 +24,7 @@ from ssvae.diffusion.text import (
 from ssvae.diffusion.transformer import PooledWanTransformer3DModel
 from ssvae.latents.mapped import MappedAutoencoder, load_map, with_statistics
 from ssvae.models.backbones import Backbone, load_backbone
-from ssvae.models.finding import resolve_vae
+from ssvae.models.finding import open_vae
 from ssvae.models.fingerprint import check_same_latents
 from ssvae.models.shipped import shipped_folder
 from ssvae.storage.digests import check_whole
@@ -146,7 +146,7 @@ def open_pipeline(
             f"the pipeline in {folder}", config.encoder, plain_vae(pipeline), "export it anew"
         )
         return pipeline, config
-    backbone = None if vae is None else load_backbone(resolve_vae(vae), device, dtype)
+    backbone = None if vae is None else open_vae(vae, device, dtype)
     return assemble(folder, backbone, device, dtype), config
 
 

@@ -11,7 +11,7 @@ from ssvae.models.fingerprint import check_same_latents, latents_fingerprint
 def check_preview(pipeline: WanPipeline, preview: Backbone) -> None:
     """A ValueError where a model cannot read the latents of a pipeline's VAE."""
     vae = pipeline.vae
-    inside = Backbone(vae.vae) if isinstance(vae, MappedAutoencoder) else Backbone(vae)  # type: ignore[arg-type]
+    inside = vae.inside if isinstance(vae, MappedAutoencoder) else Backbone(vae)  # type: ignore[arg-type]
     own, other = (
         (b.layout.channels, b.layout.time_factor, b.layout.space_factor) for b in (inside, preview)
     )

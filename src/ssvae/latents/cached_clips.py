@@ -47,7 +47,7 @@ class CachedClips:
         check_same_latents(f"the cache in {self.cache.path}", held, backbone.vae, remedy)
         batch = self._of([0, len(self.cache) - 1])
         assert batch.moments is not None
-        anew = backbone.encode(batch.on(backbone.vae.device)).parameters.float().cpu()
+        anew = backbone.encode(batch.on(backbone.device)).parameters.float().cpu()
         if anew.shape == batch.moments.shape:
             means = [x[:, : backbone.layout.channels] for x in (anew, batch.moments)]
             if (means[0] - means[1]).square().mean().sqrt() <= APART * means[0].std():

@@ -30,7 +30,9 @@ from ssvae.latents.cache import (
     statistics_name,
 )
 from ssvae.models import DiagonalGaussian
-from ssvae.models.backbones import Backbone, Posterior, load_backbone
+from ssvae.models.backbones import Backbone, Posterior
+from ssvae.models.classes import CLASSES
+from ssvae.models.finding import open_vae
 from ssvae.models.fingerprint import latents_fingerprint, same_encoder
 from ssvae.models.shipped import OWNER
 from ssvae.spectra.channels import ChannelResult, ChannelSpectrum
@@ -58,7 +60,7 @@ def encode_clips(
     width of the clips, which decides how many are encoded at once.
     """
     at_once = max(1, min(MOST_CLIPS, MOST_VALUES // math.prod(size)))
-    device = backbone.vae.device
+    device = backbone.device
     for indices, batch in in_order(source, clips, at_once, workers, device.type == "cuda"):
         yield indices, batch, backbone.encode(batch.on(device))
 
@@ -296,11 +298,11 @@ def _keep_vae(backbone: Backbone, out: Path, config: CacheConfig) -> None:
     """Copy the VAE into its cache, in float32, unless it comes with the package or is no model to
     save.
     """
-    own = config.vae.startswith(OWNER) or not isinstance(backbone.vae, ModelMixin)
-    if own or (out / VAE).is_dir():
+    loads = isinstance(backbone.vae, ModelMixin) and backbone.name in CLASSES
+    if config.vae.startswith(OWNER) or not loads or (out / VAE).is_dir():
         return
-    if backbone.vae.dtype != torch.float32:
-        backbone = load_backbone(config.vae)
+    if backbone.dtype != torch.float32:
+        backbone = open_vae(config.vae)
     with replacing(out / VAE) as partial:
         backbone.vae.save_pretrained(partial)
         seal(partial)

@@ -1,6 +1,7 @@
 """A VAE with a map of its latents inside: pipelines see mapped latents and know nothing of it."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -16,7 +17,8 @@ from safetensors.torch import save_file
 
 from ssvae.latents.maps import LatentMap
 from ssvae.models import AutoencoderKLSSVAE, DiagonalGaussian
-from ssvae.models.backbones import LAYOUTS, Backbone, Layout
+from ssvae.models.backbones import Backbone
+from ssvae.models.classes import CLASSES
 from ssvae.models.fingerprint import check_same_latents
 from ssvae.storage.files import check_replaced, replacing
 
@@ -24,7 +26,7 @@ MAP_FORMAT = "ssvae map 1"
 
 
 class MappedAutoencoder(ModelMixin, ConfigMixin):
-    """Any VAE of :data:`ssvae.models.backbones.LAYOUTS` whose latents pass through a map.
+    """Any VAE of :data:`ssvae.models.classes.CLASSES` whose latents pass through a map.
 
     ``encode`` maps what the VAE gives, ``decode`` undoes the map first. The config has the names
     that ``WanPipeline`` reads, with statistics of mean 0 and deviation 1, for the map is made so
@@ -38,8 +40,8 @@ class MappedAutoencoder(ModelMixin, ConfigMixin):
     @register_to_config
     def __init__(
         self,
-        vae_class: str,
-        vae_config: dict[str, Any],
+        vae_class: str | None,
+        vae_config: dict[str, Any] | None,
         latent_size: tuple[int, int, int] | None = None,
         tilted: bool = False,
         scrambled: bool = False,
@@ -50,13 +52,17 @@ class MappedAutoencoder(ModelMixin, ConfigMixin):
         scale_factor_spatial: int | None = None,
     ):
         super().__init__()
-        if vae_class not in LAYOUTS:
-            raise ValueError(f"vae_class must be one of {', '.join(LAYOUTS)}, got {vae_class!r}")
-        own = vae_class == AutoencoderKLSSVAE.__name__
-        kind: Any = AutoencoderKLSSVAE if own else getattr(diffusers, vae_class)
-        self.vae = kind.from_config(vae_config)
-        layout = Backbone(self.vae).layout
-        C = layout.channels
+        if vae_class is not None:
+            if vae_class not in CLASSES:
+                raise ValueError(f"vae_class must be one of {', '.join(CLASSES)}, got {vae_class}")
+            own = vae_class == AutoencoderKLSSVAE.__name__
+            kind: Any = AutoencoderKLSSVAE if own else getattr(diffusers, vae_class)
+            self._hold(Backbone(kind.from_config(vae_config)))
+            z_dim = self.inside.layout.channels
+            scale_factor_temporal = self.inside.layout.time_factor
+            scale_factor_spatial = self.inside.layout.space_factor
+        assert z_dim is not None
+        C = z_dim
         size = tuple(latent_size or ())
         order = torch.arange(int(torch.tensor(size).prod())).view(size) if scrambled else None
         self.map = LatentMap(
@@ -66,39 +72,48 @@ class MappedAutoencoder(ModelMixin, ConfigMixin):
             z_dim=C,
             latents_mean=[0.0] * C,
             latents_std=[1.0] * C,
-            scale_factor_temporal=layout.time_factor,
-            scale_factor_spatial=layout.space_factor,
+            scale_factor_temporal=scale_factor_temporal,
+            scale_factor_spatial=scale_factor_spatial,
         )
+
+    def _hold(self, backbone: Backbone) -> None:
+        self.inside, self.vae = backbone, backbone.vae
 
     @classmethod
     def of(cls, backbone: Backbone, latent_map: LatentMap) -> "MappedAutoencoder":
-        """Put a map around a VAE; both are held, not copied."""
-        config = {k: v for k, v in backbone.vae.config.items() if not k.startswith("_")}
+        """Put a map around a VAE; both are held, not copied.
+
+        Of a VAE of another class than those of :data:`CLASSES` it is not to be saved.
+        """
+        layout, known = backbone.layout, backbone.name in CLASSES
+        config = backbone.vae.config.items() if known else ()
         mapped = cls(
-            backbone.name,
-            json.loads(json.dumps(config)),
+            backbone.name if known else None,
+            json.loads(json.dumps({k: v for k, v in config if not k.startswith("_")})),
             latent_map.size,
             latent_map.gain is not None,
             latent_map.order is not None,
+            z_dim=layout.channels,
+            scale_factor_temporal=layout.time_factor,
+            scale_factor_spatial=layout.space_factor,
         )
         check_same_latents(
             "the map", latent_map.encoder, backbone.vae, "fit one to this VAE (ssvae fit-map)"
         )
-        mapped.vae, mapped.map = backbone.vae, latent_map.to(backbone.vae.device)
+        mapped._hold(backbone)
+        mapped.map = latent_map.to(backbone.device)
         return mapped.eval()
 
     def backbone(self) -> Backbone:
         """Itself behind the protocol of all VAEs."""
         c: Any = self.config
-        factors = c["scale_factor_temporal"], c["scale_factor_spatial"]
-        statistics = tuple(c["latents_mean"]), tuple(c["latents_std"])
-        inside = Backbone(self.vae).layout
-        layout = Layout(
-            c["z_dim"],
-            *factors,
-            *statistics,
-            in_channels=inside.in_channels,
-            out_channels=inside.out_channels,
+        layout = replace(
+            self.inside.layout,
+            mean=tuple(c["latents_mean"]),
+            std=tuple(c["latents_std"]),
+            of_images=False,
+            has_variance=True,
+            lengths=self.inside.layout.clip_lengths,
         )
         return Backbone(self, layout)
 
@@ -111,7 +126,7 @@ class MappedAutoencoder(ModelMixin, ConfigMixin):
         Under a map that mixes channels or positions a diagonal Gaussian does not stay one, so what
         this gives is the mapped mean alone.
         """
-        mean = self.map(Backbone(self.vae).encode(x).mean)
+        mean = self.map(self.inside.encode(x).mean)
         posterior = DiagonalGaussian(torch.cat([mean, torch.full_like(mean, -30.0)], 1))
         return AutoencoderKLOutput(posterior) if return_dict else (posterior,)
 
@@ -120,7 +135,7 @@ class MappedAutoencoder(ModelMixin, ConfigMixin):
         self, z: torch.Tensor, return_dict: bool = True
     ) -> DecoderOutput | tuple[torch.Tensor]:
         """Mapped latents (B, C, t, h, w) to clips (B, 3, T, H, W), not clamped."""
-        sample = self.vae.decode(self.map.inverse(z)).sample
+        sample = self.inside.decode(self.map.inverse(z))
         return DecoderOutput(sample) if return_dict else (sample,)
 
 

@@ -7,11 +7,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 
 from ssvae.models.autoencoder import AutoencoderKLSSVAE
 from ssvae.models.backbones import Backbone, load_backbone
 from ssvae.models.blocks import channels_last
+from ssvae.models.names import is_own
 from ssvae.models.official import fetch_official, load_official
+from ssvae.models.own import Own
 from ssvae.models.shipped import OWNER, shipped_folder
 from ssvae.storage.digests import check_whole
 from ssvae.storage.runs import last_checkpoint
@@ -65,9 +69,21 @@ def load_vae(
 def open_vae(
     model: str, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32
 ) -> Backbone:
-    """Any VAE to measure: a shipped one, a run (its last checkpoint), a model's folder, a hub id,
-    or a published checkpoint of SSVAE, as a file or a hub id.
+    """Any VAE that somebody names.
+
+    Args:
+        model: a shipped one, a run (its last checkpoint), a model's folder, a hub id, a published
+            checkpoint of SSVAE, as a file or a hub id; or ``module:function`` or
+            ``file.py:function``, which is imported and called for a VAE of one's own
+            (:class:`ssvae.models.own.Own`).
+        device: where to; "meta" for its shape alone.
+        dtype: number format of its weights.
+
+    Raises:
+        ValueError: where there is none of that name, or it does not load.
     """
+    if is_own(model):
+        return _open_own(Own(model), device, dtype)
     if Path(model).is_file():
         vae: Any = channels_last(load_official(model)[0])
         return Backbone(vae.to(device, dtype).eval())
@@ -83,12 +99,31 @@ def open_vae(
             raise error from None
 
 
+def _open_own(own: Own, device: torch.device | str, dtype: torch.dtype) -> Backbone:
+    """A VAE of one's own, with the weights that its name asks for."""
+    backbone = own.open()
+    if own.weights:
+        folder = find_vae(own.weights)
+        check_whole(folder)
+        (file, *_) = sorted(folder.glob("*.safetensors"))
+        try:
+            backbone.vae.load_state_dict(load_file(file))
+        except (RuntimeError, SafetensorError) as error:
+            raise ValueError(
+                f"the weights in {folder} are not of the VAE of {own.function}: {error}"
+            ) from error
+    backbone.vae.to(device=device, dtype=dtype)
+    return backbone
+
+
 def resolve_vae(path: str) -> str:
-    """Where a VAE is, for :func:`load_backbone`: a shipped one's name (ssvae/tiny); the folder in a
-    run, a checkpoint or a model's folder, in full; or a hub id (owner/name, owner/name/subfolder)
-    as it is. Below a folder that is there a name that is not is a mistake, and not looked for on
-    the hub.
+    """Where a VAE is, for :func:`open_vae` from any folder: a shipped one's name (ssvae/tiny); the
+    folder in a run, a checkpoint or a model's folder, in full; a hub id (owner/name,
+    owner/name/subfolder) as it is; or the name of one of one's own. Below a folder that is there a
+    name that is not is a mistake, and not looked for on the hub.
     """
+    if is_own(path):
+        return str(Own(path))
     if folder := shipped_folder(path):
         return OWNER + folder.name  # wherever the package lies when it is read again
     looks_so = re.fullmatch(r"[\w-][\w.-]*(/[\w-][\w.-]*)+", path)

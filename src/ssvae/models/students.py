@@ -2,8 +2,8 @@
 
 import math
 
-from ssvae.models.backbones import Layout
 from ssvae.models.config import AutoencoderConfig, StudentSize
+from ssvae.models.layouts import Layout, causal
 
 # Width of the first level, and residual blocks of encoder and decoder in each.
 SIZES: dict[str, tuple[int, int, int]] = {
@@ -19,6 +19,12 @@ def student_of(layout: Layout, size: StudentSize) -> AutoencoderConfig:
 
     A ValueError where the teacher compresses by what is no power of two.
     """
+    own = causal(layout.time_factor)
+    if not layout.of_images and layout.clip_lengths != own:
+        raise ValueError(
+            f"a student is causal and takes {own} frames, this teacher {layout.clip_lengths}: take "
+            "one that is causal"
+        )
     for name, factor in (("time", layout.time_factor), ("space", layout.space_factor)):
         if factor.bit_count() != 1:
             raise ValueError(

@@ -10,11 +10,11 @@ from ssvae.data.pixels import check_channels
 from ssvae.data.sources import open_source
 from ssvae.latents import CachedClips, LatentCache
 from ssvae.models import AutoencoderConfig, AutoencoderKLSSVAE
-from ssvae.models.backbones import Backbone, load_backbone
+from ssvae.models.backbones import Backbone
 from ssvae.models.blocks import channels_last
 from ssvae.models.channels import with_channels
 from ssvae.models.discriminator import Discriminator
-from ssvae.models.finding import load_vae, resolve_vae
+from ssvae.models.finding import load_vae, open_vae, resolve_vae
 from ssvae.models.students import student_of
 from ssvae.regularizers.registry import enabled, registered
 from ssvae.storage.problems import Problems
@@ -49,12 +49,12 @@ def _(recipe: VAERecipe, device: str = "cpu") -> Backbone:
 
 @build.register
 def _(recipe: AdaptRecipe, device: str = "cpu") -> Backbone:
-    return load_backbone(_where(recipe), device)
+    return open_vae(_where(recipe), device)
 
 
 @build.register
 def _(recipe: DistilRecipe, device: str = "cpu") -> Backbone:
-    layout = load_backbone(resolve_vae(recipe.teacher), META).layout
+    layout = open_vae(recipe.teacher, META).layout
     config = vars(student_of(layout, recipe.student))
     with torch.device(device):
         return Backbone(channels_last(AutoencoderKLSSVAE(**config, halves=recipe.halves)))
@@ -72,7 +72,7 @@ def objective_of(
     if isinstance(recipe, RegularizedRecipe):
         return Objective(backbone, recipe).to(device)
     assert isinstance(recipe, DistilRecipe)
-    teacher = load_backbone(resolve_vae(recipe.teacher), device)
+    teacher = open_vae(recipe.teacher, device)
     teacher.vae.requires_grad_(False)
     return Distillation(backbone, teacher, recipe).to(device)
 

@@ -42,7 +42,8 @@ class ReconstructionObjective(nn.Module):
         super().__init__()
         self.backbone, self.vae, self.recipe = backbone, backbone.vae, recipe
         # What FSDP gathers one by one.
-        named = backbone.vae._no_split_modules or getattr(backbone.vae, "_repeated_blocks", None)
+        names = "_no_split_modules", "_repeated_blocks"
+        named = next(filter(None, (getattr(backbone.vae, name, None) for name in names)), None)
         present = {type(module).__name__ for module in backbone.vae.modules()}
         self._no_split_modules = [name for name in named or () if name in present]
         if recipe.gradient_checkpointing:

@@ -143,7 +143,7 @@ class VAETrainer:
         rows: list[dict[str, torch.Tensor]] = []
         for number, part in enumerate(batch):
             last = number == len(batch) - 1
-            clips = part.on(accelerator.device).to(self.backbone.vae.dtype)
+            clips = part.on(accelerator.device).to(self.backbone.dtype)
             known = {}
             if part.moments is not None:
                 known["moments"] = moved(part.moments, clips.device).to(clips.dtype)
@@ -221,7 +221,7 @@ class VAETrainer:
 
     def save(self, folder: Path, state: dict[str, Any]) -> None:
         """Write a :meth:`state`; the model and its masking load by themselves."""
-        self.backbone.vae.save_config(folder / VAE)
+        self.backbone.save_config(folder / VAE)
         write_tensors(state[VAE], folder / VAE / SAFETENSORS_WEIGHTS_NAME)
         if self._masking is not None:
             (token,) = (x for name, x in state[MODEL].items() if name.endswith("lmr.token"))

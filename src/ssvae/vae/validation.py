@@ -40,7 +40,7 @@ def validate(
         for start in range(0, each, batch_size):
             own = range(start, min(start + batch_size, each))
             batch = source.batch([process * each + i for i in own]).on(accelerator.device)
-            batch = batch.to(backbone.vae.dtype)
+            batch = batch.to(backbone.dtype)
             with accelerator.autocast():
                 mean = backbone.encode(batch).mean
                 reconstruction = backbone.decode(mean).to(batch.dtype)
