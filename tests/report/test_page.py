@@ -11,7 +11,7 @@ import torch
 
 from ssvae.analysis import analyze
 from ssvae.report.analysis_figures import PLATES, plates
-from ssvae.report.analysis_page import Shown, write_page
+from ssvae.report.analysis_page import Shown, write_report
 from ssvae.report.html import picture_uri
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
@@ -31,7 +31,7 @@ def page(vae, folder, names=NAMES, **changes):
     analyses = dict.fromkeys(names, analysis)
     shown = [Shown(f"film {i}.mp4", clips[i], dict.fromkeys(names, clips[i])) for i in range(2)]
     given = dict(source="from films, at 8 frames a second", unread={}, failed={}) | changes
-    return write_page(folder / "page.html", analyses, shown, **given), analyses
+    return write_report(analyses, folder / "page.html", shown, **given), analyses
 
 
 def test_what_the_page_holds(vae, tmp_path):

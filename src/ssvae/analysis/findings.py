@@ -1,12 +1,12 @@
 """An analysis in words, by stated rules: what is broken, and which bias is missing."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 
-from ssvae.analysis.analyzer import Analysis
-from ssvae.analysis.fidelity import Steps
+from ssvae.analysis.fidelity import FidelityResult, Steps
+from ssvae.analysis.result import Analysis
 
 SEAM = 1.3  # error of steps across latents' borders over that of steps within
 JUMP = 3.0  # error of one step over the median step's
@@ -16,6 +16,7 @@ NEGLIGIBLE = (
     0.05  # of the mean step's error: where most steps are that right, there is no usual one
 )
 EDGE = 4  # rows or columns at a side
+SMALLEST_GRID = 4  # latents a side that have a spectrum
 LISTED = 8  # names or numbers in a sentence
 
 # The share of variance in the first ten of 48 principal channels, as the paper publishes it.
@@ -25,13 +26,10 @@ LCR_THRESHOLD = 0.75  # local correlation above which the published LCR asks for
 
 def findings(analysis: Analysis) -> list[str]:
     """What is wrong with a VAE, a sentence each; none where nothing was found."""
-    return [
-        *_broken(analysis),
-        *_channels(analysis),
-        *_weak_frames(analysis),
-        *_seams(analysis),
-        *_artefacts(analysis),
-    ]
+    said = [*_broken(analysis), *_small_grid(analysis), *_channels(analysis)]
+    if analysis.fidelity is not None:
+        said += _weak_frames(analysis, analysis.fidelity) + _seams(analysis, analysis.fidelity)
+    return said + _artefacts(analysis)
 
 
 def _artefacts(analysis: Analysis) -> list[str]:
@@ -51,6 +49,16 @@ def _broken(analysis: Analysis) -> list[str]:
         f"NaN or infinity in {kinds} of {_some(len(analysis.broken), 'clip')} "
         f"({_listed(list(analysis.broken))}), which all figures leave out. Broken weights do this, "
         "or a number format that overflows; try float32."
+    ]
+
+
+def _small_grid(analysis: Analysis) -> list[str]:
+    *_, height, width = analysis.protocol.latent_shape
+    if min(height, width) >= SMALLEST_GRID:
+        return []
+    return [
+        f"The spectra are of a grid of {height}x{width} latents: with fewer than {SMALLEST_GRID} a "
+        "side their shares and slopes say little. Use larger clips."
     ]
 
 
@@ -74,9 +82,9 @@ def _channels(analysis: Analysis) -> list[str]:
     return said
 
 
-def _weak_frames(analysis: Analysis) -> list[str]:
-    frames = analysis.fidelity.frame_psnr
-    if not _frames_compare(analysis):
+def _weak_frames(analysis: Analysis, fidelity: FidelityResult) -> list[str]:
+    frames = fidelity.frame_psnr
+    if not _frames_compare(fidelity):
         return []
     usual = frames.median()
     said = []
@@ -100,9 +108,11 @@ def _weak_frames(analysis: Analysis) -> list[str]:
     return said
 
 
-def _axes(analysis: Analysis) -> list[tuple[str, str, int]]:
+def _axes(analysis: Analysis, steps: Mapping[str, Steps]) -> list[tuple[str, str, int]]:
     """Each axis that has steps, what one of its places is called, and places a latent."""
-    compression, steps = analysis.compression, analysis.fidelity.steps
+    if not steps:
+        return []
+    compression = analysis.compression
     axes = (
         ("time", "frame", compression["time"]),
         ("rows", "row", compression["height"]),
@@ -111,13 +121,13 @@ def _axes(analysis: Analysis) -> list[tuple[str, str, int]]:
     return [(axis, what, round(period)) for axis, what, period in axes if axis in steps]
 
 
-def _seams(analysis: Analysis) -> list[str]:
-    if analysis.fidelity.clips < ENOUGH:
+def _seams(analysis: Analysis, fidelity: FidelityResult) -> list[str]:
+    if fidelity.clips < ENOUGH:
         return []
     said = []
     ratios = border_ratios(analysis)
-    for axis, what, period in _axes(analysis):
-        relative = relative_errors(analysis.fidelity.steps[axis])
+    for axis, what, period in _axes(analysis, fidelity.steps):
+        relative = relative_errors(fidelity.steps[axis])
         borders = _borders(axis, len(relative), period)
         grid = ratios[axis]
         if grid is not None and grid >= SEAM:
@@ -148,12 +158,15 @@ def _seams(analysis: Analysis) -> list[str]:
 
 def unexamined(analysis: Analysis) -> list[str]:
     """What :func:`findings` could not look for, and why."""
-    if analysis.fidelity.clips < ENOUGH:
-        few = f"{analysis.fidelity.clips} clips are fewer than {ENOUGH}"
+    fidelity = analysis.fidelity
+    if fidelity is None:
+        return ["all that needs the VAE and its clips (these are latents alone)"]
+    if fidelity.clips < ENOUGH:
+        few = f"{fidelity.clips} clips are fewer than {ENOUGH}"
         return [f"weak frames and seams ({few})", *_unmeasured(analysis)]
-    said = [] if _frames_compare(analysis) else ["weak frames (fewer than 3 frames)"]
-    for axis, what, period in _axes(analysis):
-        if period > 1 and len(_borders(axis, len(analysis.fidelity.steps[axis].error), period)) < 2:
+    said = [] if _frames_compare(fidelity) else ["weak frames (fewer than 3 frames)"]
+    for axis, what, period in _axes(analysis, fidelity.steps):
+        if period > 1 and len(_borders(axis, len(fidelity.steps[axis].error), period)) < 2:
             needed = 3 * period + 1 if axis == "time" else 3 * period
             said.append(f"seams between latents in {what}s (they take at least {needed} {what}s)")
     return said + _unmeasured(analysis)
@@ -163,15 +176,18 @@ def _unmeasured(analysis: Analysis) -> list[str]:
     return [] if analysis.artefacts is None else list(analysis.artefacts.unmeasured)
 
 
-def _frames_compare(analysis: Analysis) -> bool:
-    return len(analysis.fidelity.frame_psnr) >= 3 and analysis.fidelity.clips >= ENOUGH
+def _frames_compare(fidelity: FidelityResult) -> bool:
+    return len(fidelity.frame_psnr) >= 3 and fidelity.clips >= ENOUGH
 
 
 def border_ratios(analysis: Analysis) -> dict[str, float | None]:
-    """Along "time", "rows" and "columns" how far the steps between latents stand out."""
-    ratios = {}
-    for axis, _, period in _axes(analysis):
-        relative = relative_errors(analysis.fidelity.steps[axis])
+    """Along "time", "rows" and "columns" how far the steps between latents stand out; none of
+    latents alone.
+    """
+    ratios: dict[str, float | None] = {}
+    steps = {} if analysis.fidelity is None else analysis.fidelity.steps
+    for axis, _, period in _axes(analysis, steps):
+        relative = relative_errors(steps[axis])
         ratios[axis] = border_ratio(relative, _borders(axis, len(relative), period))
     return ratios
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import torch
 
+from ssvae.analysis import FidelityResult
 from ssvae.bench.claims import SAME_CEILING
 from ssvae.bench.demo import (
     HELD_OUT_SEED,
@@ -72,11 +73,16 @@ def rows_of(runs: DemoRuns) -> list[Row]:
     def row(name: str, note: str, value: Callable[[str], str]) -> Row:
         return Row(name, tuple(value(variant) for variant in variants), note)
 
+    def fidelity(name: str) -> FidelityResult:
+        found = measures[name].analysis.fidelity
+        assert found is not None
+        return found
+
     procedural, real = "held-out procedural clips", "real clips, never trained on"
     return [
         *analysis_rows([m.analysis for m in measures.values()]),
-        row("PSNR", f"dB, {procedural}", lambda n: number(measures[n].analysis.fidelity.psnr, 2)),
-        row("SSIM", procedural, lambda n: number(measures[n].analysis.fidelity.ssim)),
+        row("PSNR", f"dB, {procedural}", lambda n: number(fidelity(n).psnr, 2)),
+        row("SSIM", procedural, lambda n: number(fidelity(n).ssim)),
         row("PSNR, real", f"dB, {real}", lambda n: number(measures[n].real_scores["psnr"], 2)),
         row("SSIM, real", real, lambda n: number(measures[n].real_scores["ssim"])),
         row(

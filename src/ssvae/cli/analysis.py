@@ -2,24 +2,26 @@
 
 import json
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
 import tyro
 
-from ssvae.analysis import Analysis, Subject, findings
+from ssvae.analysis import Analysis, Protocol, Subject, analyze_latents, findings
 from ssvae.analysis.shared import Pairs, SharedAnalysis
 from ssvae.cli.common import Common, CommonOptions, check_outputs
 from ssvae.cli.console import console, print_rows, progress
 from ssvae.data import is_endless, known_vocabulary, open_fixed
 from ssvae.evaluation.features import fitting_network, load_network
+from ssvae.latents.reading import are_latents, open_latents
 from ssvae.losses import find_lpips
 from ssvae.models.backbones import Backbone
 from ssvae.models.finding import open_vae
 from ssvae.models.layouts import common_channels, common_length, common_side
 from ssvae.models.shipped import shipped_autoencoders
-from ssvae.report.analysis_page import Shown, write_page
+from ssvae.report.analysis_page import Shown, write_report
 from ssvae.report.figures import save_figure, spectra_figure
 from ssvae.report.tables import analysis_tables
 from ssvae.storage.files import write_text
@@ -29,7 +31,7 @@ from ssvae.storage.processes import gather_objects
 def analyze(
     models: tyro.conf.Positional[tuple[str, ...]] = (),
     *,
-    videos: str,
+    videos: str | None = None,
     out: Path | None = None,
     json_out: Annotated[Path | None, tyro.conf.arg(name="json")] = None,
     figure: Path | None = None,
@@ -43,6 +45,7 @@ def analyze(
     linear: str | None = None,
     network: str | None = None,
     skip_artefacts: bool = False,
+    frames_alike: bool = False,
     common: CommonOptions = Common(),
 ) -> None:
     """Analyse one or more VAEs over the same clips: spectra, robustness, reconstruction, cost.
@@ -51,9 +54,11 @@ def analyze(
 
     Args:
         models: VAEs, each as MODEL or NAME=MODEL: a run, a checkpoint, a model's folder or hub id
-            of any class that is known, or a published checkpoint of SSVAE. Those that come with
-            ssvae where none is given.
-        videos: "world", "stills:FOLDER", a video, a folder of videos, a list, or tar files.
+            of any class that is known, a function of yours (file.py:function), or a published
+            checkpoint of SSVAE. Or latents: a cache, a .npy or .safetensors file, tar files of
+            these. Where none is given, the models that come with ssvae.
+        videos: "world", "stills:FOLDER", a video, a folder of videos, a list, or tar files. Latents
+            need none.
         out: Write a page with everything into this file, .html, and its figures beside it.
         json_out: Write all figures, curves included, to this file.
         figure: Draw both spectra into this file, .png, .svg or .pdf.
@@ -69,35 +74,53 @@ def analyze(
             i3d:FILE.pt or videomae:NAME_OR_FOLDER. The probe where the clips are the world's.
         skip_artefacts: Leave out the synthetic films whose right answer is known, and what becomes
             of clips that go through again and again.
+        frames_alike: Of latents: the first latent frame stands for as many frames as the others.
     """
     check_outputs(out, json_out, figure)
     accelerator = common.accelerator()
-    vaes = open_models(models, frames, size, common)
-    channels = common_channels(vae.layout for vae in vaes.values())
-    source = open_fixed(videos, clips, frames, *size, fps, seed, accelerator.device, channels)
-    lpips = find_lpips(vgg, linear, accelerator.device)
-    network = network or fitting_network(videos, frames)
-    work = SharedAnalysis(
-        source,
-        accelerator,
-        batch_size,
-        fps,
-        lpips,
-        skip_artefacts,
-        None if network is None else load_network(network, accelerator.device),
-        known_vocabulary(videos),
-    )
-    found = _analyse(work, vaes)
+    named = named_models(models)
+    stored = {name: place for name, place in named.items() if are_latents(place)}
+    of_models = {name: place for name, place in named.items() if name not in stored}
+    found = _Found({}, {}, {}, {})
+    if of_models:
+        if videos is None:
+            raise ValueError("a model needs clips: --videos world, or a film, a folder, a list")
+        vaes = open_named(of_models, frames, size, common)
+        channels = common_channels(vae.layout for vae in vaes.values())
+        source = open_fixed(videos, clips, frames, *size, fps, seed, accelerator.device, channels)
+        lpips = find_lpips(vgg, linear, accelerator.device)
+        network = network or fitting_network(videos, frames)
+        work = SharedAnalysis(
+            source,
+            accelerator,
+            batch_size,
+            fps,
+            lpips,
+            skip_artefacts,
+            None if network is None else load_network(network, accelerator.device),
+            known_vocabulary(videos),
+        )
+        found = _analyse(work, vaes)
     if not accelerator.is_main_process:
         return
+    for name, place in stored.items():
+        found.analyses[name] = _of_latents(place, not frames_alike)
     if found.analyses:
         _tell(found)
-        _write(found, _described(videos, fps, seed), out, json_out, figure)
+        described = _described(videos, fps, seed) if videos and of_models else ""
+        _write(found, described, out, json_out, figure)
     if found.failed:
         reasons = "; ".join(f"{name}: {reason}" for name, reason in found.failed.items())
         raise ValueError(
-            f"{len(found.failed)} of {len(vaes)} models could not be analysed: {reasons}"
+            f"{len(found.failed)} of {len(named)} models could not be analysed: {reasons}"
         )
+
+
+def _of_latents(place: str, lone_first_frame: bool) -> Analysis:
+    """The analysis of latents in files."""
+    stored = open_latents(place)
+    vocabulary = known_vocabulary(stored.data) if stored.data else None
+    return analyze_latents(stored.batches(), lone_first_frame, stored.captions, vocabulary)
 
 
 @dataclass(frozen=True)
@@ -141,8 +164,14 @@ def open_models(
     """Models by their short names; a ValueError where clips of this size do not suit all of
     them.
     """
+    return open_named(named_models(models), frames, size, common)
+
+
+def open_named(
+    named: Mapping[str, str], frames: int, size: tuple[int, int], common: Common
+) -> dict[str, Backbone]:
+    """The same of models that have names."""
     device = common.accelerator().device
-    named = named_models(models)
     vaes = {name: open_vae(model, device, common.torch_dtype) for name, model in named.items()}
     check_clip_size(vaes, frames, size)
     return vaes
@@ -160,12 +189,14 @@ def _write(
         write_text(json_out, json.dumps(summaries, indent=2) + "\n")
     if out is not None:
         shown = _shown(found.pairs)
-        page = write_page(out, analyses, shown, source, found.unread, found.failed)
+        page = write_report(analyses, out, shown, source, found.unread, found.failed)
         console.print(f"\nreport: {page}", soft_wrap=True, markup=False)
 
 
 def _shown(pairs: dict[str, Pairs]) -> list[Shown]:
-    """Some clips beside what each model made of them."""
+    """Some clips beside what each model made of them; none of latents alone."""
+    if not pairs:
+        return []
     originals = next(iter(pairs.values()))
     return [
         Shown(clip, original, {name: of_model[clip][1] for name, of_model in pairs.items()})
@@ -225,13 +256,24 @@ def _tell(found: _Found) -> None:
         console.print(f"\n[bold]{group}[/bold]")
         print_rows(list(analyses), rows)
     p = next(iter(analyses.values())).protocol
-    rate = f" at {p.fps:g} frames a second" if p.fps else ""
-    seen = p.clips + len(next(iter(analyses.values())).broken)
-    console.print(
-        f"{seen} clips of {p.frames} frames of {p.height}x{p.width}{p.kind}{rate}", soft_wrap=True
-    )
+    if p.frames is None:
+        channels, *sides = p.latent_shape
+        console.print(
+            f"latents of {p.clips} clips, {channels} channels of {'x'.join(map(str, sides))}"
+        )
+    else:
+        _tell_clips(found, p)
     for name, reason in sorted(found.unread.items()):
         console.print(f"left out: {name} ({reason})", soft_wrap=True, markup=False)
     for name, analysis in analyses.items():
         for finding in findings(analysis):
             console.print(f"{name}: {finding}", soft_wrap=True, markup=False)
+
+
+def _tell_clips(found: _Found, p: Protocol) -> None:
+    """Which clips were analysed."""
+    rate = f" at {p.fps:g} frames a second" if p.fps else ""
+    seen = p.clips + len(next(iter(found.analyses.values())).broken)
+    console.print(
+        f"{seen} clips of {p.frames} frames of {p.height}x{p.width}{p.kind}{rate}", soft_wrap=True
+    )

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 import torch
 from diffusers.utils import logging as diffusers_logging
 from rich import box
+from rich.cells import cell_len
 from rich.console import Console
 from rich.logging import RichHandler
 from rich.markup import escape
@@ -30,6 +31,7 @@ from ssvae.training import InterruptedRun
 console = Console()
 error_console = Console(stderr=True)
 
+NARROWEST_NOTE = 24  # columns of what stands beside a table's rows
 SECONDS_BETWEEN_LINES = 15  # where the output is not a terminal
 
 
@@ -105,14 +107,22 @@ def note_of(metrics: dict[str, float]) -> str:
 
 
 def print_rows(names: list[str], rows: list[Row]) -> None:
-    """Quantities over several models, as a table."""
+    """Quantities over several models, as a table.
+
+    Names and values stand whole; where the terminal is too narrow for what they mean beside them,
+    that is left out.
+    """
     table = Table(box=box.SIMPLE_HEAD)
-    table.add_column("")
+    table.add_column("", overflow="fold", no_wrap=True)
     for name in names:
         table.add_column(escape(name), justify="right", overflow="fold")
-    table.add_column("", style="dim")
+    widths = [max(map(cell_len, column)) for column in zip(*(r.values for r in rows), strict=True)]
+    taken = sum(max(w, 6) + 3 for w in [max(cell_len(row.name) for row in rows), *widths])
+    described = console.width - taken >= NARROWEST_NOTE
+    if described:
+        table.add_column("", style="dim")
     for row in rows:
-        table.add_row(row.name, *row.values, row.note)
+        table.add_row(row.name, *row.values, *((row.note,) if described else ()))
     console.print(table)
 
 

@@ -5,6 +5,7 @@ from ssvae.latents.cached_clips import CachedClips
 from ssvae.latents.encoding import encode_clips, write_cache
 from ssvae.latents.mapped import MappedAutoencoder, load_map, save_map
 from ssvae.latents.maps import LatentMap, MapConfig, fit_map
+from ssvae.latents.reading import StoredLatents, open_latents
 
 __all__ = [
     "CacheConfig",
@@ -13,9 +14,11 @@ __all__ = [
     "LatentMap",
     "MapConfig",
     "MappedAutoencoder",
+    "StoredLatents",
     "encode_clips",
     "fit_map",
     "load_map",
+    "open_latents",
     "save_map",
     "write_cache",
 ]

@@ -7,7 +7,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ssvae.report.analysis_page import Shown, write_page
+    from ssvae.report.analysis_page import Shown, write_report
     from ssvae.report.figures import (
         contact_sheet,
         diffusability_figure,
@@ -29,12 +29,12 @@ __all__ = [
     "save_figure",
     "spectra_figure",
     "training_figure",
-    "write_page",
+    "write_report",
 ]
 
 _WHERE = {
     **dict.fromkeys(("Row", "analysis_rows", "analysis_tables", "interval", "markdown"), "tables"),
-    **dict.fromkeys(("Shown", "write_page"), "analysis_page"),
+    **dict.fromkeys(("Shown", "write_report"), "analysis_page"),
 }
 """The module of each; of others, figures."""
 

@@ -134,6 +134,8 @@ def _deviations(axes: Axes, analyses: Analyses) -> None:
 
 def _robustness(axes: Axes, analyses: Analyses) -> None:
     for i, name, a in _each(analyses):
+        if not a.robustness:
+            continue
         typical = float(a.channels.std.square().mean().sqrt())
         sigmas = np.array(list(a.robustness)) / typical
         axes.plot(sigmas, list(a.robustness.values()), label=name, **_looks(i))
@@ -145,7 +147,7 @@ def _robustness(axes: Axes, analyses: Analyses) -> None:
 def _by_frame(measure: str, label: str) -> Callable[[Axes, Analyses], None]:
     def draw(axes: Axes, analyses: Analyses) -> None:
         for i, name, a in _each(analyses):
-            values = getattr(a.fidelity, measure)
+            values = getattr(a.fidelity, measure, None)  # none of latents alone
             if values is not None:
                 frames = np.arange(1, len(values) + 1)
                 axes.plot(frames, values.numpy(), label=name, **_looks(i))
@@ -158,7 +160,7 @@ def _by_frame(measure: str, label: str) -> Callable[[Axes, Analyses], None]:
 def _steps(axes: Axes, analyses: Analyses) -> None:
     borders = set()
     for i, name, a in _each(analyses):
-        if "time" not in a.fidelity.steps:
+        if a.fidelity is None or "time" not in a.fidelity.steps:
             continue
         values = relative_errors(a.fidelity.steps["time"]).numpy()
         axes.plot(np.arange(len(values)) + 1.5, values, label=name, **_looks(i))
@@ -265,12 +267,13 @@ PLATES = (
 
 def plates(analyses: Analyses) -> list[Plate]:
     """The figures for which these models have figures."""
-    measured = [a.fidelity for a in analyses.values()]
+    measured = [a.fidelity for a in analyses.values() if a.fidelity is not None]
     absent = {
         "ssim": all(m.frame_ssim is None for m in measured),
         "lpips": all(m.frame_lpips is None for m in measured),
         "steps": all("time" not in m.steps for m in measured),
         "psnr": all(len(m.frame_psnr) == 1 for m in measured),
+        "robustness": not measured,
         "drift": all(a.drift is None for a in analyses.values()),
         "frequency-time": all(a.protocol.latent_shape[1] == 1 for a in analyses.values()),
     }

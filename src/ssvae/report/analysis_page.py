@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
+from types import MappingProxyType
 
 import torch
 
@@ -27,24 +28,30 @@ class Shown:
     reconstructions: dict[str, torch.Tensor]
 
 
-def write_page(
-    out: Path,
+def write_report(
     analyses: Mapping[str, Analysis],
-    shown: Sequence[Shown],
-    source: str,
-    unread: Mapping[str, str],
-    failed: Mapping[str, str],
+    out: str | Path,
+    shown: Sequence[Shown] = (),
+    source: str = "",
+    unread: Mapping[str, str] = MappingProxyType({}),
+    failed: Mapping[str, str] = MappingProxyType({}),
 ) -> Path:
-    """Write the page, and its figures as SVG into a folder beside it.
+    """Write one page of analyses, and its figures as SVG into a folder beside it; the page's path.
 
     Args:
-        out: the page, .html.
         analyses: by the models' names.
+        out: the page, .html.
         shown: clips to show beside their reconstructions.
-        source: where the clips come from and how, in words.
+        source: where the clips come from and how, in words that follow "17 frames of 256x256".
         unread: files that could not be read, and why.
         failed: models that could not be analysed, and why.
+
+    Raises:
+        ValueError: for no analyses, or another ending.
     """
+    out = Path(out)
+    if not analyses or out.suffix != ".html":
+        raise ValueError(f"a report takes analyses and a file .html, got {len(analyses)} and {out}")
     folder = out.with_name(f"{out.stem}-figures")
     folder.mkdir(exist_ok=True)
     drawn = []
@@ -83,10 +90,15 @@ def write_page(
 def _protocol(first: Analysis, source: str, unread: Mapping[str, str]) -> str:
     """Which clips all saw, and which could not be read."""
     p = first.protocol
+    if p.frames is None:
+        size = "x".join(map(str, p.latent_shape[1:]))
+        return (
+            f"Latents of {p.clips} clips, {p.latent_shape[0]} channels of {size}. {source}".strip()
+        )
     seen = p.clips + len(first.broken)
     protocol = (
-        f"All saw the same {seen} clips of {p.frames} frames of {p.height}x{p.width}{p.kind} "
-        f"{source}. Latents are posterior means."
+        f"All saw the same {seen} clips of {p.frames} frames of {p.height}x{p.width}{p.kind}"
+        f"{f' {source}' if source else ''}. Latents are posterior means."
     )
     if unread:
         named = "; ".join(f"{name} ({reason})" for name, reason in sorted(unread.items()))
@@ -114,6 +126,7 @@ def _lead(analyses: Mapping[str, Analysis]) -> str:
             return f"{what}: {show.format(of[order[0]])}."
         return f"{what}: " + ", ".join(f"{name} {show.format(of[name])}" for name in order) + "."
 
+    psnr = {n: a.fidelity.psnr for n, a in analyses.items() if a.fidelity is not None}
     return " ".join(
         [
             ranked(
@@ -127,7 +140,7 @@ def _lead(analyses: Mapping[str, Analysis]) -> str:
                 "{:.1f}",
                 best_first=False,
             ),
-            ranked("PSNR", {n: a.fidelity.psnr for n, a in analyses.items()}, "{:.2f}\u00a0dB"),
+            *([ranked("PSNR", psnr, "{:.2f}\u00a0dB")] if psnr else []),
         ]
     )
 

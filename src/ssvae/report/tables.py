@@ -4,9 +4,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from ssvae.analysis import Analysis, Cost, Drift
+from ssvae.analysis import Analysis, Cost, Drift, FidelityResult
 from ssvae.analysis.findings import border_ratios, leading_share
 from ssvae.analysis.interpolation import Distances, Interpolations
+from ssvae.analysis.result import Model
 from ssvae.analysis.semantics import NEIGHBOURS
 
 
@@ -59,7 +60,6 @@ def _row(name: str, note: str, values: Iterable[str]) -> Row:
 
 def analysis_rows(analyses: Sequence[Analysis]) -> list[Row]:
     """The latents of one or more analyses, side by side."""
-    sigma = next(s for s in analyses[0].robustness if 0 < s < 0.1)
     return [
         _row(
             "local correlation",
@@ -91,11 +91,20 @@ def analysis_rows(analyses: Sequence[Analysis]) -> list[Row]:
             "channel modes that hold 90 % of the variance",
             [str(a.channels.modes(0.9)) for a in analyses],
         ),
+        *_under_noise(analyses),
+    ]
+
+
+def _under_noise(analyses: Sequence[Analysis]) -> list[Row]:
+    sigma = next((s for a in analyses for s in a.robustness if 0 < s < 0.1), None)
+    if sigma is None:
+        return []
+    return [
         _row(
             "PSNR under noise",
             f"dB, decoding z + {sigma:.3f} n",
-            [number(a.robustness[sigma], 2) for a in analyses],
-        ),
+            [number(a.robustness.get(sigma), 2) for a in analyses],
+        )
     ]
 
 
@@ -145,21 +154,22 @@ def _more_of_latents(analyses: Sequence[Analysis]) -> list[Row]:
 
 
 def _reconstruction(analyses: Sequence[Analysis]) -> list[Row]:
+    found = [a.fidelity for a in analyses]
+    if not any(found):
+        return []
+
+    def row(name: str, note: str, show: Callable[[FidelityResult], str]) -> Row:
+        return _row(name, note, ["–" if f is None else show(f) for f in found])
+
+    def frames(f: FidelityResult) -> str:
+        psnr = f.frame_psnr
+        first, worst, which = float(psnr[0]), float(psnr.min()), int(psnr.argmin()) + 1
+        return f"{number(first, 2)}, {number(worst, 2)} ({which})"
+
     rows = [
-        _row(
-            "PSNR",
-            "dB over [0, 1], the mean over clips",
-            [number(a.fidelity.psnr, 2) for a in analyses],
-        ),
-        _row("SSIM", "higher is better", [number(a.fidelity.ssim) for a in analyses]),
-        _row(
-            "PSNR of the first frame, the worst frame",
-            "dB, and the worst frame's number",
-            [
-                f"{number(float(f[0]), 2)}, {number(float(f.min()), 2)} ({int(f.argmin()) + 1})"
-                for f in (a.fidelity.frame_psnr for a in analyses)
-            ],
-        ),
+        row("PSNR", "dB over [0, 1], the mean over clips", lambda f: number(f.psnr, 2)),
+        row("SSIM", "higher is better", lambda f: number(f.ssim)),
+        row("PSNR of the first frame, the worst frame", "dB, and the worst frame's number", frames),
         _row(
             "steps between latents",
             "their error over that of steps within: frames, rows, columns; a seam from 1.3 on",
@@ -169,10 +179,8 @@ def _reconstruction(analyses: Sequence[Analysis]) -> list[Row]:
             ],
         ),
     ]
-    if any(a.fidelity.lpips is not None for a in analyses):
-        rows.insert(
-            2, _row("LPIPS", "VGG16; lower is better", [number(a.fidelity.lpips) for a in analyses])
-        )
+    if any(f is not None and f.lpips is not None for f in found):
+        rows.insert(2, row("LPIPS", "VGG16; lower is better", lambda f: number(f.lpips)))
     return rows
 
 
@@ -212,28 +220,22 @@ def _size_and_cost(analyses: Sequence[Analysis]) -> list[Row]:
     def millions(count: int) -> str:
         return f"{count / 1e6:{'.1f' if count >= 1e7 else '.2f'}}"
 
+    def parameters(model: Model) -> str:
+        parts = model.parameters, model.encoder_parameters, model.decoder_parameters
+        return ", ".join(map(millions, parts)) if model.parameters else "–"
+
     rows = [
         _row("class", "of the model", [a.model.name.removeprefix("Autoencoder") for a in analyses]),
         _row(
             "parameters",
             "millions: all, encoder, decoder",
-            [
-                ", ".join(
-                    millions(n)
-                    for n in (
-                        a.model.parameters,
-                        a.model.encoder_parameters,
-                        a.model.decoder_parameters,
-                    )
-                )
-                for a in analyses
-            ],
+            [parameters(a.model) for a in analyses],
         ),
         _row(
             "compression",
             "time x height x width, channels",
             [
-                "{time:g}x{height:g}x{width:g}, ".format(**a.compression)
+                ("{time:g}x{height:g}x{width:g}, ".format(**a.compression) if a.compression else "")
                 + f"{a.protocol.latent_shape[0]} ch"
                 for a in analyses
             ],
@@ -241,7 +243,7 @@ def _size_and_cost(analyses: Sequence[Analysis]) -> list[Row]:
         _row(
             "values in for a value out",
             "numbers of the clip over numbers of its latents",
-            [number(a.compression["values"], 1) for a in analyses],
+            [number(a.compression.get("values"), 1) for a in analyses],
         ),
     ]
     costs = [a.cost for a in analyses]
@@ -304,14 +306,14 @@ def _artefacts(analyses: Sequence[Analysis]) -> dict[str, list[Row]]:
 
 def analysis_tables(analyses: Sequence[Analysis]) -> dict[str, list[Row]]:
     """All figures of one or more analyses, side by side, in groups."""
-    latents = analysis_rows(analyses)
+    first, *others = analysis_rows(analyses)
+    noise = _under_noise(analyses)
+    spectra = [row for row in others if row not in noise]
+    reconstruction = [*_reconstruction(analyses), *_drift(analyses), *noise]
     return {
-        "Latents": latents[:1]
-        + _parts_of_correlation(analyses)
-        + latents[1:-1]
-        + _more_of_latents(analyses),
+        "Latents": [first, *_parts_of_correlation(analyses), *spectra, *_more_of_latents(analyses)],
         **_between(analyses),
-        "Reconstruction": [*_reconstruction(analyses), *_drift(analyses), latents[-1]],
+        **({"Reconstruction": reconstruction} if reconstruction else {}),
         **_artefacts(analyses),
         "Size and cost": _size_and_cost(analyses),
     }
