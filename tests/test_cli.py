@@ -63,7 +63,7 @@ def test_version_help_and_recipes(ssvae):
     kinds = ("reconstruction", "generation", "judge", "compare")
     told = ssvae("evaluate", "--help")
     assert all(name in told for name in kinds)
-    assert "--lcr.weight" in ssvae("train", "tiny", "--help")
+    assert "--lcr.weight" in ssvae("train", "tiny", "--help-all")
     told = ssvae("recipes")
     assert all(name in told for name in ("tiny-baseline", "dit-small"))
     assert "usage: ssvae COMMAND" in ssvae(status=2)
@@ -223,7 +223,10 @@ def test_a_model_of_colours_is_given_alpha(ssvae, run, tmp_path):
 
 def test_from_latents_to_clips(ssvae, run, tmp_path):
     cache, diffusion = tmp_path / "cache", tmp_path / "diffusion"
-    encode = ("cache-latents", "--vae", run, "--out", cache, "--clips", 12, "--size", 16, 16)
+    encode = (
+        *("cache-latents", "--vae", run, "--data", "world", "--out", cache),
+        *("--clips", 12, "--size", 16, 16),
+    )
     assert "12 clips in" in ssvae(*encode)
     assert "12 clips in" in ssvae(*encode)  # once more: all is there
     ssvae("fit-map", cache, tmp_path / "map.safetensors", "--power", 1.5)
@@ -395,7 +398,7 @@ MISTAKES = [
     (["train", "adapt", "--model", "nowhere", "--data", "world", "--out", "r"], "no model at"),
     (["train", "ssvae-512p-decoder", "--data", "world", "--out", "r"], "--init"),
     (["shards", "nowhere", "out"], "no file or folder nowhere"),
-    (["cache-latents", "--vae", "nowhere", "--out", "r"], "no model at nowhere"),
+    (["cache-latents", "--vae", "nowhere", "--data", "world", "--out", "r"], "no model at nowhere"),
     (["train-diffusion", "dit-tiny", "--latents", "c", "--out", "r"], "no finished cache"),
     (["train-diffusion", "dit-tiny", "--out", "r"], "--latents"),
     (["generate", "a cat", "--model", "nowhere", "--out", "r"], "no model at nowhere"),
@@ -407,7 +410,10 @@ MISTAKES = [
     (["analyze", "x", "--videos", "world", "--size", "8", "0"], "size must be at least 1, got 0"),
     (["shards", "world", "s", "--seed", "-1"], "seed must be at least 0, got -1"),
     (["stats", "x", "--videos", "world", "--frames", "0"], "frames must be at least 1, got 0"),
-    (["cache-latents", "--vae", "x", "--out", "r", "--clips", "0"], "clips must be at least 1"),
+    (
+        ["cache-latents", "--vae", "x", "--data", "world", "--out", "r", "--clips", "0"],
+        "clips must be at least 1",
+    ),
     (
         [
             "evaluate",

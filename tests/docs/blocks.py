@@ -135,7 +135,7 @@ def check_options(words: list[str], where: str) -> None:
     named = [word for word in words[:2] if not word.startswith("-")]
     takes_recipe = named[:1] in (["train"], ["train-diffusion"], ["evaluate"], ["bench"])
     asked = named[: 1 + takes_recipe]
-    help_of = [str(Path(sys.executable).with_name("ssvae")), *asked, "--help"]
+    help_of = [str(Path(sys.executable).with_name("ssvae")), *asked, "--help-all"]
     done = subprocess.run(
         help_of, capture_output=True, text=True, env=os.environ | {"COLUMNS": "300"}
     )

@@ -34,7 +34,7 @@ WORKS = {
     "cache-latents": (
         (
             *("cache-latents", "--vae", MODEL, "--clips", "96", "--shard-clips", "8"),
-            *("--out", "new", "--device", "cpu"),
+            *("--data", "world", "--out", "new", "--device", "cpu"),
         ),
         "new/index.json",
     ),
@@ -58,9 +58,8 @@ def whole(tmp_path_factory) -> tuple[Path, dict[str, Any]]:
     """A folder in which each work can begin, and what each gives unbroken."""
     folder = tmp_path_factory.mktemp("begin")
     write(folder / "film.mkv", 60, 96, 96)
-    cached = command(
-        "cache-latents", "--vae", MODEL, "--clips", 16, "--out", "cache", folder=folder
-    )
+    words = "cache-latents", "--vae", MODEL, "--data", "world", "--clips", 16, "--out", "cache"
+    cached = command(*words, folder=folder)
     assert cached.held(), cached.said
     ends: dict[str, Any] = {}
     other = tmp_path_factory.mktemp("unbroken") / "work"

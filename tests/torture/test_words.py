@@ -21,7 +21,7 @@ COMMANDS = {
     ),
     "stats": (["nowhere", "--videos", "world"], ["clips", "frames", "fps", "seed", "size"]),
     "cache-latents": (
-        ["--vae", "nowhere", "--out", "out"],
+        ["--vae", "nowhere", "--data", "world", "--out", "out"],
         ["clips", "frames", "fps", "seed", "shard-clips", "size"],
     ),
     "fit-map": (

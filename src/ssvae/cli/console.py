@@ -6,9 +6,9 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from importlib import import_module
+from typing import TYPE_CHECKING
 
-import torch
-from diffusers.utils import logging as diffusers_logging
 from rich import box
 from rich.cells import cell_len
 from rich.console import Console
@@ -23,10 +23,9 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 from rich.table import Table
-from transformers.utils import logging as transformers_logging
 
-from ssvae.report.tables import Row
-from ssvae.training import InterruptedRun
+if TYPE_CHECKING:
+    from ssvae.report.tables import Row
 
 console = Console()
 error_console = Console(stderr=True)
@@ -48,8 +47,10 @@ def configure_logging(debug: bool) -> None:
     level = "DEBUG" if debug else "WARNING"
     logging.basicConfig(level=level, format=message, handlers=[handler], force=True)
     logging.getLogger("ssvae").setLevel("DEBUG" if debug else "INFO")
-    for library in (diffusers_logging, transformers_logging):
-        library.disable_progress_bar()  # they would cut through ours
+    for library in ("diffusers", "transformers"):
+        if library in sys.modules:  # as far as a command has imported them
+            # They would cut through ours.
+            import_module(f"{library}.utils.logging").disable_progress_bar()
 
 
 @contextmanager
@@ -106,7 +107,7 @@ def note_of(metrics: dict[str, float]) -> str:
     return "  ".join(shown)
 
 
-def print_rows(names: list[str], rows: list[Row]) -> None:
+def print_rows(names: list[str], rows: "list[Row]") -> None:
     """Quantities over several models, as a table.
 
     Names and values stand whole; where the terminal is too narrow for what they mean beside them,
@@ -132,7 +133,8 @@ def exit_without_teardown() -> None:
     On the CPU, torch's distributed training aborts in that about once in ten times ("terminate
     called without an active exception"), and a launcher would call the whole run failed.
     """
-    if torch.distributed.is_initialized():
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.distributed.is_initialized():
         sys.stdout.flush()
         sys.stderr.flush()
         logging.shutdown()
@@ -144,28 +146,27 @@ def errors_in_one_line(debug: bool) -> Iterator[None]:
     """Users' mistakes and the machine's failures end with a line and status 2, not a traceback."""
     try:
         yield
-    except (ValueError, OSError) as error:
-        if debug:
-            raise
-        error_console.print(f"error: {error}", style="red", markup=False, soft_wrap=True)
-        sys.exit(2)
-    except torch.OutOfMemoryError as error:
-        if debug:
-            raise
-        remedy = (
-            "use a smaller --batch-size, --accumulate, --gradient-checkpointing or smaller clips"
-        )
-        error_console.print(f"error: {error}: {remedy}", style="red", markup=False, soft_wrap=True)
-        sys.exit(2)
-    except (OverflowError, MemoryError) as error:
-        if debug:
-            raise
-        message = f"error: a number is too large for this machine ({error}): give a smaller one"
-        error_console.print(message, style="red", markup=False, soft_wrap=True)
-        sys.exit(2)
-    except InterruptedRun as stop:
-        error_console.print(str(stop), markup=False, soft_wrap=True)
-        sys.exit(128 + stop.number)
     except KeyboardInterrupt:
         error_console.print("interrupted: a command that keeps what it does goes on where it was")
         sys.exit(130)
+    except Exception as error:
+        if type(error).__name__ == "InterruptedRun":
+            error_console.print(str(error), markup=False, soft_wrap=True)
+            sys.exit(128 + error.number)  # type: ignore[attr-defined]
+        if debug or (told := _told(error)) is None:
+            raise
+        error_console.print(f"error: {told}", style="red", markup=False, soft_wrap=True)
+        sys.exit(2)
+
+
+def _told(error: Exception) -> str | None:
+    """An error in a line; None of one that is nobody's but ours."""
+    if isinstance(error, ValueError | OSError):
+        return str(error)
+    torch = sys.modules.get("torch")
+    if torch is not None and isinstance(error, torch.OutOfMemoryError):
+        remedy = "a smaller --batch-size, --accumulate, --gradient-checkpointing or smaller clips"
+        return f"{error}: use {remedy}"
+    if isinstance(error, OverflowError | MemoryError):
+        return f"a number is too large for this machine ({error}): give a smaller one"
+    return None

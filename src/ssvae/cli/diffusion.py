@@ -47,7 +47,7 @@ DIFFUSION = Kind(learn, problems_of, parameters_of)
 def cache_latents(
     vae: str,
     out: Path,
-    data: str = "world",
+    data: str,
     clips: int = 4096,
     frames: int = 9,
     size: tuple[int, int] = (32, 32),

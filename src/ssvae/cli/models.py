@@ -21,17 +21,18 @@ def models(name: tyro.conf.Positional[str | None] = None) -> None:
     known = shipped_models()
     if name is None:
         table = Table(box=box.SIMPLE_HEAD)
-        for column in ("model", "parameters", "MB", "", "what it is", "first of its scores"):
-            table.add_column(column, justify="right" if column in ("parameters", "MB") else "left")
+        table.add_column("model", no_wrap=True)
+        table.add_column("what it is")
+        for column in ("parameters", "MB"):
+            table.add_column(column, justify="right")
+        table.add_column("first of its scores")
         for each, card in known.items():
-            millions, size = f"{card.parameters / 1e6:.1f} M", f"{_megabytes(each):.1f}"
             score, value = next(iter(card.scores.items()))
             table.add_row(
                 each,
-                millions,
-                size,
-                card.layout,
-                card.summary,
+                f"{card.summary}; {card.layout}",
+                f"{card.parameters / 1e6:.1f} M",
+                f"{_megabytes(each):.1f}",
                 f"{score.partition(',')[0]}: {value:.3g}",
             )
         console.print(table)

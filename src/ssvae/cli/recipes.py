@@ -1,21 +1,20 @@
 """The command that lists recipes."""
 
-import inspect
-
 from rich import box
 from rich.table import Table
 
 from ssvae.cli.console import console
-from ssvae.recipes import DIFFUSION_RECIPES, RECIPES
+from ssvae.cli.interface import interface_of
 
 
 def recipes() -> None:
     """List the training recipes."""
-    table = Table(box=box.SIMPLE_HEAD)
-    for column in ("command", "recipe", "steps", ""):
-        table.add_column(column)
-    for command, choices in (("train", RECIPES), ("train-diffusion", DIFFUSION_RECIPES)):
-        for name, make in choices.items():
-            line = inspect.cleandoc(make.__doc__ or "").split("\n")[0]
-            table.add_row(command, name, str(make().steps), line)
-    console.print(table)
+    for command in ("train", "train-diffusion"):
+        table = Table(box=box.SIMPLE_HEAD)
+        table.add_column(f"ssvae {command}", no_wrap=True)
+        table.add_column("what it is")
+        table.add_column("steps", justify="right")
+        for name, recipe in interface_of(command).recipes.items():
+            steps = recipe.by_key["steps"].default
+            table.add_row(name, recipe.description.split("\n")[0], steps)
+        console.print(table)

@@ -1,0 +1,86 @@
+"""The options of every command, without importing what the commands need.
+
+They are read from a file that ``python -m tools.interface`` makes of the commands' types.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+FILE = Path(__file__).with_name("interface.json")
+
+
+@dataclass(frozen=True)
+class Option:
+    """An option of a command, or a positional argument."""
+
+    names: tuple[str, ...]
+    """As they are typed; of a switch the one that turns it on, and the one that turns it off."""
+    help: str
+    value: str | None = None
+    """What stands behind it; None behind a switch."""
+    default: str | None = None
+    """None where it must be given."""
+    choices: tuple[str, ...] = ()
+    positional: bool = False
+
+    @property
+    def key(self) -> str:
+        """Its name in files of settings, such as "gan.weight"."""
+        return self.names[0].removeprefix("--").replace("-", "_")
+
+    @property
+    def group(self) -> str:
+        """What stands before the first dot of its name, if anything."""
+        head, dot, _ = self.names[0].removeprefix("--").partition(".")
+        return head if dot else ""
+
+    @property
+    def required(self) -> bool:
+        """Whether it must be given."""
+        return self.default is None and self.value is not None
+
+
+@dataclass(frozen=True)
+class Interface:
+    """What a command takes."""
+
+    description: str
+    options: tuple[Option, ...]
+    """Of commands that take recipes, none."""
+    recipes: Mapping[str, "Interface"]
+
+    @property
+    def by_key(self) -> Mapping[str, Option]:
+        """The options by their names in files of settings."""
+        return {option.key: option for option in self.options}
+
+
+@cache
+def interface_of(command: str) -> Interface:
+    """What a command takes."""
+    described = _all()[command]
+    records = described.get("records", [])
+    recipes = {
+        name: Interface(
+            recipe["description"],
+            tuple(_option(records[i] | {"default": default}) for i, default in recipe["options"]),
+            {},
+        )
+        for name, recipe in described.get("recipes", {}).items()
+    }
+    options = tuple(map(_option, described.get("options", [])))
+    return Interface(described["description"], options, recipes)
+
+
+@cache
+def _all() -> dict[str, Any]:
+    return json.loads(FILE.read_text())
+
+
+def _option(record: Mapping[str, Any]) -> Option:
+    choices: Sequence[str] = record.get("choices", ())
+    return Option(**dict(record) | {"names": tuple(record["names"]), "choices": tuple(choices)})
