@@ -26,6 +26,7 @@ from ssvae.models.backbones import load_backbone
 from ssvae.models.fingerprint import latents_fingerprint
 from ssvae.storage.digests import checksum
 from ssvae.storage.files import replacing
+from ssvae.storage.hub import hub_options
 from ssvae.storage.locks import written_together
 
 logger = logging.getLogger(__name__)
@@ -87,7 +88,8 @@ def _pretrained(name: str, device: torch.device) -> Any:
     from transformers import AutoModel  # takes seconds to import
 
     try:
-        return AutoModel.from_pretrained(name, use_safetensors=True).to(device).eval()
+        model = AutoModel.from_pretrained(name, use_safetensors=True, **hub_options(name))
+        return model.to(device).eval()
     except Exception as error:
         first = str(error).strip().split("\n")[0]
         raise ValueError(f"{name} does not load as a model of transformers: {first}") from error

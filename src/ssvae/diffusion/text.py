@@ -23,6 +23,7 @@ from transformers.models.umt5 import modeling_umt5
 
 from ssvae.diffusion.recipe import TextConfig
 from ssvae.diffusion.words import PLAIN, HashedWordTokenizer
+from ssvae.storage.hub import hub_options
 
 ENDS = 2**20  # bytes of a file at each end
 TAKES_PREPARED = hasattr(modeling_umt5, "create_bidirectional_mask")
@@ -64,8 +65,11 @@ def pretrained_encoder(
 ) -> tuple[Any, Any]:
     """A text encoder of transformers and its tokenizer, by name or path, to embed with."""
     try:
-        tokenizer = AutoTokenizer.from_pretrained(name)
-        encoder = AutoModelForTextEncoding.from_pretrained(name, dtype=dtype, use_safetensors=True)
+        options = hub_options(name)
+        tokenizer = AutoTokenizer.from_pretrained(name, **options)
+        encoder = AutoModelForTextEncoding.from_pretrained(
+            name, dtype=dtype, use_safetensors=True, **options
+        )
     except Exception as error:
         raise ValueError(f"the text encoder {name} does not load: {error}") from error
     return tokenizer, encoder.to(device).eval().requires_grad_(False)
@@ -91,7 +95,7 @@ def encoder_fingerprint(name: str) -> str:
 def width_of(name: str) -> int:
     """Width of the embeddings of a text encoder of transformers, from its config."""
     try:
-        return int(AutoConfig.from_pretrained(name).hidden_size)
+        return int(AutoConfig.from_pretrained(name, **hub_options(name)).hidden_size)
     except Exception as error:
         raise ValueError(f"the text encoder {name} does not load: {error}") from error
 

@@ -13,6 +13,7 @@ from torch import nn
 from ssvae.data.pixels import to_show
 from ssvae.data.sources import WORLDS
 from ssvae.evaluation.probe import SIZE, load_probe
+from ssvae.storage.hub import hub_options
 
 I3D_FRAMES = 9  # its strides in time leave nothing of fewer
 IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -141,7 +142,7 @@ def _videomae(name: str, device: torch.device) -> FeatureNetwork:
     from transformers.image_processing_base import ImageProcessingMixin
 
     try:
-        model: Any = VideoMAEModel.from_pretrained(name, use_safetensors=True)
+        model: Any = VideoMAEModel.from_pretrained(name, use_safetensors=True, **hub_options(name))
     except Exception as error:
         first = str(error).strip().split("\n")[0]
         raise ValueError(f"{name} does not load as a VideoMAE of transformers: {first}") from error

@@ -3,7 +3,7 @@
 from ssvae.latents.cache import CacheConfig, LatentCache
 from ssvae.latents.cached_clips import CachedClips
 from ssvae.latents.encoding import encode_clips, write_cache
-from ssvae.latents.mapped import MappedAutoencoder, load_map, save_map
+from ssvae.latents.mapped import MappedAutoencoder, load_map, save_map, with_statistics
 from ssvae.latents.maps import LatentMap, MapConfig, fit_map
 from ssvae.latents.reading import StoredLatents, open_latents
 
@@ -20,5 +20,6 @@ __all__ = [
     "load_map",
     "open_latents",
     "save_map",
+    "with_statistics",
     "write_cache",
 ]

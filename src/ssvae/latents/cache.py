@@ -10,17 +10,22 @@ standardises. In ``vae`` lies a copy of the VAE, for runs are pruned and models 
 
 import zlib
 from collections.abc import Iterator, Sequence
+from copy import deepcopy
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import torch
+from huggingface_hub import snapshot_download
 from safetensors import SafetensorError, safe_open
+from torch.utils.data import Dataset, Subset
 
 from ssvae.latents.maps import LatentMap, MapConfig, fit_map
 from ssvae.spectra.channels import ChannelResult
 from ssvae.storage.digests import checksum, digest
 from ssvae.storage.files import read_json
+from ssvae.storage.hub import HUB_ID, hub_options
 from ssvae.storage.problems import Problems
 
 FORMAT = 1
@@ -104,16 +109,32 @@ def statistics_name(number: int) -> str:
     return f"latents-{number:05d}.json"
 
 
-class LatentCache:
-    """The latents of a cache, as the VAE gave them, at random by memory map.
+class LatentItem(TypedDict):
+    """A clip as a diffusion model learns it."""
+
+    latents: torch.Tensor
+    """Standardised, or under another map (C, t, h, w)."""
+    caption: str
+
+
+class LatentCache(Dataset[LatentItem]):
+    """The latents of a cache, at random by memory map: a data set of standardised latents and
+    captions, for any training loop, and the latents as the VAE gave them.
 
     ``shape`` is (C, t, h, w); ``statistics`` the mean and covariance of the channels;
     ``failed`` the clips that were left out; ``vae`` where the VAE is, in the cache itself unless it
     came with the package; ``checksum`` tells the cache from any other.
+
+    Args:
+        path: the cache's folder, or the hub id of a data set that is one (owner/name).
+        latent_map: what the data set's latents are under; each channel standardised where None.
+
+    Raises:
+        ValueError: where there is no whole cache, or its index is damaged.
     """
 
-    def __init__(self, path: str | Path):
-        self.path = Path(path)
+    def __init__(self, path: str | Path, latent_map: LatentMap | None = None):
+        self.path, self._given_map = _folder_of(path), latent_map
         try:
             index = read_json(self.path / "index.json")
         except FileNotFoundError as error:
@@ -157,6 +178,42 @@ class LatentCache:
 
     def __len__(self) -> int:
         return int(self._ends[-1])
+
+    def __getitem__(self, index: int) -> LatentItem:
+        return self.__getitems__([range(len(self))[index]])[0]  # an IndexError beyond the end
+
+    def __getitems__(self, indices: Sequence[int]) -> list[LatentItem]:
+        """A batch at once, as torch's data loader asks for it."""
+        mapped, captions = self.map(self.latents(indices)), self.captions
+        return [
+            {"latents": z, "caption": captions[i]} for z, i in zip(mapped, indices, strict=True)
+        ]
+
+    def part(self, process: int, processes: int) -> "Subset[LatentItem]":
+        """The clips of one process of several: as many as every other, and next to each other, so
+        that each reads files of its own.
+        """
+        each = len(self) // processes
+        return Subset(self, range(process * each, (process + 1) * each))
+
+    @cached_property
+    def map(self) -> LatentMap:
+        """What the data set's latents are under."""
+        return self.fit() if self._given_map is None else self._given_map
+
+    @torch.no_grad()
+    def denormalise(self, latents: torch.Tensor) -> torch.Tensor:
+        """Latents of the data set, or of a model that learned it (B, C, t, h, w), as the VAE
+        decodes them.
+        """
+        undo = self.map
+        if latents.device != undo.mean.device:
+            undo = deepcopy(undo).to(latents.device)
+        return undo.inverse(latents)
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Files are opened anew in a data loader's workers.
+        return self.__dict__ | {"_open": {}, "_tensors": {}}
 
     def latents(self, indices: Sequence[int]) -> torch.Tensor:
         """The latents of these clips (B, C, t, h, w), in float32."""
@@ -251,3 +308,15 @@ def does_not_open(shard: Path, error: Exception) -> ValueError:
         f"{shard} does not open ({error}): remove it, {shard.with_suffix('.json').name} and "
         "index.json, and write the cache again"
     )
+
+
+def _folder_of(path: str | Path) -> Path:
+    """Where a cache lies: here, or on the hub, from where it is fetched."""
+    if Path(str(path).split("/")[0]).exists() or not HUB_ID.fullmatch(str(path)):
+        return Path(path)
+    options = hub_options(str(path), "index.json", "dataset")
+    try:
+        return Path(snapshot_download(str(path), repo_type="dataset", **options))
+    except Exception as error:
+        reason = str(error).split("\n")[0]
+        raise ValueError(f"the hub does not give the cache {path}: {reason}") from error

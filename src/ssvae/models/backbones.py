@@ -20,6 +20,7 @@ from ssvae.models.posterior import Deterministic, DiagonalGaussian
 from ssvae.models.shipped import shipped_folder
 from ssvae.storage.digests import check_whole
 from ssvae.storage.files import write_json
+from ssvae.storage.hub import hub_options
 
 Posterior = DiagonalGaussian | Deterministic
 
@@ -236,6 +237,7 @@ def load_backbone(
     folder, parts = str(path), str(path).split("/")
     if not Path(path).is_dir() and len(parts) > 2 and parts[0]:
         folder, where = "/".join(parts[:2]), {"subfolder": "/".join(parts[2:])}
+    where |= hub_options(str(path))
     try:
         config = AutoencoderKLSSVAE.load_config(folder, **where)
         name = config.get("_class_name") if isinstance(config, dict) else None

@@ -17,6 +17,7 @@ from ssvae.models.blocks import CausalConv3d
 from ssvae.models.config import PRESETS, AutoencoderConfig
 from ssvae.regularizers.latent_masking import LatentMasking
 from ssvae.storage.files import replacing
+from ssvae.storage.hub import hub_options
 from ssvae.storage.weights import load_tensors
 
 logger = logging.getLogger(__name__)
@@ -80,6 +81,7 @@ def fetch_official(name: str) -> Path:
         raise ValueError(f"no checkpoint at {name}: give a file or a hub id such as zai-org/SSVAE")
     repository, file = "/".join(name.split("/")[:2]), "/".join(name.split("/")[2:])
     if not file:
+        hub_options(name)
         found = _from_hub(name, partial(model_info, repository, timeout=30))
         listed = [file.rfilename for file in found.siblings or ()]
         files = [f for f in listed if f.endswith(_CHECKPOINT_ENDINGS)]
@@ -89,7 +91,8 @@ def fetch_official(name: str) -> Path:
                 f"you name one, {repository}/FILE; it holds {', '.join(files) or 'none'}"
             )
         file = files[0]
-    return Path(_from_hub(name, partial(hf_hub_download, repository, file)))
+    options = hub_options(repository, file)
+    return Path(_from_hub(name, partial(hf_hub_download, repository, file, **options)))
 
 
 def _from_hub(name: str, ask: Callable[[], Any]) -> Any:

@@ -1,0 +1,44 @@
+"""Whether the hub answers: asked once and quickly, for its own clients try for half a minute."""
+
+import os
+import re
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import constants, try_to_load_from_cache
+from huggingface_hub.utils import get_session
+
+HUB_ID = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)+")
+SECONDS = 5.0
+
+
+@cache
+def _silence() -> str:
+    """Why the hub does not answer; empty where it does."""
+    if constants.HF_HUB_OFFLINE:
+        return "HF_HUB_OFFLINE is set"
+    try:
+        get_session().head(constants.ENDPOINT, timeout=SECONDS)
+    except Exception as error:  # its transport's own, which have no common base
+        return str(error).strip().split("\n")[0] or type(error).__name__
+    return ""
+
+
+def hub_options(name: str, file: str = "config.json", kind: str = "model") -> dict[str, Any]:
+    """Options with which a hub id (owner/name, owner/name/subfolder) is fetched, or taken from what
+    was fetched before; none for a path that is here.
+
+    Raises:
+        ValueError: where the hub does not answer, and the id's ``file`` was not fetched before.
+    """
+    if Path(name).exists() or not HUB_ID.fullmatch(name) or not (reason := _silence()):
+        return {}
+    owner, repository, *folders = name.split("/")
+    inside = "/".join([*folders, file])
+    held = try_to_load_from_cache(f"{owner}/{repository}", inside, repo_type=kind)
+    if isinstance(held, str | os.PathLike):
+        return {"local_files_only": True}
+    raise ValueError(
+        f"{name} is not here, was not fetched before, and the hub does not answer ({reason})"
+    )
