@@ -15,10 +15,11 @@ from matplotlib.figure import Figure
 
 from ssvae.cli.common import Common, CommonOptions, Kind, choice_of, run_recipe
 from ssvae.cli.console import console, progress
-from ssvae.data import open_source, to_show, write_video
+from ssvae.data import open_source, read_frames, to_clip, to_show, write_video
 from ssvae.diffusion.average import write_average
 from ssvae.diffusion.building import parameters_of, problems_of
 from ssvae.diffusion.pipeline import (
+    PipelineConfig,
     assemble,
     checkpoint_of,
     load_config,
@@ -131,6 +132,7 @@ def generate(
     fps: float | None = None,
     vae: str | None = None,
     preview: str | None = None,
+    image: Path | None = None,
     common: CommonOptions = Common(),
 ) -> None:
     """Generate clips for prompts: a video each, a contact sheet of all, and clips.csv, a list.
@@ -150,6 +152,8 @@ def generate(
         vae: The autoencoder, where it has moved since the latents were cached.
         preview: A model that decodes each step of the sampler, into OUT/steps and steps.png: a
             student of the autoencoder (ssvae train distil), or itself.
+        image: A picture, or a film's first frame, that all clips begin with; of a model trained
+            with --condition first-frame.
     """
     if not prompts or any(not prompt.strip() for prompt in prompts):
         raise ValueError("give at least one prompt, none of them empty")
@@ -163,7 +167,10 @@ def generate(
     shape = config.frames if frames is None else frames, *(size or (config.height, config.width))
     captions = [prompt for prompt in prompts for _ in range(number)]
     first, end = (len(captions) * n // share[1] for n in (share[0], share[0] + 1))
-    settings = dict(steps=steps, guidance=guidance, seed=seed, first=first, on_step=watch)
+    begun = None if image is None else _first_frame(image, config, shape[1:])
+    settings = dict(
+        steps=steps, guidance=guidance, seed=seed, first=first, on_step=watch, image=begun
+    )
     stretch = partial(make_clips, pipeline, captions[first:end], shape, **settings)
     parts = gather_objects(
         accelerator,
@@ -175,6 +182,22 @@ def generate(
     sheet = _write_overview(out, prompts, clips.unflatten(0, (-1, number)))
     steps_too = "" if watch is None else f", each step of the sampler in {watch.folder}"
     console.print(f"{len(clips)} clips in {out}, all of them in {sheet}{steps_too}", soft_wrap=True)
+
+
+def _first_frame(image: Path, config: PipelineConfig, size: Sequence[int]) -> torch.Tensor:
+    """A picture that clips are to begin with (3, H, W); a ValueError for a model that takes
+    none.
+    """
+    if config.condition != "first-frame":
+        raise ValueError(
+            "this model makes clips from captions alone: --image needs one that was trained with "
+            "train-diffusion --condition first-frame"
+        )
+    height, width = size
+    frame = next(iter(read_frames(image, size=(height, width))), None)
+    if frame is None:
+        raise ValueError(f"{image} holds no picture")
+    return to_clip([frame.image])[:, 0]
 
 
 def _write_overview(out: Path, prompts: Sequence[str], clips: torch.Tensor) -> Path:

@@ -55,6 +55,11 @@ def problems_of(recipe: DiffusionRecipe) -> list[str]:
             checkpoint_of(recipe.init)
     with problems.of():
         cache = LatentCache(recipe.latents)
+        problems.require(
+            recipe.condition == "caption" or cache.shape[1] > 1,
+            "condition first-frame needs clips of more than one latent frame, those in "
+            f"{recipe.latents} have one",
+        )
         if not problems.found:
             tokens_of(recipe, cache.shape)
     return problems.found

@@ -6,6 +6,13 @@ from typing import NamedTuple
 import torch
 from torch import nn
 
+from ssvae.diffusion.first_frame import (
+    SHARE,
+    error_of_others,
+    expanded,
+    frame_times,
+    token_times,
+)
 from ssvae.diffusion.flow import draw_times, min_snr_weights, nearest_noise, noisy, others
 from ssvae.diffusion.layer_sync import LayerSync
 from ssvae.diffusion.recipe import ObjectiveConfig
@@ -37,8 +44,10 @@ class FlowObjective(nn.Module):
         config: ObjectiveConfig,
         repa: Repa | None = None,
         repa_weight: float = 0.0,
+        first_frame: bool = False,
     ):
         super().__init__()
+        self.first_frame = first_frame
         self.transformer, self.text_encoder, self.shift = transformer, text_encoder, shift
         self.config, self.repa, self.repa_weight = config, repa, repa_weight
         self._no_split_modules = list(PooledWanTransformer3DModel._no_split_modules or [])
@@ -60,20 +69,32 @@ class FlowObjective(nn.Module):
         ``text`` is token ids and their mask where the encoder is trained along, else embeddings
         alone; ``times`` are mean and deviation of the logit of the times; ``features`` (B, D, t, h,
         w) a teacher's of the clean clips, where there is one.
+
+        With ``first_frame`` half of the clips have their first latent frame given.
         """
         t = draw_times(len(x), *times, self.shift, generator)
         noise = torch.randn(x.shape, generator=generator, device=x.device)
         if self.config.pairing == "optimal-transport":
             noise = nearest_noise(x, noise)
         embeddings = text[0] if self.text_encoder is None else embed(self.text_encoder, *text)
+        x_t, times_of_model, given = noisy(x, noise, t), t, None
+        if self.first_frame:
+            given = torch.rand(len(x), generator=generator, device=x.device) < SHARE
+            of_frames = frame_times(t, given, x.shape[2])
+            x_t = x + expanded(of_frames) * (noise - x)
+            _, *patch = self.transformer.config["patch_size"]
+            grid = (side // each for side, each in zip(x.shape[3:], patch, strict=True))
+            times_of_model = token_times(of_frames, *grid)
         (velocity,) = self.transformer(
-            hidden_states=noisy(x, noise, t),
-            timestep=t * 1000,
+            hidden_states=x_t,
+            timestep=times_of_model * 1000,
             encoder_hidden_states=embeddings,
             return_dict=False,
         )
         velocity, target = velocity.float(), noise - x
         flow = _distance(velocity, target)
+        if given is not None:
+            flow = error_of_others(velocity, target, given)
         total, added = flow, dict[str, torch.Tensor]()
         if self.config.time_weight == "min-snr":
             total = total * min_snr_weights(t, self.config.gamma, *times, self.shift)

@@ -3,6 +3,7 @@
 import json
 import math
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from diffusers import UniPCMultistepScheduler, WanPipeline, WanTransformer3DMode
 from torch import nn
 from transformers import AutoModelForTextEncoding
 
+from ssvae.diffusion.first_frame import holding, latents_of
 from ssvae.diffusion.preview import expected_latents
 from ssvae.diffusion.text import (
     PIPELINE_LENGTH,
@@ -58,6 +60,8 @@ class PipelineConfig:
     """The checksum of the cache that it learned from."""
     text_fingerprint: str = ""
     """Of a text encoder in a folder: see :func:`ssvae.diffusion.text.encoder_fingerprint`."""
+    condition: str = "caption"
+    """What clips are made from: see :class:`ssvae.diffusion.recipe.DiffusionRecipe`."""
 
     def save(self, folder: Path) -> None:
         """Write it into a checkpoint or a pipeline's folder."""
@@ -257,6 +261,7 @@ def generate(
     on_clips: Callable[[float], Any] | None = None,
     first: int = 0,
     on_step: Callable[[int, int, torch.Tensor], Any] | None = None,
+    image: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """A clip for each caption, (N, 3, T, H, W) in [-1, 1], on the CPU.
 
@@ -266,11 +271,15 @@ def generate(
     of them included, ``on_step`` for each batch and step the number of its first clip, the step
     from 1 on, and the latents that the step points to, for previews. Raises a ValueError for sizes
     that the model does not take, and for clips that are not finite.
+
+    ``image`` (3, H, W) in [-1, 1], of that height and width, is the first frame of all clips, for a
+    model that was trained with ``condition="first-frame"``.
     """
     check_sampling(pipeline, size, steps, guidance)
     if batch_size < 1:
         raise ValueError(f"batch_size must be at least 1, got {batch_size}")
     frames, height, width = size
+    held = None if image is None else latents_of(pipeline.vae, image)
     clips = []
     for start in range(0, len(captions), batch_size):
         some = list(captions[start : start + batch_size])
@@ -284,20 +293,24 @@ def generate(
                 on_clips(start + size * (step + 1) / steps)
             if on_step is not None:
                 on_step(first + start, step + 1, expected_latents(pipeline))
+            if held is not None:
+                kwargs["latents"][:, :, :1] = held
             return kwargs
 
-        video = pipeline(
-            prompt_embeds=embedded[:-1],
-            negative_prompt_embeds=embedded[-1:].expand(len(some), -1, -1),
-            height=height,
-            width=width,
-            num_frames=frames,
-            num_inference_steps=steps,
-            guidance_scale=guidance,
-            generator=generators,
-            output_type="pt",
-            callback_on_step_end=advance,  # pyright: ignore[reportArgumentType]  mistyped there
-        ).frames  # type: ignore[union-attr]
+        transformer: Any = pipeline.transformer
+        with nullcontext() if held is None else holding(transformer, held):
+            video = pipeline(
+                prompt_embeds=embedded[:-1],
+                negative_prompt_embeds=embedded[-1:].expand(len(some), -1, -1),
+                height=height,
+                width=width,
+                num_frames=frames,
+                num_inference_steps=steps,
+                guidance_scale=guidance,
+                generator=generators,
+                output_type="pt",
+                callback_on_step_end=advance,  # pyright: ignore[reportArgumentType]  mistyped there
+            ).frames  # type: ignore[union-attr]
         assert isinstance(video, torch.Tensor)
         clips.append(video.float().cpu().transpose(1, 2) * 2 - 1)
     return _checked_clips(torch.cat(clips))

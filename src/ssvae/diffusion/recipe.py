@@ -164,6 +164,9 @@ class DiffusionRecipe:
     text: TextConfig = field(default_factory=TextConfig)
     objective: ObjectiveConfig = field(default_factory=ObjectiveConfig)
     repa: RepaConfig = field(default_factory=RepaConfig)
+    condition: Literal["caption", "first-frame"] = "caption"
+    """What clips are made from: captions; or, for half of them, the first frame too (image to
+    video, for causal VAEs)."""
     init: str | None = None
     """A diffusion run or checkpoint to start from, instead of random weights: its running mean, and
     its map of latents where ``map`` is None and they are of one VAE."""
@@ -229,6 +232,13 @@ class DiffusionRecipe:
             f"cooldown_steps must be less than steps ({self.steps}), got {self.cooldown_steps}",
         )
         found.one_of(self, "optimizer", ("muon", "adamw"))
+        found.one_of(self, "condition", ("caption", "first-frame"))
+        found.require(
+            self.condition == "caption"
+            or (self.model.patch_size[0] == 1 and self.model.prediction == "velocity"),
+            "condition first-frame needs model.patch_size of one latent frame and "
+            f"model.prediction velocity, got {self.model.patch_size} and {self.model.prediction}",
+        )
         found.one_of(self, "normalization", get_args(Normalization))
         found.require(
             not self.map or self.normalization == "standardised",

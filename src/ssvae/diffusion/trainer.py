@@ -128,7 +128,13 @@ class DiffusionTrainer:
         shift = shift_of(recipe, self.cache.shape)
         self.teacher, repa = self._repa(transformer)
         self.objective = FlowObjective(
-            transformer, encoder, shift, recipe.objective, repa, recipe.repa.weight
+            transformer,
+            encoder,
+            shift,
+            recipe.objective,
+            repa,
+            recipe.repa.weight,
+            first_frame=recipe.condition == "first-frame",
         )
         self.objective.train().to(device)
         if start is not None:
@@ -283,6 +289,7 @@ class DiffusionTrainer:
             encoder=cache.encoder,
             cache=self.cache.checksum,
             text_fingerprint=encoder_fingerprint(recipe.text.encoder or ""),
+            condition=recipe.condition,
         ).save(folder)
         write(state, folder)
 
