@@ -8,7 +8,8 @@ import torch
 from ssvae.analysis.artefacts import Artefacts, find_artefacts
 from ssvae.analysis.cost import Cost, measure_cost
 from ssvae.analysis.drift import Drift, measure_drift
-from ssvae.analysis.fidelity import Fidelity
+from ssvae.analysis.fidelity import Fidelity, quality
+from ssvae.analysis.films import Films
 from ssvae.analysis.interpolation import Features, Interpolation, Interpolations
 from ssvae.analysis.result import DEAD, Analysis, Model, Protocol, check_latents
 from ssvae.analysis.robustness import SIGMAS, Robustness, keys_of
@@ -27,7 +28,8 @@ class Analyzer:
 
     Neither the order of the clips, nor batches, nor the division among processes changes a figure
     but by rounding: noise, and the sample for the local correlation, go by the clips' content.
-    ``sigmas`` are the deviations of the noise, ``vocabulary`` is what captions can say.
+    ``sigmas`` are the deviations of the noise, ``vocabulary`` is what captions can say; with
+    ``intervals`` films are kept apart, and figures have intervals over them.
     """
 
     def __init__(
@@ -35,7 +37,9 @@ class Analyzer:
         fps: float | None = None,
         sigmas: Sequence[float] = SIGMAS,
         vocabulary: Vocabulary | None = None,
+        intervals: bool = False,
     ):
+        self.films = Films(DEAD) if intervals else None
         self.fps, self.vocabulary = fps, vocabulary
         self._captions: dict[int, str] = {}
         self.interpolation = Interpolation()
@@ -86,7 +90,11 @@ class Analyzer:
             self.frequency.update(mean)
             self.channels.update(mean)
             self.correlation.update(mean, keys)
-            self.fidelity.update(kept, truth, lpips)
+            measured = quality(kept, truth, lpips)
+            self.fidelity.add(measured, kept, truth)
+            if self.films is not None:
+                good = [name for name, fine in zip(names, whole.tolist(), strict=True) if fine]
+                self.films.update(good, mean, measured)
             self.robustness.update(vae.decode, mean, truth, keys, kept)
             if features is not None:
                 self.interpolation.update(
@@ -104,6 +112,8 @@ class Analyzer:
         self.broken |= other.broken
         self._captions |= other._captions
         self.interpolation.merge(other.interpolation)
+        if self.films is not None and other.films is not None:
+            self.films.merge(other.films)
         self._seen += other._seen
         self.model, self._size = self.model or other.model, self._size or other._size
         return self
@@ -145,6 +155,7 @@ class Analyzer:
             drift,
             self._semantics(),
             interpolations,
+            {} if self.films is None else self.films.intervals(),
         )
 
     @torch.no_grad()

@@ -153,7 +153,12 @@ class Fidelity:
         self, reconstruction: torch.Tensor, clips: torch.Tensor, lpips: LPIPS | None = None
     ) -> "Fidelity":
         """Add reconstructions and their clips, (B, 3, T, H, W) in [-1, 1]."""
-        measured = quality(reconstruction, clips, lpips)
+        return self.add(quality(reconstruction, clips, lpips), reconstruction, clips)
+
+    def add(
+        self, measured: Quality, reconstruction: torch.Tensor, clips: torch.Tensor
+    ) -> "Fidelity":
+        """The same of clips whose quality is known."""
         sums = {name: v.sum(0) for name, v in vars(measured).items() if v is not None}
         decoded, true = _unit(reconstruction), _unit(clips)
         for axis, dim in AXES.items():

@@ -1,7 +1,8 @@
 """What an analysis finds of a VAE, or of latents alone."""
 
 import math
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import torch
@@ -14,6 +15,7 @@ from ssvae.analysis.interpolation import Interpolations
 from ssvae.analysis.semantics import Semantics
 from ssvae.spectra.channels import ChannelResult
 from ssvae.spectra.frequency import FrequencyResult
+from ssvae.statistics.intervals import Interval
 
 DEAD = 1e-6  # variance of a channel that carries nothing
 
@@ -81,6 +83,8 @@ class Analysis:
     """What neighbours have in common, where captions tell."""
     interpolations: Interpolations | None = None
     """What is decoded between latents, in the features of a network."""
+    intervals: Mapping[str, Interval] = field(default_factory=dict)
+    """Of some figures, over films, by their names in a summary; where they were asked for."""
 
     @property
     def dead_channels(self) -> list[int]:
@@ -161,6 +165,7 @@ class Analysis:
                 "interpolations": None
                 if self.interpolations is None
                 else asdict(self.interpolations),
+                "intervals": {name: asdict(each) for name, each in self.intervals.items()},
             }
         )
 

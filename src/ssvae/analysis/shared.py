@@ -35,6 +35,8 @@ class SharedAnalysis:
     """Of what is decoded between latents."""
     vocabulary: Vocabulary | None = None
     """What captions can say, where that is known."""
+    intervals: bool = False
+    """Whether figures have intervals over films."""
 
     def analyse(
         self, vae: Subject, on_clips: Callable[..., object]
@@ -46,7 +48,10 @@ class SharedAnalysis:
         share = self.accelerator.process_index, self.accelerator.num_processes
         count = len(range(share[0], self.source.number, share[1]))
         shown_places = {count * i // SHOWN for i in range(SHOWN)}
-        analyzer, pairs = Analyzer(self.fps, vocabulary=self.vocabulary), Pairs()
+        analyzer, pairs = (
+            Analyzer(self.fps, vocabulary=self.vocabulary, intervals=self.intervals),
+            Pairs(),
+        )
 
         def see() -> tuple[Analyzer, torch.Tensor | None]:
             done, first = 0, None

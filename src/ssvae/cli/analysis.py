@@ -23,6 +23,7 @@ from ssvae.models.layouts import common_channels, common_length, common_side
 from ssvae.models.shipped import shipped_autoencoders
 from ssvae.report.analysis_page import Shown, write_report
 from ssvae.report.figures import save_figure, spectra_figure
+from ssvae.report.paper_tables import analysis_table, write_table
 from ssvae.report.tables import analysis_tables
 from ssvae.storage.files import write_text
 from ssvae.storage.processes import gather_objects
@@ -35,6 +36,8 @@ def analyze(
     out: Path | None = None,
     json_out: Annotated[Path | None, tyro.conf.arg(name="json")] = None,
     figure: Path | None = None,
+    figure_width: float = 10.0,
+    table: Path | None = None,
     clips: int = 64,
     frames: int = 17,
     size: tuple[int, int] = (256, 256),
@@ -62,6 +65,9 @@ def analyze(
         out: Write a page with everything into this file, .html, and its figures beside it.
         json_out: Write all figures, curves included, to this file.
         figure: Draw both spectra into this file, .png, .svg or .pdf.
+        figure_width: Its width in inches, such as 3.25 of a paper's column.
+        table: Write the main figures, with intervals over films, as a table for a paper: .tex
+            (booktabs), .csv, .md or .json.
         clips: Number of clips. Of files they are the same in every run, evenly drawn.
         frames: Frames a clip.
         size: Height and width that clips are resized and cropped to.
@@ -76,7 +82,7 @@ def analyze(
             of clips that go through again and again.
         frames_alike: Of latents: the first latent frame stands for as many frames as the others.
     """
-    check_outputs(out, json_out, figure)
+    check_outputs(out, json_out, figure, table)
     accelerator = common.accelerator()
     named = named_models(models)
     stored = {name: place for name, place in named.items() if are_latents(place)}
@@ -99,6 +105,7 @@ def analyze(
             skip_artefacts,
             None if network is None else load_network(network, accelerator.device),
             known_vocabulary(videos),
+            intervals=table is not None,
         )
         found = _analyse(work, vaes)
     if not accelerator.is_main_process:
@@ -108,7 +115,10 @@ def analyze(
     if found.analyses:
         _tell(found)
         described = _described(videos, fps, seed) if videos and of_models else ""
-        _write(found, described, out, json_out, figure)
+        _write(found, described, out, json_out, figure, figure_width)
+        if table is not None:
+            write_table(analysis_table(found.analyses, described), table)
+            console.print(f"table: {table}", soft_wrap=True, markup=False)
     if found.failed:
         reasons = "; ".join(f"{name}: {reason}" for name, reason in found.failed.items())
         raise ValueError(
@@ -178,12 +188,17 @@ def open_named(
 
 
 def _write(
-    found: _Found, source: str, out: Path | None, json_out: Path | None, figure: Path | None
+    found: _Found,
+    source: str,
+    out: Path | None,
+    json_out: Path | None,
+    figure: Path | None,
+    figure_width: float,
 ) -> None:
     """The page, all figures as JSON, and both spectra as a picture, where they are asked for."""
     analyses = found.analyses
     if figure is not None:
-        save_figure(spectra_figure(analyses), figure)
+        save_figure(spectra_figure(analyses, figure_width), figure)
     if json_out is not None:
         summaries = {name: analysis.summary() for name, analysis in analyses.items()}
         write_text(json_out, json.dumps(summaries, indent=2) + "\n")

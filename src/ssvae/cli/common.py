@@ -14,6 +14,7 @@ from accelerate import Accelerator
 
 from ssvae.cli.console import console, note_of, progress
 from ssvae.models.finding import load_vae
+from ssvae.report.paper_tables import check_table_path
 from ssvae.storage.files import check_file, check_folder
 from ssvae.storage.runs import checkpoints
 from ssvae.training import make_accelerator, repeat_bit_for_bit
@@ -50,10 +51,17 @@ class Common:
         return DTYPES[self.dtype]
 
 
-def check_outputs(out: Path | None, json_out: Path | None, figure: Path | None = None) -> None:
-    """A ValueError where a page, a file of figures or a picture cannot be written: ask before long
-    work.
+def check_outputs(
+    out: Path | None,
+    json_out: Path | None,
+    figure: Path | None = None,
+    table: Path | None = None,
+) -> None:
+    """A ValueError where a page, a file of figures, a picture or a table cannot be written: ask
+    before long work.
     """
+    if table is not None:
+        check_table_path(table)
     if figure is not None:
         from ssvae.report.figures import check_figure_path  # matplotlib, which others do not need
 
@@ -92,6 +100,8 @@ class Kind:
     """(recipe, out, accelerator, on_step, tracker) to the last checkpoint."""
     problems_of: Callable[[Any], list[str]]
     parameters_of: Callable[[Any], int]
+    show: Callable[[Any, Path, Accelerator], None]
+    """Writes a film of what the model makes when the run is done."""
 
 
 def run_recipe(
@@ -126,3 +136,4 @@ def run_recipe(
         )
     if main:
         console.print(f"finished at step {recipe.steps}: {last}", soft_wrap=True)
+        kind.show(recipe, out, accelerator)

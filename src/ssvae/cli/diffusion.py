@@ -15,6 +15,7 @@ from matplotlib.figure import Figure
 
 from ssvae.cli.common import Common, CommonOptions, Kind, choice_of, run_recipe
 from ssvae.cli.console import console, progress
+from ssvae.cli.samples import show_samples
 from ssvae.data import open_source, read_frames, to_clip, to_show, write_video
 from ssvae.diffusion.average import write_average
 from ssvae.diffusion.building import parameters_of, problems_of
@@ -42,7 +43,7 @@ from ssvae.storage.files import check_apart, check_file, check_folder, write_tex
 from ssvae.storage.processes import gather_objects
 
 Recipe = choice_of(DIFFUSION_RECIPES)
-DIFFUSION = Kind(learn, problems_of, parameters_of)
+DIFFUSION = Kind(learn, problems_of, parameters_of, show_samples)
 
 
 def cache_latents(

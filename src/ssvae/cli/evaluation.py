@@ -1,8 +1,9 @@
 """The commands that evaluate reconstructions and generated clips."""
 
 import os
+import re
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -31,14 +32,22 @@ from ssvae.evaluation.measure import (
     measure_pairs,
     pairs_of_model,
 )
+from ssvae.evaluation.metrics import Metric, load_metric
 from ssvae.evaluation.result import Evaluation, check_comparable, differences, load_evaluation
 from ssvae.losses import LPIPS, find_lpips
 from ssvae.models.backbones import Backbone
 from ssvae.models.finding import open_vae
+from ssvae.report.paper_tables import Measure, PaperTable, write_table
 from ssvae.report.tables import interval
 from ssvae.statistics.intervals import DRAWS_OF_DISTANCES
 from ssvae.storage.processes import gather_objects
 
+SHOWN_AS = {
+    **{name: name.upper() for name in ("psnr", "ssim", "lpips", "fvd", "kvd")},
+    "rfvd": "rFVD",
+    "rkvd": "rKVD",
+}
+"""In tables for papers."""
 UNITS = {
     "psnr": "dB over [0, 1], the mean over clips; higher is better",
     "ssim": "the mean over frames and clips; higher is better",
@@ -70,6 +79,8 @@ def reconstruction(
     vgg: str | None = None,
     linear: str | None = None,
     out: Path | None = None,
+    table: Path | None = None,
+    metric: tuple[str, ...] = (),
     common: CommonOptions = Common(),
 ) -> None:
     """PSNR, SSIM, LPIPS, rFVD and rKVD of reconstructions, with 95 % intervals over clips.
@@ -93,9 +104,13 @@ def reconstruction(
         vgg: File of VGG16's weights, for LPIPS. Where not given, those in torch's cache, if any.
         linear: File of LPIPS's linear weights; those of the package lpips where not given.
         out: Write figures and protocol into this file, .json, to be compared.
+        table: Write the figures as a table for a paper: .tex (booktabs), .csv, .md or .json.
+        metric: Functions of your own, file.py:function or module:function: of clips and
+            reconstructions (B, 3, T, H, W) in [-1, 1] to a number a clip.
     """
     of_model = _is_of_model(model, videos, originals, reconstructions)
-    check_outputs(None, out)
+    check_outputs(None, out, table=table)
+    metrics = _metrics(metric)
     accelerator = common.accelerator()
     device = accelerator.device
     features = None if network is None else load_network(network, device)
@@ -108,12 +123,15 @@ def reconstruction(
     else:
         folders = Path(str(originals)), Path(str(reconstructions))
         pairs = _pairs_of_files(FilePairs(*folders, frames, size, fps, device), accelerator)
-    measured = _measured(pairs, lpips, features, accelerator)
+    measured = _measured(pairs, lpips, features, accelerator, metrics)
     if not accelerator.is_main_process:
         return
     digest = "" if lpips is None else checksum(lpips)
     evaluated = (measured, frames, pairs.size, fps, pairs.read_from, digest, features)
-    _tell(_drawn(features, lambda on_draw: evaluate_reconstruction(*evaluated, on_draw)), out)
+    evaluation = _drawn(
+        features, lambda on_draw: evaluate_reconstruction(*evaluated, on_draw, metrics)
+    )
+    _tell(evaluation, out, table, str(model or reconstructions))
     _tell_what_is_missing(measured, features, lpips)
 
 
@@ -157,8 +175,21 @@ def _pairs_of_files(files: FilePairs, accelerator: Accelerator) -> _Pairs:
     return _Pairs(pairs, len(files), files.left_out, size, "from files")
 
 
+def _metrics(names: Sequence[str]) -> list[Metric]:
+    """Metrics of the user's own; a ValueError where a name is taken."""
+    found = [load_metric(name) for name in names]
+    for name, count in Counter([*UNITS, *(metric.name for metric in found)]).items():
+        if count > 1:
+            raise ValueError(f"two metrics are called {name}: call your function otherwise")
+    return found
+
+
 def _measured(
-    pairs: _Pairs, lpips: LPIPS | None, features: FeatureNetwork | None, accelerator: Accelerator
+    pairs: _Pairs,
+    lpips: LPIPS | None,
+    features: FeatureNetwork | None,
+    accelerator: Accelerator,
+    metrics: Sequence[Metric],
 ) -> Measured:
     """The pairs of all processes, measured."""
     if features is not None and pairs.number < 2:
@@ -167,7 +198,9 @@ def _measured(
     with progress("measuring", own, shown=accelerator.is_main_process) as advance:
         parts = gather_objects(
             accelerator,
-            lambda: measure_pairs(pairs.share, lpips, features, lambda done: advance(done, "")),
+            lambda: measure_pairs(
+                pairs.share, lpips, features, lambda done: advance(done, ""), metrics
+            ),
         )
     return _joined(parts, gather_objects(accelerator, lambda: pairs.left_out))
 
@@ -207,6 +240,7 @@ def generation(
     seed: int = 1,
     batch_size: int = 8,
     out: Path | None = None,
+    table: Path | None = None,
     common: CommonOptions = Common(),
 ) -> None:
     """Fréchet and kernel distance of generated to true clips (FVD, KVD by I3D), with intervals.
@@ -222,8 +256,9 @@ def generation(
         seed: Seed of the world.
         batch_size: Clips at a time; changes no figure.
         out: Write figures and protocol into this file, .json, to be compared.
+        table: Write the figures as a table for a paper: .tex (booktabs), .csv, .md or .json.
     """
-    check_outputs(None, out)
+    check_outputs(None, out, table=table)
     accelerator = common.accelerator()
     device, share = accelerator.device, (accelerator.process_index, accelerator.num_processes)
     features = load_network(network, device)
@@ -247,7 +282,8 @@ def generation(
         return
     measured, true = found
     evaluated = (measured, true, features, frames, f"{size[0]}x{size[1]}", fps, "from files")
-    _tell(_drawn(features, lambda on_draw: evaluate_generation(*evaluated, on_draw)), out)
+    evaluation = _drawn(features, lambda on_draw: evaluate_generation(*evaluated, on_draw))
+    _tell(evaluation, out, table, generated)
     _warn_if_few(measured, true)
 
 
@@ -313,26 +349,30 @@ def judge(
 
 
 def compare(
-    evaluations: tyro.conf.Positional[tuple[Path, ...]], common: CommonOptions = Common()
+    evaluations: tyro.conf.Positional[tuple[Path, ...]],
+    table: Path | None = None,
+    common: CommonOptions = Common(),
 ) -> None:
     """Lay evaluations side by side; where their protocols differ that is refused.
 
     Args:
         evaluations: Files that the other commands wrote with --out.
+        table: Write the figures as a table for a paper: .tex (booktabs), .csv, .md or .json.
     """
+    check_outputs(None, None, table=table)
     if len(evaluations) < 2 or len(set(evaluations)) < len(evaluations):
         raise ValueError("give at least two different files to compare")
     loaded = {str(path): load_evaluation(path) for path in evaluations}
     check_comparable(loaded)
-    table = Table(box=box.SIMPLE_HEAD)
-    table.add_column("")
+    shown = Table(box=box.SIMPLE_HEAD)
+    shown.add_column("", no_wrap=True)
     for name in loaded:
-        table.add_column(escape(name), justify="right", overflow="fold")
+        shown.add_column(escape(name), justify="right", overflow="fold")
     (reference, first), *others = loaded.items()
     for measure in dict.fromkeys(m for e in loaded.values() for m in e.figures):
         each = [e.figures.get(measure) for e in loaded.values()]
-        table.add_row(measure, *("–" if f is None else interval(vars(f), 4) for f in each))
-    console.print(table)
+        shown.add_row(measure, *("–" if f is None else interval(vars(f), 4) for f in each))
+    console.print(shown)
     for name, other in others:
         for measure, change in differences(first, other).items():
             description = (
@@ -341,6 +381,8 @@ def compare(
             console.print(description, soft_wrap=True, markup=False)
     for line in first.protocol.lines():
         console.print(line, soft_wrap=True, markup=False, highlight=False, style="dim")
+    if table is not None:
+        _write_table({Path(name).stem: e for name, e in loaded.items()}, table)
 
 
 def _films(shelf: Shelf) -> list[Film]:
@@ -389,17 +431,40 @@ def _warn_if_few(*sets: Measured) -> None:
         )
 
 
-def _tell(evaluation: Evaluation, out: Path | None) -> None:
-    table = Table(box=box.SIMPLE_HEAD)
-    for column in ("", "value (95 % interval)", ""):
-        table.add_column(column, justify="right" if column else "left")
-    for name, figure in evaluation.figures.items():
-        table.add_row(name, interval(vars(figure), 4), f"[dim]{UNITS.get(name, '')}[/dim]")
-    console.print(table)
+def _tell(
+    evaluation: Evaluation, out: Path | None, table: Path | None = None, name: str = ""
+) -> None:
+    shown = Table(box=box.SIMPLE_HEAD)
+    shown.add_column("", no_wrap=True)
+    shown.add_column("value (95 % interval)", justify="right")
+    shown.add_column("", style="dim")
+    for measure, figure in evaluation.figures.items():
+        shown.add_row(measure, interval(vars(figure), 4), UNITS.get(measure, "of your own"))
+    console.print(shown)
     for line in evaluation.protocol.lines():
         console.print(line, soft_wrap=True, markup=False, highlight=False)
-    for name, reason in evaluation.left_out.items():
-        console.print(f"left out: {name}: {reason}", soft_wrap=True, markup=False)
+    for clip, reason in evaluation.left_out.items():
+        console.print(f"left out: {clip}: {reason}", soft_wrap=True, markup=False)
     if out is not None:
         evaluation.save(out)
         console.print(f"written to {out}", soft_wrap=True)
+    if table is not None:
+        _write_table({name: evaluation}, table)
+
+
+def _write_table(evaluations: Mapping[str, Evaluation], path: Path) -> None:
+    """The figures of evaluations that compare, as a table for a paper."""
+    names = list(dict.fromkeys(m for e in evaluations.values() for m in e.figures))
+    rows = {name: [e.figures.get(m) for m in names] for name, e in evaluations.items()}
+    protocol = next(iter(evaluations.values())).protocol
+    caption = "; ".join(protocol.lines()) + ". 95 % intervals by bootstrap over files."
+    caption = re.sub(r"\b([0-9a-f]{12})[0-9a-f]{52}\b", r"\1", caption)  # checksums
+    measures = [Measure(SHOWN_AS.get(m, m), _better(m), 2 if m == "psnr" else 3) for m in names]
+    write_table(PaperTable(measures, rows, caption), path)
+    console.print(f"table: {path}", soft_wrap=True)
+
+
+def _better(measure: str) -> str | None:
+    """Which way a measure is better, as its unit says."""
+    unit = UNITS.get(measure, "")
+    return next((way for way in ("higher", "lower") if f"{way} is better" in unit), None)

@@ -13,10 +13,10 @@ LEAST = {
     **dict.fromkeys(("seed", "retries", "port"), 0),
 }
 """The least that an option may be, in whichever command it is; of several numbers each."""
-MOST = {"port": 65_535, "fps": 1000, "seed": 2**63 - 1}
+MOST = {"figure_width": 100, "port": 65_535, "fps": 1000, "seed": 2**63 - 1}
 LARGEST = 2**31 - 1
 """The most that any other may be, which is more than any is good for."""
-POSITIVE = ("fps", "megabytes", "seconds", "per_minute", "timeout")
+POSITIVE = ("fps", "figure_width", "megabytes", "seconds", "per_minute", "timeout")
 
 
 def with_checked_numbers(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -4,11 +4,12 @@ from pathlib import Path
 from typing import Literal
 
 from ssvae.cli.common import Common, CommonOptions, Kind, choice_of, run_recipe
+from ssvae.cli.samples import show_samples
 from ssvae.recipes import RECIPES
 from ssvae.vae import TrainingRecipe, parameters_of, problems_of, train_autoencoder
 
 Recipe = choice_of(RECIPES)
-AUTOENCODER = Kind(train_autoencoder, problems_of, parameters_of)
+AUTOENCODER = Kind(train_autoencoder, problems_of, parameters_of, show_samples)
 
 
 def train(

@@ -1,6 +1,6 @@
 """Evaluations of reconstructions and of generated clips."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from ssvae.data.fixed import file_of
 from ssvae.data.listing import find_videos
 from ssvae.evaluation.alignment import check_aligned, check_same_times
 from ssvae.evaluation.features import FeatureNetwork
+from ssvae.evaluation.metrics import Metric
 from ssvae.evaluation.result import (
     Evaluation,
     EvaluationProtocol,
@@ -137,8 +138,9 @@ def measure_pairs(
     lpips: LPIPS | None = None,
     network: FeatureNetwork | None = None,
     on_clips: OnClips = lambda done: None,
+    metrics: Sequence[Metric] = (),
 ) -> Measured:
-    """PSNR, SSIM and LPIPS of each clip, and both sides' features."""
+    """PSNR, SSIM, LPIPS and metrics of the user's own of each clip, and both sides' features."""
     measured = Measured()
     for pair in pairs:
         true, reconstruction = (x.float().clamp(-1, 1) for x in (pair.true, pair.reconstruction))
@@ -151,11 +153,9 @@ def measure_pairs(
             values["ssim"] = ssim(reconstruction, true)
         if lpips is not None and side >= SMALLEST["lpips"]:
             values["lpips"] = of_frames(lpips, reconstruction, true).mean(1)
-        features = (
-            None
-            if network is None
-            else (network(true), network(reconstruction.nan_to_num(0, 0, 0)))
-        )
+        whole = reconstruction.nan_to_num(0, 0, 0)
+        values |= {metric.name: metric(true, whole) for metric in metrics}
+        features = None if network is None else (network(true), network(whole))
         for i, name in enumerate(pair.names):
             measured.checksums[name] = checksum_of_clip(true[i])
             if not finite[i]:
@@ -177,6 +177,7 @@ def evaluate_reconstruction(
     lpips_checksum: str = "",
     network: FeatureNetwork | None = None,
     on_draw: OnClips = lambda done: None,
+    metrics: Sequence[Metric] = (),
 ) -> Evaluation:
     """Figures of reconstructions, of what all processes found together."""
     names = sorted(measured.clips)
@@ -185,7 +186,7 @@ def evaluate_reconstruction(
         raise ValueError(f"no clip gave a figure: {why}")
     files = [file_of(name) for name in names]
     left_out, figures, networks = dict(sorted(measured.left_out.items())), {}, {}
-    for measure in ("psnr", "ssim", "lpips"):
+    for measure in ("psnr", "ssim", "lpips", *(metric.name for metric in metrics)):
         values = [
             measured.clips[name][measure] for name in names if measure in measured.clips[name]
         ]
@@ -193,6 +194,7 @@ def evaluate_reconstruction(
             figures[measure] = mean_interval(values, files)
         elif values or measure == "ssim":
             left_out[measure] = f"{len(names) - len(values)} clips are too small for it"
+    networks |= {metric.name: metric.described for metric in metrics}
     if "lpips" in figures:
         networks["lpips"] = LPIPS_NETWORK.format(lpips_checksum)
     if network is not None:

@@ -1,8 +1,5 @@
 """VAEs of the user's own: a function that returns one, named on the command line."""
 
-import importlib
-import importlib.util
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,6 +11,7 @@ from ssvae.models.backbones import Backbone
 from ssvae.models.classes import CLASSES, layout_of, mean_of, moments_of, sample_of
 from ssvae.models.layouts import Layout, causal, uniform
 from ssvae.models.names import FACTORY
+from ssvae.storage.functions import load_function
 
 SIDES = 64, 128, 256
 """Pixels a side of the noise that a layout is measured by: the first that a model takes."""
@@ -61,32 +59,13 @@ class Own:
         return found
 
     def _called(self) -> Any:
+        function = load_function(self.source, self.function)
         try:
-            function = getattr(self._module(), self.function, None)
-            if callable(function):
-                return function()
+            return function()
         except Exception as error:
             raise ValueError(
-                f"{self.source}:{self.function} fails ({type(error).__name__}: {error})"
+                f"{self.source}:{self.function}() fails ({type(error).__name__}: {error})"
             ) from error
-        raise ValueError(
-            f"{self.source} has no function {self.function}: it must take no arguments and return "
-            "a VAE"
-        )
-
-    def _module(self) -> Any:
-        if not self._is_file:
-            return importlib.import_module(self.source)
-        path = Path(self.source).resolve()
-        if not path.is_file():
-            raise ValueError(f"there is no file {path}")
-        spec = importlib.util.spec_from_file_location(path.stem, path)
-        assert spec is not None
-        assert spec.loader is not None
-        module = importlib.util.module_from_spec(spec)
-        sys.modules.setdefault(path.stem, module)  # pickles and dataclasses look there
-        spec.loader.exec_module(module)
-        return module
 
 
 class _Held(nn.Module):

@@ -61,11 +61,18 @@ class Band:
     high: Sequence[float]
 
 
-def spectra_figure(analyses: Mapping[str, Analysis]) -> Figure:
-    """Frequency and channel spectra side by side, a curve for each named analysis."""
-    with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(10, 3.8), layout="constrained")
-        left, right = figure.subplots(1, 2)
+NARROW = 5.0
+"""Inches under which panels stand below each other, in smaller letters: a paper's column."""
+
+
+def spectra_figure(analyses: Mapping[str, Analysis], width: float = 10.0) -> Figure:
+    """Frequency and channel spectra, a curve for each named analysis; ``width`` in inches."""
+    narrow = width < NARROW
+    height = 1.5 * width if narrow else 0.38 * width
+    small = {"font.size": 8, "axes.titlesize": 8, "legend.fontsize": 7}
+    with mpl.rc_context(STYLE | (small if width < 2 * NARROW else {})):
+        figure = Figure(figsize=(width, height), layout="constrained")
+        left, right = figure.subplots(2, 1) if narrow else figure.subplots(1, 2)
         _spectra_panels(left, right, {name: Spectra.of(a) for name, a in analyses.items()})
         left.legend()
         right.legend(loc="lower right")

@@ -56,7 +56,7 @@ def validate(
         backbone.vae.train(training)
     if films and accelerator.is_main_process:
         pairs = torch.cat(films)[:shown]
-        _write(show, pairs[:, 0], pairs[:, 1], fps)
+        write_pairs(show, pairs[:, 0], pairs[:, 1], fps)
     latents = accelerator.gather(torch.cat(means))
     quality = accelerator.gather(torch.cat(scores))
     assert isinstance(latents, torch.Tensor)
@@ -84,7 +84,8 @@ def _spectra(latents: torch.Tensor, lone_first_frame: bool) -> dict[str, float]:
     )
 
 
-def _write(path: Path, clips: torch.Tensor, reconstruction: torch.Tensor, fps: float) -> None:
+def write_pairs(path: Path, clips: torch.Tensor, reconstruction: torch.Tensor, fps: float) -> None:
+    """Write a film of clips (B, C, T, H, W) side by side, each above its reconstruction."""
     rows = [torch.cat(list(x), dim=-1) for x in (clips, reconstruction)]  # side by side
     path.parent.mkdir(parents=True, exist_ok=True)
     write_video(path, to_show(torch.cat(rows, dim=-2)), fps)

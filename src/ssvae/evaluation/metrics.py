@@ -1,0 +1,46 @@
+"""Metrics of the user's own: a function of clips and reconstructions."""
+
+import hashlib
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from ssvae.models.names import FACTORY
+from ssvae.storage.functions import load_function
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A number for each clip, from clips and reconstructions (B, 3, T, H, W) in [-1, 1]."""
+
+    name: str
+    function: Callable[[torch.Tensor, torch.Tensor], Any]
+    described: str
+    """What was computed, so that evaluations by other functions do not compare."""
+
+    def __call__(self, clips: torch.Tensor, reconstructions: torch.Tensor) -> torch.Tensor:
+        """A number for each clip (B,); a ValueError where the function gives something else."""
+        values = torch.as_tensor(self.function(clips, reconstructions)).detach().float().cpu()
+        if values.shape != (len(clips),) or not torch.isfinite(values).all():
+            raise ValueError(
+                f"the metric {self.name} must give a finite number for each of {len(clips)} clips, "
+                f"got {values.tolist() if values.numel() < 9 else tuple(values.shape)}"
+            )
+        return values
+
+
+def load_metric(name: str) -> Metric:
+    """A metric by ``module:function`` or ``file.py:function``; a ValueError where there is none."""
+    match = FACTORY.fullmatch(name)
+    if match is None or match["more"]:
+        raise ValueError(f"a metric is named module:function or file.py:function, got {name}")
+    function = load_function(match["source"], match["name"])
+    try:
+        code = inspect.getsource(function)
+    except (OSError, TypeError):
+        code = repr(function)
+    checksum = hashlib.sha256(code.encode()).hexdigest()[:16]
+    return Metric(match["name"], function, f"the function {match['name']}, sha256 {checksum}")

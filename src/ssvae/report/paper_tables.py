@@ -1,0 +1,183 @@
+"""Figures as tables for a paper: LaTeX (booktabs), CSV, Markdown or JSON.
+
+A row a model, a column a measure, with intervals where there are any, and the best in bold.
+"""
+
+import csv
+import io
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from ssvae.analysis import Analysis
+from ssvae.report.tables import markdown
+from ssvae.statistics.intervals import Interval
+from ssvae.storage.files import check_file, write_text
+
+ENDINGS = (".tex", ".csv", ".md", ".json")
+ARROWS = {"higher": (r"$\uparrow$", "↑"), "lower": (r"$\downarrow$", "↓"), None: ("", "")}
+ESCAPED = str.maketrans({c: f"\\{c}" for c in "&%$#_{}"} | {"\\": r"\textbackslash{}"})
+
+
+@dataclass(frozen=True)
+class Measure:
+    """A column: what was measured."""
+
+    name: str
+    better: str | None = None
+    """higher, lower, or None where neither is."""
+    digits: int = 3
+
+
+@dataclass(frozen=True)
+class PaperTable:
+    """Measures of several models."""
+
+    measures: Sequence[Measure]
+    rows: Mapping[str, Sequence[Interval | None]]
+    """Of each model, a figure a measure; None where it has none."""
+    caption: str
+    """The protocol."""
+
+    def best(self, column: int) -> str | None:
+        """The model with the best figure of a measure; None where there is nothing to compare."""
+        better = self.measures[column].better
+        values = {
+            name: figure.value
+            for name, row in self.rows.items()
+            if (figure := row[column]) is not None and figure.value is not None
+        }
+        if better is None or len(values) < 2:
+            return None
+        return (max if better == "higher" else min)(values, key=lambda name: values[name])
+
+
+COLUMNS: tuple[tuple[Measure, str], ...] = (
+    (Measure("local correlation", "higher"), "local_correlation"),
+    (Measure("low share", "higher"), "low_share"),
+    (Measure("high share", "lower"), "high_share"),
+    (Measure("slope", None, 2), "slope"),
+    (Measure("effective rank", "lower", 2), "effective_rank"),
+    (Measure("PSNR", "higher", 2), "psnr"),
+    (Measure("SSIM", "higher"), "ssim"),
+    (Measure("LPIPS", "lower"), "lpips"),
+)
+"""What a table of analyses shows, by the names in a summary; which way SSVAE wants spectra."""
+
+
+def analysis_table(analyses: Mapping[str, Analysis], source: str = "") -> PaperTable:
+    """The main figures of analyses over the same clips, with the intervals that they have."""
+    rows = {name: [_figure(a, key) for _, key in COLUMNS] for name, a in analyses.items()}
+    measured = [i for i in range(len(COLUMNS)) if any(row[i] is not None for row in rows.values())]
+    p = next(iter(analyses.values())).protocol
+    size = "" if p.frames is None else f" of {p.frames} frames of {p.height}x{p.width}"
+    caption = f"{p.clips} clips{size} {source}".strip()
+    if any(a.intervals for a in analyses.values()):
+        caption += "; 95 % intervals by bootstrap over films"
+    return PaperTable(
+        [COLUMNS[i][0] for i in measured],
+        {name: [row[i] for i in measured] for name, row in rows.items()},
+        f"{caption}. Latents are posterior means.",
+    )
+
+
+def _figure(analysis: Analysis, key: str) -> Interval | None:
+    if key in analysis.intervals:
+        return analysis.intervals[key]
+    summary = analysis.summary()
+    value = summary.get(key, (summary["reconstruction"] or {}).get(key))
+    return None if value is None else Interval(value, None, None)
+
+
+def check_table_path(path: Path) -> None:
+    """A ValueError where no table can be written there: ask before long work."""
+    if path.suffix not in ENDINGS:
+        raise ValueError(f"a table is a file {', '.join(ENDINGS)}, got {path}")
+    check_file(path)
+
+
+def write_table(table: PaperTable, path: Path) -> None:
+    """Write a table in the form that the file's ending asks for."""
+    check_table_path(path)
+    forms = {".tex": latex, ".csv": comma_separated, ".md": in_markdown, ".json": as_json}
+    write_text(path, forms[path.suffix](table))
+
+
+def latex(table: PaperTable) -> str:
+    r"""As LaTeX, with \usepackage{booktabs}."""
+    heads = [f"{m.name.translate(ESCAPED)} {ARROWS[m.better][0]}".strip() for m in table.measures]
+    lines = [
+        r"\begin{table}",
+        r"  \centering",
+        f"  \\caption{{{table.caption.translate(ESCAPED)}}}",
+        f"  \\begin{{tabular}}{{l{'r' * len(heads)}}}",
+        r"    \toprule",
+        f"    & {' & '.join(heads)} \\\\",
+        r"    \midrule",
+    ]
+    for name, row in table.rows.items():
+        cells = [
+            _latex_cell(figure, measure, table.best(i) == name)
+            for i, (figure, measure) in enumerate(zip(row, table.measures, strict=True))
+        ]
+        lines.append(f"    {name.translate(ESCAPED)} & {' & '.join(cells)} \\\\")
+    lines += [r"    \bottomrule", r"  \end{tabular}", r"\end{table}"]
+    return "\n".join(lines) + "\n"
+
+
+def _latex_cell(figure: Interval | None, measure: Measure, best: bool) -> str:
+    if figure is None or figure.value is None:
+        return "--"
+    value, low, high = (
+        "" if end is None else f"{end:.{measure.digits}f}".replace("-", "$-$")
+        for end in (figure.value, figure.low, figure.high)
+    )
+    value = rf"\textbf{{{value}}}" if best else value
+    return rf"{value} {{\scriptsize [{low}, {high}]}}" if low and high else value
+
+
+def in_markdown(table: PaperTable) -> str:
+    """As Markdown, the caption below."""
+    heads = ["", *(f"{m.name} {ARROWS[m.better][1]}".strip() for m in table.measures)]
+    rows = []
+    for name, row in table.rows.items():
+        cells = []
+        for i, (figure, measure) in enumerate(zip(row, table.measures, strict=True)):
+            text = _plain(figure, measure.digits)
+            cells.append(f"**{text}**" if table.best(i) == name else text)
+        rows.append([name, *cells])
+    return markdown(heads, rows) + f"\n{table.caption}\n"
+
+
+def _plain(figure: Interval | None, digits: int) -> str:
+    if figure is None or figure.value is None:
+        return "–"
+    value = f"{figure.value:.{digits}f}"
+    if figure.low is None or figure.high is None:
+        return value
+    return f"{value} ({figure.low:.{digits}f} to {figure.high:.{digits}f})"
+
+
+def comma_separated(table: PaperTable) -> str:
+    """As CSV: a row a model and measure, with the ends of its interval, for other programs."""
+    text = io.StringIO(newline="")
+    rows = csv.writer(text, lineterminator="\n")
+    rows.writerow(["model", "measure", "value", "low", "high"])
+    for name, row in table.rows.items():
+        for figure, measure in zip(row, table.measures, strict=True):
+            if figure is not None:
+                rows.writerow([name, measure.name, figure.value, figure.low, figure.high])
+    return text.getvalue()
+
+
+def as_json(table: PaperTable) -> str:
+    """As JSON, with the protocol."""
+    models = {
+        name: {
+            measure.name: None if figure is None else asdict(figure)
+            for figure, measure in zip(row, table.measures, strict=True)
+        }
+        for name, row in table.rows.items()
+    }
+    return json.dumps({"protocol": table.caption, "models": models}, indent=2) + "\n"

@@ -1,0 +1,40 @@
+"""Functions of the user's own, by the name of where they stand."""
+
+import importlib
+import importlib.util
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+
+def load_function(source: str, name: str) -> Callable[..., Any]:
+    """The function of this name in a module, or in a file .py.
+
+    Raises:
+        ValueError: where there is no such file, module or function, or importing it fails.
+    """
+    try:
+        function = getattr(_module(source), name, None)
+    except Exception as error:
+        raise ValueError(
+            f"{source} cannot be imported ({type(error).__name__}: {error})"
+        ) from error
+    if not callable(function):
+        raise ValueError(f"{source} has no function {name}")
+    return function
+
+
+def _module(source: str) -> Any:
+    if not source.endswith(".py"):
+        return importlib.import_module(source)
+    path = Path(source).resolve()
+    if not path.is_file():
+        raise FileNotFoundError(f"there is no file {path}")
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules.setdefault(path.stem, module)  # pickles and dataclasses look there
+    spec.loader.exec_module(module)
+    return module
