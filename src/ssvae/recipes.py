@@ -168,11 +168,11 @@ def ssvae_512p_decoder_baseline() -> VAERecipe:
 
 
 def adapt() -> AdaptRecipe:
-    """Go on with any VAE of diffusers, or ours, with LCR and LMR: --model FOLDER or hub id.
+    """Go on with any VAE of diffusers, ours or your own, with LCR and LMR: --model MODEL.
 
-    AutoencoderKLWan, -CogVideoX, -HunyuanVideo, -LTXVideo, -Mochi, -Cosmos, AutoencoderVidTok,
-    AutoencoderKL (images: --clip.frames 1). The published weights of the regularisers, masking and
-    losses at a gentle rate; 17 frames fit all but those that compress time by 6 or 8.
+    MODEL is a run, a folder or hub id of a class that is known (docs/own-vae.md), or
+    file.py:function. The published weights of the regularisers, masking and losses at a gentle
+    rate. Clips of 17 frames fit most classes; of images give --clip.frames 1.
     """
     return AdaptRecipe(
         steps=10_000,

@@ -19,6 +19,7 @@ from ssvae.models.backbones import load_backbone
 
 TWO = TransformerConfig(layers=2, heads=2, head_dim=16, ffn_dim=32, freq_dim=32)
 CPU = torch.device("cpu")
+PROBE = "ssvae.evaluation.probe:repa_teacher"
 
 
 @pytest.fixture(scope="module")
@@ -106,9 +107,27 @@ def test_the_loss_is_the_angle_to_the_features():
     assert block.weight.grad is not None
 
 
-@pytest.mark.parametrize("teacher", ["encoder", "vjepa"])
+def test_a_function_is_a_teacher(cache, tmp_path):
+    """The world's probe is one; one whose code changes is another."""
+    held = LatentCache(cache)
+    clips = open_source("world", *held.config.size).batch(range(2)).video
+    teacher = load_teacher(PROBE, held.vae, held.shape, CPU)
+    assert teacher.run(clips).shape == (2, 128, 3, 4, 4)
+    file = tmp_path / "own.py"
+    seen = set()
+    for factor in (1, 2):
+        file.write_text(f"def make():\n    return lambda clips: {factor} * clips\n")
+        own = load_teacher(f"{file}:make", held.vae, held.shape, CPU)
+        assert torch.equal(own.run(clips), factor * clips)
+        seen.add(own.fingerprint)
+    assert len(seen) == 2
+    with pytest.raises(ValueError, match="has no function other"):
+        load_teacher(f"{file}:other", held.vae, held.shape, CPU)
+
+
+@pytest.mark.parametrize("teacher", ["encoder", "vjepa", PROBE])
 def test_runs_with_a_teacher_go_on_exactly(cache, networks, tmp_path, teacher):
-    spec = teacher if teacher == "encoder" else f"{teacher}:{networks / teacher}"
+    spec = f"{teacher}:{networks / teacher}" if teacher == "vjepa" else teacher
     recipe = small_recipe(cache, model=TWO, repa=RepaConfig(teacher=spec))
     train_diffusion(recipe, tmp_path / "whole", cpu())
     whole = rows(tmp_path / "whole")

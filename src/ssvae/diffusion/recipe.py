@@ -5,6 +5,7 @@ up.
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
+from ssvae.models.names import FACTORY
 from ssvae.storage.problems import Problems
 
 Normalization = Literal["standardised", "global", "principal", "whitened"]
@@ -121,7 +122,8 @@ class RepaConfig:
     tokens."""
 
     teacher: str | None = None
-    """encoder (the VAE's own), dino:NAME or vjepa:NAME of transformers; None is none."""
+    """encoder (the VAE's own), dino:NAME or vjepa:NAME of transformers, or a function of yours,
+    file.py:function, that returns clips to features; None is none."""
     weight: float = 0.5
     """Beside the velocity's error."""
     block: int | None = None
@@ -135,10 +137,11 @@ class RepaConfig:
             f"repa.block must be a block from 1 to the model's {layers}, got {self.block}",
         )
         kind, _, name = (self.teacher or "encoder").partition(":")
+        own = kind != "encoder" and FACTORY.fullmatch(self.teacher or "") is not None
         problems.require(
-            kind == "encoder" if not name else kind in ("dino", "vjepa"),
-            "repa.teacher must be encoder, dino:NAME_OR_FOLDER or vjepa:NAME_OR_FOLDER, got "
-            f"{self.teacher}",
+            kind == "encoder" if not name else kind in ("dino", "vjepa") or own,
+            "repa.teacher must be encoder, dino:NAME_OR_FOLDER, vjepa:NAME_OR_FOLDER, or "
+            f"file.py:function, got {self.teacher}",
         )
 
     def of(self, layers: int) -> int:

@@ -24,8 +24,10 @@ from ssvae.latents.cache import LatentCache
 from ssvae.latents.cached_clips import clips_of
 from ssvae.models.backbones import load_backbone
 from ssvae.models.fingerprint import latents_fingerprint
+from ssvae.models.names import FACTORY
 from ssvae.storage.digests import checksum
 from ssvae.storage.files import replacing
+from ssvae.storage.functions import code_of, load_function
 from ssvae.storage.hub import hub_options
 from ssvae.storage.locks import written_together
 
@@ -35,7 +37,7 @@ IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 LEAST = 1e-4
 """Deviation of a feature that says nothing."""
 SHARD, BATCH = 1024, 16  # clips in a file, and looked at at once
-KINDS = "encoder, dino:NAME_OR_FOLDER or vjepa:NAME_OR_FOLDER"
+KINDS = "encoder, dino:NAME_OR_FOLDER, vjepa:NAME_OR_FOLDER, or module:function"
 
 
 @dataclass(frozen=True)
@@ -53,7 +55,9 @@ def load_teacher(spec: str, vae: str, shape: Sequence[int], device: torch.device
 
     ``encoder``: what the last layer of the VAE's own encoder is given. ``dino:NAME``: patches of a
     DINOv2 or DINOv3 of transformers, frame by frame; ``vjepa:NAME``: those of a V-JEPA 2. Both see
-    clips resized so that a patch is a latent. A ValueError for any other.
+    clips resized so that a patch is a latent. ``module:function`` or ``file.py:function``: what the
+    function returns is called with clips (B, 3, T, H, W) in [-1, 1] and gives features (B, D, t',
+    h', w'). A ValueError for any other.
     """
     kind, _, name = spec.partition(":")
     if spec == "encoder":
@@ -63,7 +67,23 @@ def load_teacher(spec: str, vae: str, shape: Sequence[int], device: torch.device
         run = _dino if kind == "dino" else _vjepa
         grid = shape[2], shape[3]
         return Teacher(spec, encoder_fingerprint(name), lambda clips: run(model, clips, grid))
+    if kind not in ("dino", "vjepa") and (match := FACTORY.fullmatch(spec)):
+        function = load_function(match["source"], match["name"])
+        network = function()
+        if isinstance(network, nn.Module):
+            network = network.to(device).eval()
+        return Teacher(spec, code_of(function), lambda clips: network(clips).float())
     raise ValueError(f"a teacher is {KINDS}, got {spec!r}")
+
+
+def _weights_of(spec: str, cache: LatentCache) -> str:
+    """What tells a teacher's features from those of another of its name."""
+    kind, _, name = spec.partition(":")
+    if not name:
+        return cache.config.encoder
+    if kind in ("dino", "vjepa"):
+        return encoder_fingerprint(name)
+    return load_teacher(spec, cache.vae, cache.shape, torch.device("cpu")).fingerprint
 
 
 def _encoder(vae: str, device: torch.device) -> Teacher:
@@ -145,9 +165,8 @@ class TeacherFeatures:
 
     def __init__(self, cache: LatentCache, spec: str):
         self.cache, self.spec = cache, spec
-        _, _, name = spec.partition(":")
-        weights = encoder_fingerprint(name) if name else cache.config.encoder
-        self._folder = cache.path / f"teacher-{checksum([spec, weights, cache.checksum])[:16]}"
+        facts = [spec, _weights_of(spec, cache), cache.checksum]
+        self._folder = cache.path / f"teacher-{checksum(facts)[:16]}"
         count = -(-len(cache) // SHARD)
         self._paths = [self._folder / f"{i:05d}.safetensors" for i in range(count)]
         self._tensors: dict[int, torch.Tensor] = {}

@@ -319,8 +319,9 @@ class DiffusionTrainer:
         config, model = self.recipe.repa, self.recipe.model
         if config.teacher is None:
             return None, None
-        features = TeacherFeatures(self.cache, config.teacher)
-        features.write(self.accelerator)
+        with torch.random.fork_rng(devices=[]):  # whose weights may be drawn before they are read
+            features = TeacherFeatures(self.cache, config.teacher)
+            features.write(self.accelerator)
         block = transformer.blocks[config.of(model.layers) - 1]
         width = model.heads * model.head_dim
         return features, Repa(block, width, features.width, model.patch_size)

@@ -1,7 +1,5 @@
 """Metrics of the user's own: a function of clips and reconstructions."""
 
-import hashlib
-import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -9,7 +7,7 @@ from typing import Any
 import torch
 
 from ssvae.models.names import FACTORY
-from ssvae.storage.functions import load_function
+from ssvae.storage.functions import code_of, load_function
 
 
 @dataclass(frozen=True)
@@ -38,9 +36,5 @@ def load_metric(name: str) -> Metric:
     if match is None or match["more"]:
         raise ValueError(f"a metric is named module:function or file.py:function, got {name}")
     function = load_function(match["source"], match["name"])
-    try:
-        code = inspect.getsource(function)
-    except (OSError, TypeError):
-        code = repr(function)
-    checksum = hashlib.sha256(code.encode()).hexdigest()[:16]
-    return Metric(match["name"], function, f"the function {match['name']}, sha256 {checksum}")
+    described = f"the function {match['name']}, sha256 {code_of(function)}"
+    return Metric(match["name"], function, described)

@@ -69,6 +69,13 @@ class Probe(nn.Module):
         return self.logits(self.features(clips_BCTHW))
 
 
+def repa_teacher() -> Callable[[torch.Tensor], torch.Tensor]:
+    """The world's probe before it pools, a teacher for REPA: ``--repa.teacher
+    ssvae.evaluation.probe:repa_teacher``. Clips of the world (B, 3, T, H, W) to (B, D, t, h, w).
+    """
+    return load_probe().layers
+
+
 def averaged_down(clips_BCTHW: torch.Tensor) -> torch.Tensor:
     """Clips at the size that probes see, where they are two times as large, or three, or more."""
     factor, left = divmod(clips_BCTHW.shape[-1], SIZE[-1])

@@ -1,7 +1,9 @@
 """Functions of the user's own, by the name of where they stand."""
 
+import hashlib
 import importlib
 import importlib.util
+import inspect
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -23,6 +25,15 @@ def load_function(source: str, name: str) -> Callable[..., Any]:
     if not callable(function):
         raise ValueError(f"{source} has no function {name}")
     return function
+
+
+def code_of(function: Callable[..., Any]) -> str:
+    """A checksum of a function's code, sixteen digits."""
+    try:
+        code = inspect.getsource(function)
+    except (OSError, TypeError):
+        code = repr(function)
+    return hashlib.sha256(code.encode()).hexdigest()[:16]
 
 
 def _module(source: str) -> Any:
