@@ -110,6 +110,12 @@ def test_settings_become_words(tmp_path):
     assert "--lcr.no-enabled" not in words
 
 
+def test_an_option_that_is_repeated(tmp_path):
+    (tmp_path / "s.json").write_text(json.dumps({"vae": ["a=tiny", "b=film"], "jobs": 2}))
+    words = with_settings(interface_of("bench vaes"), ["--config", str(tmp_path / "s.json")])
+    assert words == ["--vae", "a=tiny", "--vae", "b=film", "--jobs", "2"]
+
+
 @pytest.mark.parametrize(
     ("text", "problem"),
     [

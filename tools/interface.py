@@ -65,6 +65,8 @@ def _options(parser: Any) -> list[dict[str, Any]]:
             record["value"] = re.sub(r"\{None\}\|", "", str(action.metavar)).strip("{}")
         if not action.option_strings:
             record["positional"] = True
+        if "Append" in type(action).__name__:
+            record["repeated"] = True
         if action.choices:
             choices = [c for c in map(str, action.choices) if c != "None"]
             # Of a set, which has no order.

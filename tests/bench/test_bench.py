@@ -113,6 +113,15 @@ def test_goes_on_where_it_stopped_with_the_same_figures(vaes, done, jobs, tmp_pa
     )
 
 
+def test_a_vae_of_ones_own_takes_part(vaes, tmp_path):
+    mine = str(Path(__file__).parents[1] / "own_vaes.py:causal")
+    here = replace(options(tmp_path), seeds=(0,))
+    summary = run_vaes(short(), here, {"baseline": vaes["baseline"], "mine": mine})
+    (row,) = summary["effects"]["Over the baseline"]
+    assert row["label"] == "mine"
+    assert [r["kind"] for r in rows_of(here.out / ROWS)].count("diffusion") == 4
+
+
 def test_rows_of_elsewhere_join(vaes, done, tmp_path):
     folder, summary = done
     here = options(tmp_path)

@@ -142,8 +142,8 @@ def _typed(option: Option, value: Any) -> list[str]:
     name = [] if option.positional else [option.names[0]]
     if option.value is None:
         return name if value else [option.names[-1]] if len(option.names) > 1 else []
-    values = value if isinstance(value, list | tuple) else [value]
-    return name + [str(each) for each in values]
+    values = [str(each) for each in (value if isinstance(value, list | tuple) else [value])]
+    return [word for each in values for word in (*name, each)] if option.repeated else name + values
 
 
 def meant(word: str, known: Mapping[str, Any] | Sequence[str]) -> str:

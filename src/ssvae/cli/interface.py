@@ -26,6 +26,8 @@ class Option:
     """None where it must be given."""
     choices: tuple[str, ...] = ()
     positional: bool = False
+    repeated: bool = False
+    """Whether several values take the option several times."""
 
     @property
     def key(self) -> str:
