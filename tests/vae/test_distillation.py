@@ -13,7 +13,7 @@ from ssvae.latents import CacheConfig, write_cache
 from ssvae.models import AutoencoderKLSSVAE
 from ssvae.models.backbones import Backbone, load_backbone
 from ssvae.models.finding import load_vae
-from ssvae.models.layouts import Layout
+from ssvae.models.layouts import Layout, uniform
 from ssvae.models.posterior import Deterministic, DiagonalGaussian
 from ssvae.models.students import SIZES, student_of
 from ssvae.recipes import distil
@@ -69,6 +69,8 @@ def test_three_sizes_each_far_smaller_than_the_published_model():
 def test_a_compression_that_is_no_power_of_two_is_refused():
     with pytest.raises(ValueError, match="halves time again and again.*got 6"):
         student_of(Layout(12, 6, 8, (0.0,) * 12, (1.0,) * 12), "small")
+    with pytest.raises(ValueError, match=r"takes 4n \+ 1 frames, this teacher 4n"):
+        student_of(Layout(12, 4, 8, (0.0,) * 12, (1.0,) * 12, uniform(4)), "small")
 
 
 def test_terms_by_hand():

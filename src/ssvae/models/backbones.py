@@ -13,7 +13,7 @@ from torch import nn
 
 from ssvae.models.autoencoder import AutoencoderKLSSVAE
 from ssvae.models.blocks import channels_last
-from ssvae.models.classes import CLASSES, VAEClass, moments_of, sample_of
+from ssvae.models.classes import CLASSES, moments_of, sample_of
 from ssvae.models.layouts import Layout, common_channels
 from ssvae.models.names import is_own
 from ssvae.models.posterior import Deterministic, DiagonalGaussian
@@ -61,9 +61,14 @@ class Backbone:
                 "FILE.py:FUNCTION, a function that returns it, or Backbone(vae, layout)"
             )
         self.vae: Any = vae
-        kind = CLASSES.get(name)
-        self._calls = kind or VAEClass(lambda config: self.layout, moments_of, sample_of)
-        self.layout = layout or self._calls.layout(self.vae.config)
+        known = CLASSES.get(name)
+        self._moments, self._decoded, self._checkpoints = moments_of, sample_of, True
+        if known is not None:
+            layout = layout or known.layout(self.vae.config)
+            self._moments, self._decoded = known.moments, known.decoded
+            self._checkpoints = known.checkpoints
+        assert layout is not None
+        self.layout = layout
         self._last = (
             (encoders_last,) if encoders_last else ENCODERS_LAST,
             (decoders_last,) if decoders_last else DECODERS_LAST,
@@ -122,7 +127,7 @@ class Backbone:
             )
         clips = clips_BCTHW.to(self.device, self.dtype)
         with torch.set_grad_enabled(train and torch.is_grad_enabled()):
-            moments = self._over_frames(self._calls.moments, clips)
+            moments = self._over_frames(self._moments, clips)
         parameters = (shape[0] * (1 + self.layout.has_variance), *shape[1:])
         if moments.shape[1:] != parameters:
             raise ValueError(
@@ -139,7 +144,7 @@ class Backbone:
     def decode(self, z: torch.Tensor, train: bool = False) -> torch.Tensor:
         """Latents (B, C, t, h, w) to clips (B, 3, T, H, W), not clamped."""
         with torch.set_grad_enabled(train and torch.is_grad_enabled()):
-            return self._over_frames(self._calls.decoded, z.to(self.device, self.dtype))
+            return self._over_frames(self._decoded, z.to(self.device, self.dtype))
 
     def _over_frames(
         self, run: Callable[[Any, torch.Tensor], torch.Tensor], x_BCTHW: torch.Tensor
@@ -204,7 +209,7 @@ class Backbone:
     def enable_gradient_checkpointing(self) -> None:
         """Compute activations twice, to keep few; a ValueError where the model cannot."""
         able = getattr(self.vae, "_supports_gradient_checkpointing", False)
-        if not (able and self._calls.checkpoints):
+        if not (able and self._checkpoints):
             raise ValueError(
                 f"{self.name} cannot train under gradient checkpointing (it keeps its feature "
                 "cache in the module, or has no support for it): use smaller or fewer clips"
