@@ -39,7 +39,7 @@ def test_drift(more, tmp_path):
     ("words", "said"),
     [
         (["--rounds", 0], "rounds must be at least 1, got 0"),
-        (["--frames", 6], "clips must be of 4n + 1 frames"),
+        (["--frames", 6], "clips must suit every model: tiny takes 4n + 1 frames"),
         (["--figure", "drift.txt"], "a figure's name must end in"),
     ],
 )

@@ -38,7 +38,9 @@ def test_a_map_of_ones_own(cache):
 def test_a_data_loader_reads_each_clip_once(cache, workers):
     data = LatentCache(cache)
     _ = data[0]  # a file is open when the workers begin
-    loader = DataLoader(data, batch_size=6, shuffle=True, num_workers=workers)
+    # Not forked: this process has threads, and what they hold is held in a fork for ever.
+    context = "forkserver" if workers else None
+    loader = DataLoader(data, 6, shuffle=True, num_workers=workers, multiprocessing_context=context)
     batches = list(loader)
     assert batches[0]["latents"].shape == (6, *data.shape)
     assert sorted(c for batch in batches for c in batch["caption"]) == sorted(data.captions)
