@@ -136,24 +136,25 @@ def test_settings_that_are_wrong(text, problem, tmp_path):
 
 
 def test_a_run_goes_on_by_its_folder_alone(tmp_path):
-    words = ["train", "tiny", "--out", "run", "--steps", "2", *TINY, "--lcr.no-enabled"]
+    # A folder may be called as a recipe is.
+    words = ["train", "tiny", "--out", "film", "--steps", "2", *TINY, "--lcr.no-enabled"]
     status, said = status_and_output(*words, "--save-config", "all.json", folder=tmp_path)
     assert status == 0, said
-    status, said = status_and_output("train", "--resume", "run", folder=tmp_path)
+    status, said = status_and_output("train", "--resume", "film", folder=tmp_path)
     assert status == 0, said
     assert "is finished" in said
-    longer = "train", "--resume", "run", "--steps", "3"
+    longer = "train", "--resume", "film", "--steps", "3"
     status, said = status_and_output(*longer, folder=tmp_path)
     assert status == 0, said
     assert "resumed from" in said
     # Another run by the saved settings, and by the first one's own, is the same run.
-    for file in ("all.json", "run/config.json"):
+    for file in ("all.json", "film/config.json"):
         again = "train", "--config", file, "--out", "again", "--steps", "2"
         status, said = status_and_output(*again, folder=tmp_path)
         assert status == 0, said
         rows = [
             [json.loads(line)["loss"] for line in (tmp_path / name / "metrics.jsonl").open()][:2]
-            for name in ("run", "again")
+            for name in ("film", "again")
         ]
         assert rows[0] == rows[1]
         shutil.rmtree(tmp_path / "again")

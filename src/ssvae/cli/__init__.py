@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 from ssvae.cli.commands import COMMANDS, GROUPS
 from ssvae.cli.configs import SAVE, meant, saving, taken, with_settings
 from ssvae.cli.help import help_of
-from ssvae.cli.interface import interface_of
+from ssvae.cli.interface import interface_of, recipe_in
 
 HELP = ("-h", "--help", "--help-all")
 
@@ -51,7 +51,7 @@ def _run(name: str, words: Sequence[str]) -> None:
         words = with_settings(interface_of(name), words)
     except ValueError as error:
         _refuse(str(error))
-    recipe = next((word for word in words if word in recipes), None)
+    recipe = recipe_in(words, interface_of(name))
     if recipes and recipe is None:
         first = next(iter(words), "")
         found = f"ssvae {name} takes a recipe"

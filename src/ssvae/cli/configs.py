@@ -10,7 +10,7 @@ from inspect import signature
 from pathlib import Path
 from typing import Any
 
-from ssvae.cli.interface import Interface, Option
+from ssvae.cli.interface import Interface, Option, recipe_in
 from ssvae.storage.files import check_file, write_text
 from ssvae.storage.settings import as_json, flat
 
@@ -56,7 +56,7 @@ def with_settings(interface: Interface, words: Sequence[str]) -> list[str]:
     typed = {word.partition("=")[0].replace("_", "-") for word in words if word.startswith("--")}
     named = []
     if interface.recipes:
-        given = [word for word in words if word in interface.recipes]
+        given = recipe_in(words, interface)
         recipe = _recipe_of(interface, settings, given, str(file))
         named, interface = [] if given else [recipe], interface.recipes[recipe]
     settings.pop(RECIPE, None)
@@ -101,12 +101,12 @@ def _read(file: Path) -> dict[str, Any]:
 
 
 def _recipe_of(
-    interface: Interface, settings: Mapping[str, Any], given: Sequence[str], file: str
+    interface: Interface, settings: Mapping[str, Any], given: str | None, file: str
 ) -> str:
     """The recipe that settings are of: the one that is typed or named, or the first with all of
     them.
     """
-    named = given[0] if given else settings.get(RECIPE)
+    named = given or settings.get(RECIPE)
     if named is not None:
         if named not in interface.recipes:
             raise ValueError(f"{file} names no recipe: {named}{meant(named, interface.recipes)}")

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Iterable, Iterator
 from textwrap import wrap
 
-from ssvae.cli.interface import Interface, Option
+from ssvae.cli.interface import Interface, Option, recipe_in
 
 WIDEST = 100
 NAMES = 26  # columns of the names; longer ones have a line of their own
@@ -25,7 +25,7 @@ def help_of(command: str, interface: Interface, words: list[str]) -> str:
     behind = words[words.index(asked) + 1 :]
     head, recipe = f"ssvae {command}", ""
     if interface.recipes:
-        recipe = next((word for word in words if word in interface.recipes), "")
+        recipe = recipe_in(words, interface) or ""
         if not recipe:
             return "\n".join(_recipes(head, interface))
         interface, head = interface.recipes[recipe], f"{head} {recipe}"
@@ -50,7 +50,10 @@ def _recipes(head: str, interface: Interface) -> Iterator[str]:
 
 def _head(head: str, interface: Interface) -> Iterator[str]:
     arguments = [o for o in interface.options if o.positional]
-    named = " ".join(o.key.upper() if o.required else f"[{o.key.upper()} ...]" for o in arguments)
+    named = " ".join(
+        o.key.upper() if o.required else f"[{o.key.upper()}{' ...' * ('...' in (o.value or ''))}]"
+        for o in arguments
+    )
     needed = " ".join(f"{o.names[0]} {o.value}" for o in interface.options if _is_needed(o))
     yield from _wrapped(f"usage: {head} {named} {needed} [OPTIONS]", _width())
     yield ""

@@ -61,6 +61,23 @@ class Interface:
         return {option.key: option for option in self.options}
 
 
+def recipe_in(words: Sequence[str], interface: Interface) -> str | None:
+    """The recipe that is typed, if any: a word that is no option's value, as the name of a run's
+    folder may be.
+    """
+    taking = {
+        name
+        for recipe in interface.recipes.values()
+        for option in recipe.options
+        if option.value is not None and not option.positional
+        for name in option.names
+    }
+    for before, word in zip(["", *words], words, strict=False):
+        if word in interface.recipes and before.replace("_", "-") not in taking:
+            return word
+    return None
+
+
 @cache
 def interface_of(command: str) -> Interface:
     """What a command takes."""

@@ -6,7 +6,6 @@ its latents. A clip of 4n + 1 frames becomes n + 1 latent frames at four times c
 
 import math
 from collections.abc import Hashable, Iterable, Iterator
-from pathlib import Path
 from typing import Any, Literal, Self, overload
 
 import torch
@@ -41,28 +40,8 @@ class AutoencoderKLSSVAE(ModelMixin, AutoencoderMixin, ConfigMixin):
     _supports_gradient_checkpointing = True
     _repeated_blocks = ("ResidualBlock",)
 
-    @overload
     @classmethod
-    def from_pretrained(
-        cls,
-        pretrained_model_name_or_path: str | Path,
-        *,
-        output_loading_info: Literal[False] = False,
-        **kwargs: Any,
-    ) -> Self: ...
-
-    @overload
-    @classmethod
-    def from_pretrained(
-        cls,
-        pretrained_model_name_or_path: str | Path,
-        *,
-        output_loading_info: Literal[True],
-        **kwargs: Any,
-    ) -> tuple[Self, dict[str, Any]]: ...
-
-    @classmethod
-    def from_pretrained(cls, pretrained_model_name_or_path: Any, **kwargs: Any) -> Any:
+    def from_pretrained(cls, pretrained_model_name_or_path: Any, **kwargs: Any) -> Self:
         """As in diffusers; ``ssvae/tiny`` and its like are the models that come with the
         package.
         """

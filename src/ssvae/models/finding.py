@@ -18,7 +18,6 @@ from ssvae.models.official import fetch_official, load_official
 from ssvae.models.own import Own
 from ssvae.models.shipped import OWNER, shipped_folder
 from ssvae.storage.digests import check_whole
-from ssvae.storage.hub import hub_options
 from ssvae.storage.runs import last_checkpoint
 
 
@@ -94,7 +93,6 @@ def open_vae(
     except ValueError as error:
         if Path(where).is_dir():
             raise
-        hub_options(model)  # which ends here where the hub does not answer
         try:
             return open_vae(str(fetch_official(model)), device, dtype)
         except ValueError:
