@@ -110,7 +110,7 @@ COMMANDS = {
         "PSNR, colour and contrast of clips that are encoded and decoded again and again.",
     ),
     "evaluate compare": Command(
-        "evaluation", "Lay evaluations side by side; where their protocols differ that is refused."
+        "comparison", "Lay evaluations side by side; where their protocols differ that is refused."
     ),
     "bench vaes": Command(
         "bench",
