@@ -17,6 +17,7 @@ from ssvae.cli.common import Common, CommonOptions, Kind, choice_of, run_recipe
 from ssvae.cli.console import console, progress
 from ssvae.cli.samples import show_samples
 from ssvae.data import open_source, read_frames, to_clip, to_show, write_video
+from ssvae.data.buckets import parse_buckets
 from ssvae.diffusion.average import write_average
 from ssvae.diffusion.building import parameters_of, problems_of
 from ssvae.diffusion.pipeline import (
@@ -31,7 +32,15 @@ from ssvae.diffusion.pipeline import generate as make_clips
 from ssvae.diffusion.preview import check_preview
 from ssvae.diffusion.recipe import DiffusionRecipe
 from ssvae.diffusion.trainer import train_diffusion as learn
-from ssvae.latents import CacheConfig, LatentCache, MapConfig, encode_clips, save_map, write_cache
+from ssvae.latents import (
+    CacheConfig,
+    LatentBuckets,
+    MapConfig,
+    encode_clips,
+    save_map,
+    write_buckets,
+    write_cache,
+)
 from ssvae.latents import fit_map as fit
 from ssvae.models.backbones import Backbone
 from ssvae.models.finding import open_vae, resolve_vae
@@ -53,6 +62,7 @@ def cache_latents(
     clips: int = 4096,
     frames: int = 9,
     size: tuple[int, int] = (32, 32),
+    buckets: tuple[str, ...] = (),
     fps: float | None = None,
     seed: int = 0,
     posterior: Literal["mean", "sample", "moments"] = "mean",
@@ -73,6 +83,8 @@ def cache_latents(
         clips: Number of clips.
         frames: Frames a clip.
         size: Height and width that clips are resized and cropped to.
+        buckets: Clips of several sizes instead, FRAMESxHEIGHTxWIDTH each, such as 9x64x64 9x48x80
+            17x48x80: each film is in the bucket of its shape, the longest that it has frames for.
         fps: Frame rate that videos are resampled to; each video's own where not given.
         seed: Seed of the draw of clips, and of the posterior's samples.
         posterior: Keep the posterior's mean, a sample of it, or its moments, which train distil
@@ -92,11 +104,15 @@ def cache_latents(
         open_vae(vae, accelerator.device, common.torch_dtype),
         accelerator.is_main_process,
     )
+    sizes = parse_buckets(buckets)
     with progress("encoding", -(-clips // accelerator.num_processes), shown=main) as advance:
-        cache = write_cache(backbone, out, config, accelerator, advance, workers)
-    if main:
+        if sizes:
+            write_buckets(backbone, out, config, sizes, accelerator, advance, workers)
+        else:
+            write_cache(backbone, out, config, accelerator, advance, workers)
+    for cache in LatentBuckets(out).caches if main else ():
         console.print(
-            f"{len(cache)} clips in {out}, latents of {' x '.join(map(str, cache.shape))}"
+            f"{len(cache)} clips in {cache.path}, latents of {' x '.join(map(str, cache.shape))}"
             + (f"; {len(cache.failed)} left out" if cache.failed else ""),
             soft_wrap=True,
         )
@@ -361,7 +377,7 @@ def fit_map(
         raise ValueError(f"a map is written as NAME.safetensors, got {out}")
     check_file(out)
     if videos is None:
-        fitted = LatentCache(model).fit(map)
+        fitted = LatentBuckets(model).fit(map)
     else:
         device = common.accelerator().device
         backbone = open_vae(model, device, common.torch_dtype)

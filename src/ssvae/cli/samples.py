@@ -9,7 +9,7 @@ from ssvae.cli.console import console
 from ssvae.data import open_source, to_show, write_video
 from ssvae.diffusion.pipeline import generate, open_pipeline
 from ssvae.diffusion.recipe import DiffusionRecipe
-from ssvae.latents import LatentCache
+from ssvae.latents import LatentBuckets
 from ssvae.models.finding import open_vae
 from ssvae.models.names import is_own
 from ssvae.storage.runs import sample_film
@@ -45,7 +45,7 @@ def show_samples(
 def _write_clips(recipe: DiffusionRecipe, out: Path, film: Path, device: torch.device) -> None:
     """Clips for captions of the run's cache, side by side."""
     pipeline, config = open_pipeline(out, None, device)
-    captions = list(dict.fromkeys(LatentCache(recipe.latents).captions))[:SHOWN]
+    captions = list(dict.fromkeys(LatentBuckets(recipe.latents).captions))[:SHOWN]
     size = config.frames, config.height, config.width
     clips = generate(pipeline, captions, size, STEPS, seed=recipe.seed)
     write_video(film, to_show(torch.cat(list(clips), -1)), config.fps or 8)

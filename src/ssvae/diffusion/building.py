@@ -1,6 +1,7 @@
 """From a recipe to the transformer that it names, and whether it fits the latents."""
 
 from collections.abc import Sequence
+from math import prod
 from pathlib import Path
 
 import torch
@@ -11,7 +12,7 @@ from ssvae.diffusion.pipeline import checkpoint_of
 from ssvae.diffusion.recipe import DiffusionRecipe
 from ssvae.diffusion.text import width_of, word_level_encoder
 from ssvae.diffusion.transformer import PooledWanTransformer3DModel
-from ssvae.latents.cache import LatentCache
+from ssvae.latents.buckets import LatentBuckets
 
 
 def build(recipe: DiffusionRecipe, channels: int, text_width: int) -> PooledWanTransformer3DModel:
@@ -34,7 +35,7 @@ def build(recipe: DiffusionRecipe, channels: int, text_width: int) -> PooledWanT
 
 def parameters_of(recipe: DiffusionRecipe) -> int:
     """Number of parameters that are trained."""
-    channels, own = LatentCache(recipe.latents).shape[0], recipe.text.encoder is None
+    channels, own = LatentBuckets(recipe.latents).shapes[0][0], recipe.text.encoder is None
     width = recipe.text.width if own else width_of(str(recipe.text.encoder))
     with torch.device("meta"):
         parts: list[nn.Module] = [build(recipe, channels, width)]
@@ -54,14 +55,20 @@ def problems_of(recipe: DiffusionRecipe) -> list[str]:
         with problems.of("init"):
             checkpoint_of(recipe.init)
     with problems.of():
-        cache = LatentCache(recipe.latents)
+        cache = LatentBuckets(recipe.latents)
         problems.require(
-            recipe.condition == "caption" or cache.shape[1] > 1,
+            recipe.repa.teacher is None or len(cache.caches) == 1,
+            f"repa.teacher looks at clips of one size, {recipe.latents} has {len(cache.caches)}: "
+            "give one of the caches in it",
+        )
+        problems.require(
+            recipe.condition == "caption" or min(T for _, T, _, _ in cache.shapes) > 1,
             "condition first-frame needs clips of more than one latent frame, those in "
             f"{recipe.latents} have one",
         )
         if not problems.found:
-            tokens_of(recipe, cache.shape)
+            for shape in cache.shapes:
+                tokens_of(recipe, shape)
     return problems.found
 
 
@@ -78,6 +85,9 @@ def tokens_of(recipe: DiffusionRecipe, latent_shape: Sequence[int]) -> int:
     return tokens
 
 
-def shift_of(recipe: DiffusionRecipe, latent_shape: Sequence[int]) -> float:
-    """The shift of times, that of the token count where none is set."""
-    return recipe.shift if recipe.shift is not None else shift_for(tokens_of(recipe, latent_shape))
+def shift_of(recipe: DiffusionRecipe, cache: LatentBuckets) -> float:
+    """The shift of times; where none is set, that of the clips' mean number of tokens."""
+    if recipe.shift is not None:
+        return recipe.shift
+    tokens = [tokens_of(recipe, shape) for shape in cache.shapes]
+    return shift_for(sum(map(prod, zip(tokens, cache.counts, strict=True))) / len(cache))

@@ -15,7 +15,7 @@ BINS = 5
 """Equal parts of [0, 1] in which the loss is reported."""
 
 
-def shift_for(tokens: int) -> float:
+def shift_for(tokens: float) -> float:
     """The shift of times towards noise for a sequence of that many tokens.
 
     sqrt(tokens / 1024), at least 1: more tokens tell more of a noisy clip, so more noise hides as

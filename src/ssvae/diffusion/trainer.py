@@ -20,6 +20,7 @@ from ssvae.diffusion.building import build, problems_of, shift_of
 from ssvae.diffusion.caption_embeddings import CaptionEmbeddings
 from ssvae.diffusion.flow import BINS, loss_by_time
 from ssvae.diffusion.objective import FlowObjective, Losses
+from ssvae.diffusion.order import BatchOrder
 from ssvae.diffusion.pipeline import PipelineConfig, checkpoint_of, load_config
 from ssvae.diffusion.recipe import DiffusionRecipe
 from ssvae.diffusion.repa import Repa
@@ -27,7 +28,7 @@ from ssvae.diffusion.teachers import TeacherFeatures
 from ssvae.diffusion.text import encoder_fingerprint, tokenize, word_level_encoder
 from ssvae.diffusion.transformer import PooledWanTransformer3DModel
 from ssvae.fused import check_compiles
-from ssvae.latents.cache import LatentCache
+from ssvae.latents.buckets import LatentBuckets
 from ssvae.latents.mapped import load_map, save_map
 from ssvae.latents.maps import LatentMap, MapConfig
 from ssvae.models.fingerprint import same_latents
@@ -91,7 +92,7 @@ class DiffusionTrainer:
         check_optimizer(recipe.optimizer, accelerator)
         self.recipe, self.accelerator = recipe, accelerator
         device = accelerator.device
-        self.cache = LatentCache(recipe.latents)
+        self.cache = LatentBuckets(recipe.latents)
         start = None if recipe.init is None else checkpoint_of(recipe.init)
         self.map = self._map_of(start).to(device)
         if recipe.map:
@@ -119,13 +120,13 @@ class DiffusionTrainer:
             )
             self._embeddings.write(accelerator)
             width = self._embeddings.width
-        transformer = build(recipe, self.cache.shape[0], width)
+        transformer = build(recipe, self.cache.shapes[0][0], width)
         if recipe.gradient_checkpointing:
             transformer.enable_gradient_checkpointing()
         if recipe.compile:
             check_compiles(device)
             transformer.compile_repeated_blocks()
-        shift = shift_of(recipe, self.cache.shape)
+        shift = shift_of(recipe, self.cache)
         self.teacher, repa = self._repa(transformer)
         self.objective = FlowObjective(
             transformer,
@@ -156,14 +157,15 @@ class DiffusionTrainer:
 
     def batches(self, first_step: int, last_step: int) -> Generator[tuple[LatentBatch, ...]]:
         """The batches of each of these steps; every clip once an epoch, in a new order each."""
-        size, share = self.recipe.batch_size, self.accelerator.process_index
-        processes, order = self.accelerator.num_processes, _Order(self.recipe.seed, len(self.cache))
-        captions, parts = self.cache.captions, self.recipe.accumulate
+        recipe, process = self.recipe, self.accelerator.process_index
+        order = BatchOrder(
+            recipe.seed, self.cache.counts, recipe.batch_size, self.accelerator.num_processes
+        )
+        captions, parts = self.cache.captions, recipe.accumulate
         on_gpu = self.accelerator.device.type == "cuda"
 
         def read(number: int) -> LatentBatch:
-            start = (number * processes + share) * size
-            indices = [order[position] for position in range(start, start + size)]
+            indices = order.indices(number, process)
             tensors = [self.cache.latents(indices)]
             if self.teacher is not None:
                 tensors.append(self.teacher.features(indices))
@@ -320,7 +322,7 @@ class DiffusionTrainer:
         if config.teacher is None:
             return None, None
         with torch.random.fork_rng(devices=[]):  # whose weights may be drawn before they are read
-            features = TeacherFeatures(self.cache, config.teacher)
+            features = TeacherFeatures(self.cache.caches[0], config.teacher)
             features.write(self.accelerator)
         block = transformer.blocks[config.of(model.layers) - 1]
         width = model.heads * model.head_dim
@@ -333,7 +335,7 @@ class DiffusionTrainer:
             return load_map(recipe.map)
         if start is not None:
             held = load_map(start / MAP)
-            fits = held.size in (None, self.cache.shape[1:])
+            fits = all(held.size in (None, shape[1:]) for shape in self.cache.shapes)
             if fits and same_latents(held.encoder, self.cache.config.encoder):
                 if self.accelerator.is_main_process:
                     logger.info("latents are under the map of %s", start)
@@ -394,20 +396,3 @@ class DiffusionTrainer:
 
 def _shape(weights: Mapping[str, torch.Tensor], name: str) -> torch.Size | None:
     return weights[name].shape if name in weights else None
-
-
-class _Order:
-    """Which clip stands at each position of an endless sequence: each once an epoch, shuffled."""
-
-    def __init__(self, seed: int, clips: int):
-        self.seed, self.clips = seed, clips
-        self._epoch, self._order = -1, []
-
-    def __getitem__(self, position: int) -> int:
-        epoch, place = divmod(position, self.clips)
-        if epoch != self._epoch:
-            self._epoch = epoch
-            self._order = torch.randperm(
-                self.clips, generator=generator_of(self.seed, epoch)
-            ).tolist()
-        return self._order[place]

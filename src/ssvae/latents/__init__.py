@@ -1,5 +1,6 @@
 """Latents of many clips: encoding them, the cache that diffusion models read, and maps of them."""
 
+from ssvae.latents.buckets import LatentBuckets, write_buckets
 from ssvae.latents.cache import CacheConfig, LatentCache
 from ssvae.latents.cached_clips import CachedClips
 from ssvae.latents.encoding import encode_clips, write_cache
@@ -10,6 +11,7 @@ from ssvae.latents.reading import StoredLatents, open_latents
 __all__ = [
     "CacheConfig",
     "CachedClips",
+    "LatentBuckets",
     "LatentCache",
     "LatentMap",
     "MapConfig",
@@ -21,5 +23,6 @@ __all__ = [
     "open_latents",
     "save_map",
     "with_statistics",
+    "write_buckets",
     "write_cache",
 ]

@@ -32,6 +32,8 @@ FORMAT = 1
 LOG_VARIANCES = "log_variances"
 CHECKSUM = "checksum"
 """In the index: of all else in it."""
+BUCKETS = "buckets.json"
+"""In a folder of several caches: see ssvae.latents.buckets."""
 VAE = "vae"
 """The folder of the VAE in a cache."""
 MOMENTS = "moments"
@@ -138,6 +140,10 @@ class LatentCache(Dataset[LatentItem]):
         try:
             index = read_json(self.path / "index.json")
         except FileNotFoundError as error:
+            if (self.path / BUCKETS).exists():
+                raise ValueError(
+                    f"the latents in {path} are of several sizes: give one of the caches in it"
+                ) from error
             raise ValueError(
                 f"no finished cache of latents in {path}: ssvae cache-latents writes one, and "
                 "the same command again goes on where it stopped"

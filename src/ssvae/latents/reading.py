@@ -15,7 +15,7 @@ from safetensors.torch import load
 
 from ssvae.data.shards import expand, is_shards
 from ssvae.inference.latent_file import FORMAT, LatentFile
-from ssvae.latents.cache import LatentCache
+from ssvae.latents.cache import BUCKETS, LatentCache
 
 ENDINGS = (".safetensors", ".npy")
 NAME = "latents"
@@ -38,7 +38,7 @@ def are_latents(name: str) -> bool:
     """Whether a name is of latents, and not of a model."""
     path = Path(name)
     if path.is_dir():
-        return (path / "index.json").is_file()
+        return any((path / name).is_file() for name in ("index.json", BUCKETS))
     return path.suffix in (".npy", ".tar") or (path.suffix in ENDINGS and _names(path) is not None)
 
 
