@@ -192,7 +192,7 @@ def test_one_shard_is_divided_among_processes(media, tmp_path):
 
 
 def test_distant_shards(shards, monkeypatch):
-    """Over HTTP from a server of our own, which webdataset fetches with curl."""
+    """Over HTTP from a server of our own."""
     handler = partial(QuietHandler, directory=str(shards))
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()

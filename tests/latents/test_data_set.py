@@ -63,10 +63,11 @@ def test_a_clip_is_decoded(cache):
 LINES = """
 import sys
 from ssvae.latents import LatentCache
-try:
-    print(len(LatentCache(sys.argv[1])))
-except ValueError as error:
-    print(error)
+for name in sys.argv[1:]:
+    try:
+        print(len(LatentCache(name)))
+    except ValueError as error:
+        print(error)
 """
 
 
@@ -78,12 +79,11 @@ def test_a_hub_id(cache, tmp_path):
     (home / "refs" / "main").write_text("0" * 40)
     around = os.environ | {"HF_HOME": str(tmp_path), "HF_HUB_OFFLINE": "1"}
 
-    def said(name: str) -> str:
-        words = [sys.executable, "-c", LINES, name]
-        done = subprocess.run(words, capture_output=True, text=True, env=around, cwd=tmp_path)
-        assert done.returncode == 0, done.stderr
-        return done.stdout.strip()
-
-    assert said("somebody/latents") == "20"
-    assert "nobody/latents is not here, was not fetched before" in said("nobody/latents")
-    assert "no finished cache" in said("hub/latents")  # below a folder that is here
+    names = "somebody/latents", "nobody/latents", "hub/latents"  # the last below a folder here
+    words = [sys.executable, "-c", LINES, *names]
+    done = subprocess.run(words, capture_output=True, text=True, env=around, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    found, absent, here = done.stdout.strip().splitlines()
+    assert found == "20"
+    assert "nobody/latents is not here, was not fetched before" in absent
+    assert "no finished cache" in here

@@ -344,6 +344,7 @@ def test_a_frozen_encoder_leaves_the_decoder():
     assert free == {"decoder", "post_quant_conv"}
 
 
+@pytest.mark.slow
 def test_allegro_is_its_own_tiled_form_on_one_tile():
     torch.manual_seed(0)
     vae = allegro(block_out_channels=(4, 4, 4, 4)).eval()

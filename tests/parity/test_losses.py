@@ -23,7 +23,13 @@ def test_all_are_recorded(losses):
     assert set(losses.cases()) == set(RECORDED)
 
 
-@pytest.mark.parametrize("case", RECORDED)
+SLOW = ("recipe ssvae-256p-baseline", "recipe ssvae-512p-decoder-baseline")
+
+
+@pytest.mark.parametrize(
+    "case",
+    [pytest.param(name, marks=[pytest.mark.slow] * (name in SLOW)) for name in RECORDED],
+)
 def test_losses_are_those_that_were_recorded(losses, case):
     """Bit for bit where torch and its kernels are the same; else nearly."""
     found, recorded = losses.cases()[case](), RECORDED[case]["steps"]

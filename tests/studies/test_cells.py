@@ -198,6 +198,7 @@ def test_tables_of_regularisers():
     assert regularizer_table.tables(described[:2], {}) == {}
 
 
+@pytest.mark.slow
 def test_what_predicts(done, monkeypatch, tmp_path):
     """Over the VAEs of the cells that change the VAE alone, a point each."""
     study = Study("a part")

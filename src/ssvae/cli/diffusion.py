@@ -48,6 +48,7 @@ from ssvae.models.fingerprint import latents_fingerprint
 from ssvae.recipes import DIFFUSION_RECIPES
 from ssvae.report.figures import contact_sheet, save_figure
 from ssvae.spectra import ChannelSpectrum
+from ssvae.storage.distant import here
 from ssvae.storage.files import check_apart, check_file, check_folder, write_text
 from ssvae.storage.processes import gather_objects
 
@@ -149,7 +150,7 @@ def generate(
     fps: float | None = None,
     vae: str | None = None,
     preview: str | None = None,
-    image: Path | None = None,
+    image: str | None = None,
     common: CommonOptions = Common(),
 ) -> None:
     """Generate clips for prompts: a video each, a contact sheet of all, and clips.csv, a list.
@@ -201,7 +202,7 @@ def generate(
     console.print(f"{len(clips)} clips in {out}, all of them in {sheet}{steps_too}", soft_wrap=True)
 
 
-def _first_frame(image: Path, config: PipelineConfig, size: Sequence[int]) -> torch.Tensor:
+def _first_frame(image: str, config: PipelineConfig, size: Sequence[int]) -> torch.Tensor:
     """A picture that clips are to begin with (3, H, W); a ValueError for a model that takes
     none.
     """
@@ -211,7 +212,8 @@ def _first_frame(image: Path, config: PipelineConfig, size: Sequence[int]) -> to
             "train-diffusion --condition first-frame"
         )
     height, width = size
-    frame = next(iter(read_frames(image, size=(height, width))), None)
+    with here(image) as file:
+        frame = next(iter(read_frames(file, size=(height, width))), None)
     if frame is None:
         raise ValueError(f"{image} holds no picture")
     return to_clip([frame.image])[:, 0]

@@ -16,8 +16,10 @@ from ssvae.cli.console import console, progress
 from ssvae.data import probe
 from ssvae.inference import LatentFile, decode_video, encode_video, reconstruct_video
 from ssvae.models import AutoencoderKLSSVAE
+from ssvae.storage.distant import here
 
-Source = tyro.conf.Positional[Path]
+Source = tyro.conf.Positional[str]
+Target = tyro.conf.Positional[Path]
 FILM = "film"
 """The shipped model for films."""
 
@@ -46,7 +48,7 @@ LimitOptions = Annotated[Limits, tyro.conf.arg(name="")]
 
 def encode(
     source: Source,
-    target: Source,
+    target: Target,
     model: str = FILM,
     strict: bool = False,
     limits: LimitOptions = Limits(),
@@ -55,20 +57,21 @@ def encode(
     """Encode a video of any length and size into a file of latents, for ssvae decode.
 
     Args:
-        source: The video to read.
+        source: The video to read, here or at a URL.
         target: The file to write, NAME.safetensors: the posterior's mean, as the model gives it,
             with the times of the frames and the sound.
         model: A model: a run, a checkpoint, a model folder, or one that comes with ssvae.
         strict: Refuse a video that is cut off, where else there is a warning.
     """
-    total = probe(source).frames
     work = partial(encode_video, strict=strict)
-    _run(("encoding", "encoded into"), work, source, target, model, total, limits, common)
+    with here(source) as film:
+        total = probe(film).frames
+        _run(("encoding", "encoded into"), work, film, target, model, total, limits, common)
 
 
 def decode(
     source: Source,
-    target: Source,
+    target: Target,
     model: str = FILM,
     any_encoder: bool = False,
     limits: LimitOptions = Limits(),
@@ -83,14 +86,15 @@ def decode(
         model: The model that encoded it.
         any_encoder: Decode also what another encoder made.
     """
-    total = len(LatentFile(source).times)
     work = partial(decode_video, any_encoder=any_encoder)
-    _run(("decoding", "written to"), work, source, target, model, total, limits, common)
+    with here(source) as film:
+        total = len(LatentFile(film).times)
+        _run(("decoding", "written to"), work, film, target, model, total, limits, common)
 
 
 def reconstruct(
     source: Source,
-    target: Source,
+    target: Target,
     model: str = FILM,
     strict: bool = False,
     limits: LimitOptions = Limits(),
@@ -99,15 +103,16 @@ def reconstruct(
     """Encode and decode a video of any length and size; frame times and sound are kept.
 
     Args:
-        source: The video to read.
+        source: The video to read, here or at a URL.
         target: The video to write; .mp4, .mkv, .mov, .webm or .png. With alpha, where the model has
             four channels, any but .mp4.
         model: A model: a run, a checkpoint, a model folder, or one that comes with ssvae.
         strict: Refuse a video that is cut off, where else there is a warning.
     """
-    total = probe(source).frames
     work = partial(reconstruct_video, strict=strict)
-    _run(("reconstructing", "written to"), work, source, target, model, total, limits, common)
+    with here(source) as film:
+        total = probe(film).frames
+        _run(("reconstructing", "written to"), work, film, target, model, total, limits, common)
 
 
 def _run(

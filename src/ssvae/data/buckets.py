@@ -76,7 +76,7 @@ def sort_into_buckets(
     found: dict[Size, list[FileItem]] = {size: [] for size in sizes}
     for item in shelf.items:
         try:
-            film = probe(item.path)
+            film = probe(item.read()[0])
         except VideoError as error:
             logger.warning("left out %s", error)
             continue
@@ -93,5 +93,9 @@ def sort_into_buckets(
 
 def write_list(path: Path, items: Sequence[FileItem]) -> None:
     """Files and their captions, as a list that data is read from."""
-    rows = ({"path": str(item.path.resolve()), "caption": item.caption} for item in items)
+    rows = ({"path": _absolute(item.path), "caption": item.caption} for item in items)
     write_text(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+
+
+def _absolute(path: Path | str) -> str:
+    return str(path.resolve()) if isinstance(path, Path) else path

@@ -11,6 +11,8 @@ from collections.abc import Container, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ssvae.storage.distant import content_at
+
 logger = logging.getLogger(__name__)
 
 FIELDS = ("caption", "text", "prompt")
@@ -45,6 +47,12 @@ def of_text(content: bytes) -> Told | None:
     """
     text = content.decode("utf-8-sig", errors="replace").strip()
     return (text, ".txt") if text else None
+
+
+def caption_in(url: str) -> str:
+    """The caption in a distant ``.json`` or ``.txt``; empty where it holds none."""
+    told = (of_json if url.endswith(".json") else of_text)(content_at(url))
+    return told[0] if told else ""
 
 
 def beside(path: Path, there: Container[Path] | None = None) -> Told | None:

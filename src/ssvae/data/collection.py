@@ -6,6 +6,7 @@ so nothing has to be saved for a run to resume, and any number of threads reads 
 """
 
 import logging
+import re
 import threading
 from collections import Counter
 from collections.abc import Sequence
@@ -18,9 +19,11 @@ import numpy as np
 import torch
 
 from ssvae.data.batch import Batch, in_turn
-from ssvae.data.opened import VideoError, VideoFile
+from ssvae.data.captions import caption_in
+from ssvae.data.opened import NamedBytes, VideoError, VideoFile
 from ssvae.data.video import IMAGES, draw_bytes
 from ssvae.storage.digests import checksum
+from ssvae.storage.distant import DistantError, content_at
 from ssvae.storage.seeds import uniform
 
 logger = logging.getLogger(__name__)
@@ -212,15 +215,39 @@ def _item_order(seed: int, epoch: int, shard: int, length: int) -> np.ndarray:
 
 @dataclass(frozen=True)
 class FileItem:
-    """A file, and what it shows."""
+    """A film or a picture, and what it shows."""
 
-    path: Path
+    path: Path | str
+    """Where it lies; text where that is a URL."""
     caption: str = ""
+    beside: str = ""
+    """The URL of the caption, where it is read with a distant file."""
+    version: str = ""
+    """What tells a distant file's content from another."""
+
+    @property
+    def ending(self) -> str:
+        """Of its name."""
+        return Path(re.split(r"[?#]", str(self.path))[0]).suffix.lower()
 
     @property
     def is_image(self) -> bool:
         """By its name."""
-        return self.path.suffix.lower() in IMAGES
+        return self.ending in IMAGES
+
+    def read(self) -> tuple[VideoFile, str]:
+        """The file, fetched where it is distant, and its caption; a VideoError where it cannot be
+        had.
+        """
+        if isinstance(self.path, Path):
+            return self.path, self.caption
+        try:
+            file = NamedBytes(content_at(self.path), self.path)
+            return file, self.caption or (caption_in(self.beside) if self.beside else "")
+        except DistantError as error:
+            raise VideoError(
+                self.path, error.reason, "look at the store that it lies in"
+            ) from error
 
 
 class Files:
@@ -232,12 +259,14 @@ class Files:
 
     def item(self, shard: int, index: int) -> tuple[VideoFile, str]:
         """A file and its caption."""
-        return self.items[shard].path, self.items[shard].caption
+        return self.items[shard].read()
 
     def checksum(self) -> str:
         """Of the names and sizes of all files and their captions, in order."""
-        return checksum([[str(i.path), _size(i.path), i.caption] for i in self.items])
+        return checksum([[str(i.path), _version(i), i.caption] for i in self.items])
 
 
-def _size(path: Path) -> int:
-    return path.stat().st_size if path.is_file() else -1
+def _version(item: FileItem) -> int | str:
+    if not isinstance(item.path, Path):
+        return item.version
+    return item.path.stat().st_size if item.path.is_file() else -1

@@ -97,7 +97,9 @@ def of_shelf(shelf: Shelf, clip: Clip, number: int) -> FixedClips:
     as another, or one more, which divide its length evenly. One clip lies in a file's middle.
     """
     if isinstance(shelf, Files):
-        shelf = Files(shelf.name, sorted(shelf.items, key=lambda item: (item.path, item.caption)))
+        shelf = Files(
+            shelf.name, sorted(shelf.items, key=lambda item: (str(item.path), item.caption))
+        )
     places = [(s, i) for s, length in enumerate(shelf.lengths) for i in range(length)]
     files = len(places)
     # A list may name a file again, perhaps with another caption.

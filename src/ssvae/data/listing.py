@@ -1,10 +1,12 @@
-"""Files by name: below a folder, or in a list with captions."""
+"""Files by name: below a folder, here or distant, or in a list with captions."""
 
 import csv
 import json
 import logging
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from io import StringIO
 from itertools import dropwhile
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,7 @@ from typing import Any
 from ssvae.data.captions import FIELDS, NOWHERE, Told, beside, of_fields, say_where
 from ssvae.data.collection import FileItem
 from ssvae.data.video import EXTENSIONS, IMAGES
+from ssvae.storage.distant import content_at, files_at, is_distant
 
 logger = logging.getLogger(__name__)
 
@@ -27,13 +30,16 @@ def find_videos(path: str | Path) -> list[Path]:
 
 
 def find_media(path: str | Path) -> list[FileItem]:
-    """Videos and images, each with its caption: by the folder's own ``metadata.csv`` or ``.jsonl``,
-    by ``NAME.json`` or ``NAME.txt`` beside it, or else its name.
+    """Videos and images of a folder, here or at a URL, each with its caption: by the folder's own
+    ``metadata.csv`` or ``.jsonl``, by ``NAME.json`` or ``NAME.txt`` beside it, or else its name.
     """
+    if is_distant(path):
+        return media_among(str(path), files_at(str(path)))
     there = _there(path)
     found = _chosen(path, there, EXTENSIONS + IMAGES, "videos or images")
     beside_any = set(there) if len(there) > 1 else None
-    listed = _metadata(Path(path)) if Path(path).is_dir() else {}
+    is_folder = Path(path).is_dir()
+    listed = _metadata([Path(path) / name for name in METADATA]) if is_folder else {}
     captions = [
         listed.get(file) or beside(file, beside_any) or (_readable(file.stem), "its name")
         for file in found
@@ -43,17 +49,42 @@ def find_media(path: str | Path) -> list[FileItem]:
     return [FileItem(file, caption) for file, (caption, _) in zip(found, captions, strict=True)]
 
 
-def _metadata(folder: Path) -> dict[Path, Told]:
+def media_among(url: str, there: Mapping[str, str]) -> list[FileItem]:
+    """The films and pictures among files at a URL, as :func:`find_media` finds them; captions
+    beside them are read with them.
+    """
+    lists = [f"{url.rstrip('/')}/{name}" for name in METADATA]
+    listed = _metadata([name for name in lists if name in there])
+    items = []
+    for file, version in there.items():
+        item = FileItem(file, version=version)
+        if item.ending not in EXTENSIONS + IMAGES or file.rpartition("/")[2].startswith(SHADOW):
+            continue
+        stem = file.removesuffix(file[len(file) - len(item.ending) :])
+        told = listed.get(file, ("", ""))[0]
+        near = next((f"{stem}{end}" for end in (".json", ".txt") if f"{stem}{end}" in there), "")
+        caption = told or ("" if near else stem.rpartition("/")[2])
+        items.append(replace(item, caption=caption, beside="" if told else near))
+    if not items:
+        raise ValueError(
+            f"no videos or images below {url}: their names must end in one of "
+            f"{', '.join(EXTENSIONS + IMAGES)}"
+        )
+    return items
+
+
+def _metadata(lists: Iterable[Path | str]) -> dict[Path | str, Told]:
     """The captions in a folder's own lists of its files; one that is no such list is left alone."""
-    captions: dict[Path, Told] = {}
-    for name in METADATA:
-        if not (folder / name).is_file():
+    captions: dict[Path | str, Told] = {}
+    for path in lists:
+        if isinstance(path, Path) and not path.is_file():
             continue
         try:
-            items = read_list(folder / name)
+            items = read_list(path)
         except ValueError as error:
-            logger.info("%s holds no captions: %s", folder / name, error)
+            logger.info("%s holds no captions: %s", path, error)
             continue
+        name = str(path).rpartition("/")[2]
         captions |= {item.path: (item.caption, name) for item in items if item.caption}
     return captions
 
@@ -110,11 +141,11 @@ def read_list(path: str | Path) -> list[FileItem]:
     stands under ``path`` (or another of :data:`PATH_FIELDS`), relative to the list, its caption
     under ``caption``, ``text`` or ``prompt``, or beside the file in ``NAME.json`` or ``NAME.txt``.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise ValueError(f"no list of files {path}: give the path of a .csv or .jsonl file")
+    content = _content(path)
+    csv_rows = str(path).lower().endswith(".csv")
     try:
-        rows = _rows_of_csv(path) if path.suffix.lower() == ".csv" else _rows_of_jsonl(path)
+        text = content.decode("utf-8-sig")
+        rows = _rows_of_csv(text) if csv_rows else _rows_of_jsonl(text)
     except (ValueError, csv.Error) as error:  # no UTF-8 among them
         raise ValueError(f"{path} does not read as a list: {error}") from error
     items, where = [], []
@@ -125,8 +156,9 @@ def read_list(path: str | Path) -> list[FileItem]:
                 f"entry {number} of {path} names no file: each needs one under "
                 f"{' or '.join(PATH_FIELDS)}, got {row}"
             )
-        file = path.parent / named[0]
-        captions: Told = of_fields(row, "the column") or beside(file) or ("", NOWHERE)
+        file = _named_in(path, named[0])
+        near = beside(file) if isinstance(file, Path) else None
+        captions: Told = of_fields(row, "the column") or near or ("", NOWHERE)
         items.append(FileItem(file, captions[0]))
         where.append(captions[1])
     if not items:
@@ -135,12 +167,29 @@ def read_list(path: str | Path) -> list[FileItem]:
     return items
 
 
-def _rows_of_csv(path: Path) -> list[dict[str, Any]]:
+def _content(path: Path | str) -> bytes:
+    if is_distant(path):
+        return content_at(str(path))
+    if not Path(path).is_file():
+        raise ValueError(f"no list of files {path}: give the path of a .csv or .jsonl file")
+    return Path(path).read_bytes()
+
+
+def _named_in(path: Path | str, name: str) -> Path | str:
+    """A file that a list names: by a URL, or relative to the list."""
+    if is_distant(name):
+        return name
+    if is_distant(path):
+        return f"{str(path).rpartition('/')[0]}/{name}"
+    return Path(path).parent / name
+
+
+def _rows_of_csv(text: str) -> list[dict[str, Any]]:
     """Rows by column. What stands behind the last column belongs to it where it is a caption's: its
     commas were not quoted.
     """
-    with open(path, encoding="utf-8-sig", newline="") as file:
-        lines = list(dropwhile(lambda line: not line.strip(), file))
+    every = StringIO(text, newline="")
+    lines = list(dropwhile(lambda line: not line.strip(), every))
     reader, rows = csv.DictReader(lines, skipinitialspace=True), []
     columns = [name.strip() for name in reader.fieldnames or []]
     reader.fieldnames = columns
@@ -160,12 +209,11 @@ def _rows_of_csv(path: Path) -> list[dict[str, Any]]:
     return rows
 
 
-def _rows_of_jsonl(path: Path) -> list[Any]:
+def _rows_of_jsonl(text: str) -> list[Any]:
     rows = []
-    with open(path, encoding="utf-8-sig") as file:
-        for number, line in enumerate(file, 1):
-            try:
-                rows += [json.loads(line)] if line.strip() else []
-            except json.JSONDecodeError as error:
-                raise ValueError(f"line {number}, {error.msg}") from error
+    for number, line in enumerate(StringIO(text), 1):
+        try:
+            rows += [json.loads(line)] if line.strip() else []
+        except json.JSONDecodeError as error:
+            raise ValueError(f"line {number}, {error.msg}") from error
     return rows

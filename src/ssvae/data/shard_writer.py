@@ -15,7 +15,7 @@ from webdataset.writer import TarWriter
 from ssvae.data.batch import Source
 from ssvae.data.clock import may_jump
 from ssvae.data.collection import FileItem
-from ssvae.data.opened import VideoError, local
+from ssvae.data.opened import NamedBytes, VideoError, local
 from ssvae.data.pyav import av
 from ssvae.data.shards import meta_of
 from ssvae.data.video import probe, read_frames
@@ -119,15 +119,21 @@ def copy_file(item: Item, scratch: Path) -> tuple[bytes, str, dict[str, Any]]:
     A film with alpha stays as it is, for that holds none; our reader takes it.
     """
     assert isinstance(item, FileItem)
-    info = probe(item.path)
-    fields = dict(width=info.width, height=info.height, caption=item.caption)
+    file, caption = item.read()
+    if isinstance(file, NamedBytes):
+        source = scratch / f"distant{item.ending}"
+        source.write_bytes(file.getvalue())
+    else:
+        source = Path(file)
+    info = probe(source)
+    fields = dict(width=info.width, height=info.height, caption=caption)
     if not item.is_image:
         fields |= dict(fps=float(info.fps), duration=info.duration)
-    ending = item.path.suffix.lower().replace(".jpeg", ".jpg")
+    ending = item.ending.replace(".jpeg", ".jpg")
     if ending in KEPT or info.has_alpha:
-        return item.path.read_bytes(), ending, fields
+        return source.read_bytes(), ending, fields
     path = scratch / "video.mp4"
-    if not _repacked(item.path, path):
+    if not _repacked(source, path):
         with VideoWriter(
             path,
             info.width,
@@ -136,7 +142,7 @@ def copy_file(item: Item, scratch: Path) -> tuple[bytes, str, dict[str, Any]]:
             info.time_base,
             pixel_aspect=info.pixel_aspect,
         ) as writer:
-            for frame in read_frames(item.path):
+            for frame in read_frames(source):
                 writer.write(frame.image, frame.time, frame.duration)
     return path.read_bytes(), ".mp4", fields
 

@@ -10,6 +10,7 @@ import json
 import logging
 import math
 import os
+import shutil
 import tarfile
 import tempfile
 import threading
@@ -30,6 +31,7 @@ from ssvae.data.collection import ShardError
 from ssvae.data.opened import NamedBytes, VideoError, VideoFile
 from ssvae.data.video import EXTENSIONS, IMAGES
 from ssvae.storage.digests import checksum
+from ssvae.storage.distant import DistantError, content_at, fetch, files_at, is_distant
 
 logger = logging.getLogger(__name__)
 
@@ -67,11 +69,14 @@ def is_shards(name: str) -> bool:
 
 
 def expand(pattern: str) -> list[str]:
-    """The tar files that a pattern names: braces, wildcards, and any URL that webdataset opens."""
+    """The tar files that a pattern names: braces, wildcards, and URLs."""
     urls = []
     for url in expand_urls(pattern):
         check_pipe(url)
-        urls += sorted(glob(url)) if "*" in url and _is_local(url) else [url]
+        if "*" in url and not url.startswith("pipe:"):
+            urls += files_at(url) if is_distant(url) else sorted(glob(url))
+        else:
+            urls.append(url)
     if not urls:
         raise ValueError(
             f"no shards match {pattern}: give tar files, such as 'data/{{000..099}}.tar'"
@@ -80,7 +85,7 @@ def expand(pattern: str) -> list[str]:
 
 
 def _is_local(url: str) -> bool:
-    return "://" not in url and not url.startswith("pipe:")
+    return not is_distant(url) and not url.startswith("pipe:")
 
 
 class Opened:
@@ -221,22 +226,30 @@ class Shards:
 
 def _fetch(url: str) -> IO[bytes]:
     """A shard as a file that can be read anywhere; a distant one is copied first."""
+    if is_distant(url):
+        copy = tempfile.TemporaryFile(prefix="ssvae-shard-")  # noqa: SIM115
+        try:
+            fetch(url, copy)
+        except DistantError as error:
+            raise ShardError(url, "shard not reached", str(error)) from error
+        return copy
     for wait in (*WAITS, None):
         try:
-            if _is_local(url):
-                return open(url, "rb")
-            copy = tempfile.TemporaryFile(prefix="ssvae-shard-")  # noqa: SIM115
-            with gopen(url, "rb") as stream:
-                while piece := stream.read(2**22):
-                    copy.write(piece)
-            copy.flush()
-            return copy
+            return _of_pipe(url) if url.startswith("pipe:") else open(url, "rb")
         except Exception as error:
             if wait is None:
                 raise ShardError(url, "shard not reached", str(error)) from error
             logger.warning("the shard %s does not open (%s): once more in %g s", url, error, wait)
             time.sleep(wait)
     raise AssertionError("the last try returns or raises")
+
+
+def _of_pipe(url: str) -> IO[bytes]:
+    copy = tempfile.TemporaryFile(prefix="ssvae-shard-")  # noqa: SIM115
+    with gopen(url, "rb") as stream:
+        shutil.copyfileobj(stream, copy)
+    copy.flush()
+    return copy
 
 
 def _samples(file: IO[bytes], url: str, videos_only: bool) -> list[Sample]:
@@ -286,9 +299,9 @@ def _meta(url: str) -> list[dict[str, Any]]:
     if not url.endswith(".tar") or (_is_local(path) and not Path(path).exists()):
         return []
     try:
-        with gopen(path, "rb") as stream:
-            lines = stream.read().decode(errors="replace").splitlines()
-    except Exception as error:
+        content = content_at(path) if is_distant(path) else Path(path).read_bytes()
+        lines = content.decode(errors="replace").splitlines()
+    except (OSError, DistantError) as error:
         logger.info("no fields beside %s: %s", url, error)
         return []
     rows, broken = [], 0

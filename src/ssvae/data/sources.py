@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,13 +12,14 @@ from ssvae.data.batch import Batch, Source
 from ssvae.data.captions import say_where
 from ssvae.data.collection import Clip, Collection, FileItem, Files
 from ssvae.data.fixed import FixedClips, joined, of_shelf, of_source
-from ssvae.data.listing import files_below, find_media, read_list
+from ssvae.data.listing import files_below, find_media, media_among, read_list
 from ssvae.data.pixels import check_channels
 from ssvae.data.shards import Shards, expand, is_shards
 from ssvae.data.stills import CameraMoves, carried_pictures, name_of, stills_vocabulary
 from ssvae.data.video import EXTENSIONS, IMAGES
 from ssvae.data.vocabulary import Vocabulary
 from ssvae.data.world import DETAIL, VOCABULARY, World
+from ssvae.storage.distant import files_at, is_distant
 
 WORLDS = {"world": 0.0, "detailed-world": DETAIL}
 """Procedural worlds, and the deviation of the detail in each."""
@@ -39,7 +41,8 @@ def open_source(
     "world" (procedural clips, rendered on ``device``), "detailed-world" (the same with detail that
     grows with the clips' size), "stills:FOLDER" (a camera that moves over pictures), "stills" (over
     those that scikit-image carries), a video, a folder of videos or of tar files, a ``.csv`` or
-    ``.jsonl`` list, or a pattern of tar files (``data/{000..099}.tar``, wildcards, URLs).
+    ``.jsonl`` list, or a pattern of tar files (``data/{000..099}.tar``, wildcards); each of these
+    may be a URL (see ssvae.storage.distant).
     ``A:3,B:1`` draws three clips from A for each from B. With one frame a clip, images belong to a
     source as videos do. ``channels`` are 3, or 1 for grey, or 4 for alpha (see
     :mod:`ssvae.data.pixels`), of which the world has the shape alone.
@@ -115,13 +118,12 @@ def _pictures(where: str) -> list[FileItem]:
     """
     if not where:
         return carried_pictures()
-    path = Path(where)
-    listed = path.suffix.lower() in (".csv", ".jsonl")
-    if listed:
-        items = [FileItem(i.path, i.caption or name_of(i.path)) for i in read_list(path)]
-    else:
-        items = [FileItem(item.path, name_of(item.path)) for item in find_media(path)]
-    pictures = [item for item in items if item.is_image]
+    listed = _is_list(where)
+    pictures = [
+        replace(item, caption=(item.caption if listed else "") or name_of(item.path), beside="")
+        for item in (read_list if listed else find_media)(where)
+        if item.is_image
+    ]
     if not pictures:
         raise ValueError(f"no pictures in {where}: their names must end in {', '.join(IMAGES)}")
     return pictures
@@ -190,21 +192,23 @@ def items_of(source: Source) -> str:
 
 def open_shelf(name: str, frames: int) -> Files | Shards:
     """The files of a source, wherever they lie."""
-    path = Path(name)
-    below = list(files_below(path)) if path.is_dir() else []
-    urls = sorted(str(file) for file in below if file.suffix == ".tar")
-    urls = expand(name) if is_shards(name) else urls
-    if urls and any(file.suffix.lower() in EXTENSIONS for file in below):
+    if is_shards(name):
+        return _shards(name, expand(name), frames)
+    listed = _is_list(name)
+    distant = files_at(name) if is_distant(name) and not listed else {}
+    below = [*distant, *(map(str, files_below(Path(name))) if Path(name).is_dir() else ())]
+    urls = sorted(file for file in below if file.endswith(".tar"))
+    if urls and any(file.lower().endswith(EXTENSIONS) for file in below):
         raise ValueError(
             f"{name} holds both videos and tar files: name the one, or {name}/*.tar, or join them "
             "with a comma"
         )
     if urls:
-        shards = Shards(name, urls, videos_only=frames > 1)
-        say_where(urls[0], shards.captions_found())
-        return shards
-    listed = path.suffix.lower() in (".csv", ".jsonl")
-    items = read_list(path) if listed else find_media(path)
+        return _shards(name, urls, frames)
+    if listed:
+        items = read_list(name)
+    else:
+        items = media_among(name, distant) if distant else find_media(name)
     fitting = [item for item in items if frames == 1 or not item.is_image]
     if not fitting:
         raise ValueError(
@@ -212,6 +216,16 @@ def open_shelf(name: str, frames: int) -> Files | Shards:
             "or ask for 1 frame"
         )
     return Files(name, fitting)
+
+
+def _is_list(name: str) -> bool:
+    return name.lower().endswith((".csv", ".jsonl"))
+
+
+def _shards(name: str, urls: Sequence[str], frames: int) -> Shards:
+    shards = Shards(name, urls, videos_only=frames > 1)
+    say_where(urls[0], shards.captions_found())
+    return shards
 
 
 def _parts(name: str) -> list[tuple[str, int]]:

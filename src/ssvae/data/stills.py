@@ -168,9 +168,9 @@ def picture_pyramid(file: VideoFile) -> list[np.ndarray]:
     return levels
 
 
-def name_of(path: Path) -> str:
+def name_of(path: Path | str) -> str:
     """What captions call a picture: its file's name in words."""
-    return path.stem.replace("_", " ").replace("-", " ").strip().lower()
+    return Path(path).stem.replace("_", " ").replace("-", " ").strip().lower()
 
 
 def stills_vocabulary(pictures: Sequence[FileItem]) -> Vocabulary:
