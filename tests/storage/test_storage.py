@@ -1,8 +1,11 @@
 import errno
 import os
+import stat
 
 import pytest
+import torch
 from safetensors import SafetensorError
+from safetensors.torch import save_file
 
 from ssvae.storage.digests import damaged, seal
 from ssvae.storage.files import (
@@ -150,3 +153,19 @@ def test_seals_find_what_changed(tmp_path):
     assert damaged(tmp_path) == ["a.bin", "vae/b.bin"]
     (tmp_path / "sha256.json").write_text("[")
     assert damaged(tmp_path) == ["sha256.json"]
+
+
+def test_who_shares_a_folder_may_read_what_is_written(tmp_path):
+    """safetensors writes for its owner alone; here files are by the umask, as others are."""
+    before = os.umask(0o027)
+    try:
+        with replacing(tmp_path / "weights.safetensors") as partial:
+            save_file({"a": torch.zeros(1)}, partial)
+        with replacing(tmp_path / "model") as partial:
+            (partial / "vae").mkdir(parents=True)
+            save_file({"a": torch.zeros(1)}, partial / "vae" / "weights.safetensors")
+    finally:
+        os.umask(before)
+    for path in ("weights.safetensors", "model/vae/weights.safetensors"):
+        assert stat.S_IMODE((tmp_path / path).stat().st_mode) == 0o640
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["model", "weights.safetensors"]

@@ -23,6 +23,7 @@ from ssvae.regularizers import Draws, LCRConfig, LMRConfig
 from ssvae.storage.runs import checkpoints
 from ssvae.training import make_accelerator
 from ssvae.training.step import update
+from ssvae.training.tracking import Tracker
 from ssvae.vae import (
     GANConfig,
     ImagesConfig,
@@ -61,7 +62,7 @@ def full(perceptual: PerceptualConfig, **changes):
 @pytest.fixture(scope="module")
 def run(perceptual, tmp_path_factory) -> Path:
     out = tmp_path_factory.mktemp("full") / "run"
-    train_autoencoder(full(perceptual), out, cpu(), tracker="tensorboard")
+    train_autoencoder(full(perceptual), out, cpu(), tracker=Tracker())
     return out
 
 

@@ -38,7 +38,8 @@ def main() -> None:
     if name not in COMMANDS:
         known = [n for n in (*COMMANDS, *GROUPS) if n.startswith(f"{group} ".lstrip())]
         _refuse(f"there is no command {name}{meant(name, known) or ':'} ssvae --help lists all")
-    if any(word in HELP for word in rest):
+    own = rest[: rest.index("--")] if "--" in rest else rest
+    if any(word in HELP for word in own):
         sys.stdout.write(help_of(name, interface_of(name), rest[1:]) + "\n")
         return
     _run(name, rest[1:])
@@ -46,6 +47,8 @@ def main() -> None:
 
 def _run(name: str, words: Sequence[str]) -> None:
     recipes = interface_of(name).recipes
+    end = words.index("--") if "--" in words else len(words)
+    words, another = words[:end], words[end:]  # another command, of which this one is about
     try:
         words, saved = taken(words, SAVE)
         words = with_settings(interface_of(name), words)
@@ -70,7 +73,7 @@ def _run(name: str, words: Sequence[str]) -> None:
             function = saving(function, saved, recipe)
         import tyro
 
-        tyro.cli(function, prog=f"ssvae {name}", args=words, config=tyro_config())
+        tyro.cli(function, prog=f"ssvae {name}", args=[*words, *another], config=tyro_config())
     exit_without_teardown()
 
 

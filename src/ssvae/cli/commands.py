@@ -119,6 +119,10 @@ COMMANDS = {
     "bench interventions": Command(
         "bench", "Change the spectrum of one VAE's latents by invertible maps, and nothing else."
     ),
+    "slurm": Command(
+        "slurm",
+        "Print a SLURM script that runs any command on several machines, and queues itself again.",
+    ),
     "completion": Command(
         "completion", "Print a script that completes commands, recipes and options in your shell."
     ),

@@ -19,6 +19,7 @@ from ssvae.storage.files import check_file, check_folder
 from ssvae.storage.runs import checkpoints
 from ssvae.training import make_accelerator, repeat_bit_for_bit
 from ssvae.training.loop import check_problems
+from ssvae.training.tracking import Tracker
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
@@ -77,6 +78,30 @@ def check_outputs(
 CommonOptions = Annotated[Common, tyro.conf.arg(name="")]
 
 
+@dataclass(frozen=True)
+class Tracking:
+    """Where a run's metrics and sample films go, beside its folder."""
+
+    tracker: Literal["tensorboard", "wandb", "trackio", "none"] = "tensorboard"
+    """Where metrics and sample films go, beside the run's folder."""
+    tracker_project: str = "ssvae"
+    """The project in wandb or trackio."""
+    tracker_name: str | None = None
+    """The run's name there; that of its folder where not given."""
+    tracker_group: str | None = None
+    """What the run belongs to there, such as an experiment."""
+
+    @property
+    def chosen(self) -> Tracker | None:
+        """The tracker that these options ask for."""
+        if self.tracker == "none":
+            return None
+        return Tracker(self.tracker, self.tracker_project, self.tracker_name, self.tracker_group)
+
+
+TrackingOptions = Annotated[Tracking, tyro.conf.arg(name="")]
+
+
 def choice_of(recipes: Mapping[str, Callable[[], Any]]) -> Any:
     """A type for an argument that is one of these recipes: a subcommand for each."""
     commands = tuple(
@@ -111,7 +136,7 @@ def run_recipe(
     dry_run: bool,
     deterministic: bool,
     common: Common,
-    tracker: str | None = None,
+    tracking: Tracking,
 ) -> None:
     """Train by a recipe, or go on; a dry run shows its settings, or raises what is wrong with
     it.
@@ -132,7 +157,7 @@ def run_recipe(
             out,
             accelerator,
             lambda step, metrics: advance(step, note_of(metrics)),
-            tracker,
+            tracking.chosen,
         )
     if main:
         console.print(f"finished at step {recipe.steps}: {last}", soft_wrap=True)

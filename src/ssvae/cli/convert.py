@@ -21,7 +21,14 @@ from ssvae.models.shipped import shipped_folder
 from ssvae.regularizers import LatentMasking
 from ssvae.report.tables import Row
 from ssvae.spectra import ChannelSpectrum
-from ssvae.storage.files import check_apart, check_empty, check_file, check_folder, sealed_above
+from ssvae.storage.files import (
+    by_umask,
+    check_apart,
+    check_empty,
+    check_file,
+    check_folder,
+    sealed_above,
+)
 
 
 def convert(
@@ -70,6 +77,7 @@ def convert(
     vae.save_pretrained(target)
     if masking is not None:
         masking.save(target / "masking.safetensors")
+    by_umask(target)
     console.print(f"{_size(vae)} written to {target}", soft_wrap=True)
     if vae.config["latents_std"] == [1.0] * vae.config["z_dim"]:
         console.print(

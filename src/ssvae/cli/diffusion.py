@@ -13,7 +13,15 @@ import tyro
 from diffusers import WanPipeline
 from matplotlib.figure import Figure
 
-from ssvae.cli.common import Common, CommonOptions, Kind, choice_of, run_recipe
+from ssvae.cli.common import (
+    Common,
+    CommonOptions,
+    Kind,
+    Tracking,
+    TrackingOptions,
+    choice_of,
+    run_recipe,
+)
 from ssvae.cli.console import console, progress
 from ssvae.cli.samples import show_samples
 from ssvae.data import open_source, read_frames, to_clip, to_show, write_video
@@ -124,6 +132,7 @@ def train_diffusion(
     out: Path,
     dry_run: bool = False,
     deterministic: bool = False,
+    tracking: TrackingOptions = Tracking(),
     common: CommonOptions = Common(),
 ) -> None:
     """Train a diffusion model on cached latents. The same command again goes on where it stopped.
@@ -134,7 +143,7 @@ def train_diffusion(
         deterministic: On a GPU, take the slower kernels whose results repeat bit for bit.
     """
     assert isinstance(recipe, DiffusionRecipe)
-    run_recipe(DIFFUSION, recipe, out, dry_run, deterministic, common)
+    run_recipe(DIFFUSION, recipe, out, dry_run, deterministic, common, tracking)
 
 
 def generate(

@@ -1,9 +1,16 @@
 """Commands about autoencoders."""
 
 from pathlib import Path
-from typing import Literal
 
-from ssvae.cli.common import Common, CommonOptions, Kind, choice_of, run_recipe
+from ssvae.cli.common import (
+    Common,
+    CommonOptions,
+    Kind,
+    Tracking,
+    TrackingOptions,
+    choice_of,
+    run_recipe,
+)
 from ssvae.cli.samples import show_samples
 from ssvae.recipes import RECIPES
 from ssvae.vae import TrainingRecipe, parameters_of, problems_of, train_autoencoder
@@ -17,7 +24,7 @@ def train(
     out: Path,
     dry_run: bool = False,
     deterministic: bool = False,
-    tracker: Literal["tensorboard", "wandb", "trackio", "none"] = "tensorboard",
+    tracking: TrackingOptions = Tracking(),
     common: CommonOptions = Common(),
 ) -> None:
     """Train an autoencoder by a recipe. The same command again goes on where it stopped.
@@ -26,8 +33,6 @@ def train(
         out: The run's folder.
         dry_run: Print the settings and the number of parameters, and train nothing.
         deterministic: On a GPU, take the slower kernels whose results repeat bit for bit.
-        tracker: Where metrics and sample films go, beside the run's folder.
     """
     assert isinstance(recipe, TrainingRecipe)
-    kept = None if tracker == "none" else tracker
-    run_recipe(AUTOENCODER, recipe, out, dry_run, deterministic, common, kept)
+    run_recipe(AUTOENCODER, recipe, out, dry_run, deterministic, common, tracking)

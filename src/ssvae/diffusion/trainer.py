@@ -49,6 +49,7 @@ from ssvae.training.sharding import (
 )
 from ssvae.training.state import gathered, load, write
 from ssvae.training.step import Part, update
+from ssvae.training.tracking import Tracker
 from ssvae.transfer import moved
 
 logger = logging.getLogger(__name__)
@@ -76,7 +77,7 @@ def train_diffusion(
     out: str | Path,
     accelerator: Accelerator | None = None,
     on_step: OnStep | None = None,
-    tracker: str | None = None,
+    tracker: Tracker | None = None,
 ) -> Path:
     """Train a diffusion model into the run folder ``out``, or go on; see
     :func:`ssvae.training.train`.

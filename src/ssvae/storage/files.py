@@ -5,6 +5,7 @@ import json
 import os
 import re
 import shutil
+import tempfile
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from glob import escape
@@ -40,6 +41,7 @@ class Replacement:
         """Give it its name, in one move."""
         if self.partial.is_dir():
             shutil.rmtree(self.path, ignore_errors=True)  # no folder replaces one that is not empty
+        by_umask(self.partial)
         os.replace(self.partial, self.path)
 
     def discard(self) -> None:
@@ -63,6 +65,23 @@ def _runs(process: int) -> bool:
     except OSError:  # it is another's
         pass
     return True
+
+
+def by_umask(path: Path) -> None:
+    """Let who may read other new files read this one, or all in this folder: safetensors writes
+    for its owner alone.
+    """
+    files = [file for file in path.rglob("*") if file.is_file()] if path.is_dir() else [path]
+    if not files:
+        return
+    with tempfile.TemporaryDirectory(dir=files[0].parent, prefix=PARTIAL) as folder:
+        new = Path(folder) / "new"
+        new.touch()  # the umask cannot be read without being changed for all threads
+        allowed = new.stat().st_mode & 0o666
+    for file in files:
+        mode = file.stat().st_mode
+        if mode & allowed != allowed:
+            file.chmod(mode | allowed)
 
 
 class NumberedReplacement(Replacement):

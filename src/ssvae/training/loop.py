@@ -24,7 +24,7 @@ from ssvae.training.interruption import InterruptedRun, interruptible
 from ssvae.training.metrics import StepOutcome
 from ssvae.training.run_log import OnStep, RunLog, drop_rows_after
 from ssvae.training.speed import COUNTS_COMPILED, SpeedLog
-from ssvae.training.tracking import Tracking, check_tracker
+from ssvae.training.tracking import Tracker, Tracking
 
 logger = logging.getLogger(__name__)
 
@@ -117,14 +117,14 @@ def train(
     out: str | Path,
     accelerator: Accelerator | None = None,
     on_step: OnStep | None = None,
-    tracker: str | None = None,
+    tracker: Tracker | None = None,
 ) -> Path:
     """Train by a recipe into the run folder ``out``, or go on where an earlier call stopped.
 
     The folder holds ``config.json``, ``metrics.jsonl`` (an object a step), ``speed.jsonl``,
     ``validation.jsonl`` where there is validation, and ``checkpoints/``. On one device a resumed
     run gives the losses, bit for bit, of an unbroken one (on a GPU after ``repeat_bit_for_bit``).
-    Returns the last checkpoint. ``tracker`` is "tensorboard", "wandb" or "trackio".
+    Returns the last checkpoint. ``tracker`` shows its metrics elsewhere too.
 
     Raises:
         ValueError: for settings that do not fit, or that differ from the run in ``out`` (but for
@@ -132,7 +132,8 @@ def train(
             finite for ten steps in a row.
         InterruptedRun: after SIGTERM or Ctrl-C, when the run has saved.
     """
-    check_tracker(tracker)
+    if tracker is not None:
+        tracker.check()
     out, accelerator = Path(out), accelerator or make_accelerator(training=True)
     done, last = _last_checkpoint(out, accelerator, logger.warning)
     recipe, before = recipe.settled(_config_of(out))

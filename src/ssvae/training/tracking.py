@@ -5,10 +5,11 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections.abc import Mapping
+from dataclasses import dataclass
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 from accelerate import Accelerator
 from accelerate.tracking import LOGGER_TYPE_TO_CLASS, GeneralTracker
@@ -18,49 +19,65 @@ from ssvae.data.video import read_frames
 
 logger = logging.getLogger(__name__)
 
-TRACKERS = ("tensorboard", "wandb", "trackio")
+Kind = Literal["tensorboard", "wandb", "trackio"]
 MOST_BYTES = 2**23  # of a film inside TensorBoard's file
 
 
-def check_tracker(name: str | None) -> None:
-    """A ValueError where there is no such tracker, or it is not installed."""
-    if name is not None and name not in TRACKERS:
-        raise ValueError(f"a tracker is one of {', '.join(TRACKERS)}, got {name}")
-    if name is not None and find_spec(name) is None:
-        raise ValueError(
-            f"the tracker {name} is not installed: pip install {name}, or choose another"
-        )
+@dataclass(frozen=True)
+class Tracker:
+    """A tracker, and what a run is called in it; TensorBoard knows folders alone."""
+
+    kind: Kind = "tensorboard"
+    project: str = "ssvae"
+    name: str | None = None
+    """That of the run's folder where None."""
+    group: str | None = None
+
+    def check(self) -> None:
+        """A ValueError where there is no such tracker, or it is not installed."""
+        if self.kind not in get_args(Kind):
+            raise ValueError(f"a tracker is one of {', '.join(get_args(Kind))}, got {self.kind}")
+        if find_spec(self.kind) is None:
+            raise ValueError(
+                f"the tracker {self.kind} is not installed: pip install {self.kind}, or choose "
+                "another"
+            )
 
 
 class Tracking:
-    """A tracker of a run, on the main process; elsewhere, and where ``name`` is None, nothing."""
+    """A tracker of a run, on the main process; elsewhere, and without one, nothing."""
 
     def __init__(
         self,
-        name: str | None,
+        tracker: Tracker | None,
         out: Path,
         config: Mapping[str, Any],
         first_step: int,
         accelerator: Accelerator,
     ):
-        self.name, self._tracker = name, None
-        if name is not None and accelerator.is_main_process:
-            self._tracker = self._start(name, out, config, first_step)
+        self.kind, self._tracker = None, None
+        if tracker is not None and accelerator.is_main_process:
+            self.kind = tracker.kind
+            self._tracker = self._start(tracker, out, config, first_step)
 
     @staticmethod
-    def _start(name: str, out: Path, config: Mapping[str, Any], first_step: int) -> GeneralTracker:
-        kind: Any = LOGGER_TYPE_TO_CLASS[name]
-        if name == "tensorboard":
+    def _start(
+        tracker: Tracker, out: Path, config: Mapping[str, Any], first_step: int
+    ) -> GeneralTracker:
+        kind: Any = LOGGER_TYPE_TO_CLASS[tracker.kind]
+        if tracker.kind == "tensorboard":
             # What an earlier call wrote after its last checkpoint is written again.
-            tracker = kind(name, logging_dir=out, purge_step=first_step)
+            started = kind(tracker.kind, logging_dir=out, purge_step=first_step)
         else:
+            # The same folder is the same run, which goes on.
             place = hashlib.sha256(str(out.resolve()).encode()).hexdigest()[:12]
-            resume = dict(resume="allow", id=place) if name == "wandb" else {}
-            tracker = kind("ssvae", name=out.resolve().name, **resume)
-        tracker.start()
-        if name != "tensorboard":
-            tracker.store_init_configuration(dict(config))
-        return tracker
+            own = dict(id=place) if tracker.kind == "wandb" else {}
+            name = tracker.name or out.resolve().name
+            started = kind(tracker.project, name=name, group=tracker.group, resume="allow", **own)
+        started.start()
+        if tracker.kind != "tensorboard":
+            started.store_init_configuration(dict(config))
+        return started
 
     def log(self, metrics: Mapping[str, float], step: int) -> None:
         """Numbers of a step."""
@@ -71,10 +88,10 @@ class Tracking:
         """A video file of a step."""
         if self._tracker is None or not path.is_file():
             return
-        if self.name == "tensorboard":
+        if self.kind == "tensorboard":
             self._animate(name, path, step)
             return
-        video = import_module(str(self.name)).Video
+        video = import_module(str(self.kind)).Video
         self._tracker.log({name: video(str(path), format="mp4")}, step=step)
 
     def _animate(self, name: str, path: Path, step: int) -> None:

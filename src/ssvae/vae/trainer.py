@@ -35,6 +35,7 @@ from ssvae.training.sharding import (
 )
 from ssvae.training.state import MODEL, gathered, load, write
 from ssvae.training.step import Part, update
+from ssvae.training.tracking import Tracker
 from ssvae.transfer import moved
 from ssvae.vae.adversary import Adversary
 from ssvae.vae.building import build, cached_clips, objective_of, problems_of
@@ -57,7 +58,7 @@ def train_autoencoder(
     out: str | Path,
     accelerator: Accelerator | None = None,
     on_step: OnStep | None = None,
-    tracker: str | None = None,
+    tracker: Tracker | None = None,
 ) -> Path:
     """Train an autoencoder into the run folder ``out``, or go on; see
     :func:`ssvae.training.train`.
