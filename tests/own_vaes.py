@@ -5,10 +5,6 @@ from types import SimpleNamespace
 import torch
 from torch import nn
 
-from ssvae.models.backbones import Backbone
-from ssvae.models.layouts import Layout
-from ssvae.models.layouts import uniform as uniform_in_time
-
 
 class Causal(nn.Module):
     """Frames by 2, the first alone, pixels by 4; a posterior as that of diffusers."""
@@ -42,6 +38,24 @@ class Uniform(nn.Module):
         return self.up(z)
 
 
+class Pair(nn.Module):
+    """Frames by 4, pixels by 8; a pair of mean and log variance, and layers in an odd order."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.out = nn.Conv3d(6, 3, 1)
+        self.to_moments = nn.Conv3d(8, 12, 1)
+        self.first = nn.Conv3d(3, 8, (4, 8, 8), (4, 8, 8))
+        self.up = nn.ConvTranspose3d(6, 6, (4, 8, 8), (4, 8, 8))
+
+    def encode(self, clips: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        mean, logvar = self.to_moments(self.first(clips)).chunk(2, 1)
+        return mean, logvar
+
+    def decode(self, z: torch.Tensor) -> torch.Tensor:
+        return self.out(self.up(z))
+
+
 class Images:
     """No module: it holds two, for images, with pixels by 2."""
 
@@ -66,14 +80,14 @@ def uniform() -> Uniform:
     return Uniform()
 
 
+def pair() -> Pair:
+    torch.manual_seed(0)
+    return Pair()
+
+
 def images() -> Images:
     torch.manual_seed(0)
     return Images()
-
-
-def layers_named() -> Backbone:
-    layout = Layout(6, 4, 8, (0.0,) * 6, (1.0,) * 6, uniform_in_time(4), has_variance=False)
-    return Backbone(uniform(), layout, encoders_last="down", decoders_last="up")
 
 
 def stubborn() -> nn.Module:

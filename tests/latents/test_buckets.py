@@ -154,9 +154,9 @@ def test_a_run_learns_all_sizes_and_goes_on_exactly(written, tmp_path):
 
 
 def test_what_needs_one_size_says_so(written, vae_folder, tmp_path):
-    with pytest.raises(ValueError, match="of several sizes: give one of the caches in it"):
+    with pytest.raises(ValueError, match="holds a cache for each size of clips: give one"):
         LatentCache(written)
-    with pytest.raises(ValueError, match="of several sizes: give one of the caches in it"):
+    with pytest.raises(ValueError, match="holds a cache for each size of clips: give one"):
         open_latents(str(written))
     with pytest.raises(ValueError, match="is for one, so fit it to one of the caches"):
         LatentBuckets(written).fit(MapConfig(power=1.5))

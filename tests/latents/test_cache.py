@@ -19,9 +19,8 @@ def backbone(vae_folder):
 
 def write(backbone, vae_folder, out, source=None, processes=1, **changes):
     encoder = latents_fingerprint(backbone.vae)
-    config = CacheConfig(
-        str(vae_folder), **{**dict(clips=20, shard_clips=8, encoder=encoder), **changes}
-    )
+    settings = dict(clips=20, shard_clips=8, encoder=encoder, first_frame_alone=True)
+    config = CacheConfig(str(vae_folder), **{**settings, **changes})
     source = source or World(seed=config.seed)
     for process in range(processes):
         write_shards(backbone, source, out, config, process, processes)

@@ -75,6 +75,31 @@ def test_what_holds_none_is_told(tmp_path, latents):
         list(open_latents(str(tmp_path / "objects.npy")).batches())
 
 
+def test_images_and_lone_clips_need_their_axes(tmp_path, latents):
+    """Images (N, C, h, w) would else be one clip of N channels."""
+    for name in ("z.npy", "z.safetensors"):
+        flat = latents[:, :, 0].contiguous()
+        if name == "z.npy":
+            np.save(tmp_path / name, flat.numpy())
+        else:
+            save_file({"latents": flat}, tmp_path / name)
+        with pytest.raises(ValueError, match="give images one frame each"):
+            list(open_latents(str(tmp_path / name)).batches())
+
+
+def test_clips_that_are_not_finite_are_left_out(latents):
+    broken = latents.clone()
+    broken[[0, 9]] = float("nan")
+    found = analyze_latents(broken.split(4))
+    assert list(found.broken) == ["clip 0", "clip 9"]
+    kept = torch.cat([latents[1:9], latents[10:]])
+    assert found.protocol.clips == len(kept)
+    expected = analyze_latents(kept).summary()
+    assert found.summary()["effective_rank"] == pytest.approx(expected["effective_rank"])
+    with pytest.raises(ValueError, match="got 3, none finite"):
+        analyze_latents(torch.full((3, 4, 3, 8, 8), float("nan")))
+
+
 def test_latents_alone_are_as_with_their_vae():
     torch.manual_seed(0)
     vae = AutoencoderKLSSVAE.from_preset("tiny", base_channels=8).eval()
@@ -109,6 +134,11 @@ def test_the_command(stored, tmp_path):
     status, said = status_and_output(*words, folder=tmp_path)
     assert status == 0, said
     assert (tmp_path / "page.html").is_file()
+    assert "latents of 70 clips, 4 channels of 3x8x8" in said
+    np.save(tmp_path / "few.npy", np.random.default_rng(0).normal(size=(9, 4, 3, 8, 8)))
+    both = "analyze", f"many={stored / 'z.npy'}", "few=few.npy"
+    status, said = status_and_output(*both, folder=tmp_path)
+    assert "many: latents of 70 clips, 4 channels of 3x8x8; few: latents of 9 clips" in said
     status, said = status_and_output("analyze", "tiny", "--out", "no.html", folder=tmp_path)
     assert status == 2
     assert "--videos" in said

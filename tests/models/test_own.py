@@ -9,10 +9,12 @@ import pytest
 import torch
 
 from commands import status_and_output
+from ssvae.data import probe
 from ssvae.models.backbones import Backbone
 from ssvae.models.finding import open_vae, resolve_vae
 from ssvae.models.layouts import Layout, causal, uniform
-from ssvae.models.own import Own, measured_layout
+from ssvae.models.measuring import measured_layout
+from ssvae.models.own import Own
 
 FILE = Path(__file__).parents[1] / "own_vaes.py"
 
@@ -79,8 +81,35 @@ def test_what_is_no_vae_is_told(tmp_path):
         "    def encode(self, x): return x[..., :7, :7]\n"
         "    def decode(self, z): return z\n"
     )
-    with pytest.raises(ValueError, match="the layout of this Odd cannot be measured"):
+    with pytest.raises(
+        ValueError, match=r"this Odd takes no clips .*it decodes .*state its layout"
+    ):
         measured_layout(Own(f"{tmp_path}/odd.py:Odd")._called())
+
+
+def test_a_pair_is_mean_and_log_variance():
+    vae = open_vae(f"{FILE}:pair")
+    assert vae.layout.has_variance
+    clips = torch.rand(2, 3, 8, 16, 16)
+    posterior = vae.encode(clips)
+    mean, logvar = vae.vae.encode(clips)
+    assert torch.equal(posterior.mean, mean)
+    assert torch.equal(posterior.logvar, logvar)  # type: ignore[union-attr]
+
+
+def test_penalties_are_weighed_where_layers_run_last():
+    """Whatever the layers are called, and in whatever order they were made."""
+    vae = Backbone(open_vae(f"{FILE}:pair").vae)
+    assert vae.encoders_last_layer is vae.vae.to_moments
+    assert vae.decoders_last_layer is vae.vae.out
+    with pytest.raises(ValueError, match="no layer nothing, .* decoders_last="):
+        _ = Backbone(vae.vae, vae.layout, decoders_last="nothing").decoders_last_layer
+
+
+def test_a_file_imports_what_lies_beside_it(tmp_path):
+    (tmp_path / "parts_of_mine.py").write_text(FILE.read_text())
+    (tmp_path / "mine.py").write_text("from parts_of_mine import uniform as make\n")
+    assert open_vae(f"{tmp_path}/mine.py:make").layout.channels == 6
 
 
 def test_a_layout_that_does_not_hold_is_told():
@@ -128,7 +157,7 @@ def test_commands_take_one(tmp_path, cache):
 
 
 def test_it_trains_on_and_its_run_is_read_again(tmp_path):
-    mine, out = f"{FILE}:layers_named", tmp_path / "run"
+    mine, out = f"{FILE}:uniform", tmp_path / "run"
     run(
         *("train", "adapt", "--model", mine, "--data", "world", "--out", out, "--steps", "1"),
         *("--clip.frames", "8", "--clip.height", "32", "--clip.width", "32"),
@@ -160,3 +189,29 @@ def test_nothing_is_imported_that_was_not_named(cache):
     )
     said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert "is imported only where a command is given it" in said.stdout
+
+
+def test_a_vae_whose_first_frame_is_as_the_others_generates_too(tmp_path):
+    """Its clips have 4n frames, where diffusers' pipelines count 4n + 1."""
+    mine = f"{FILE}:uniform"
+    size = "--frames", "8", "--size", "32", "32"
+    run(
+        *("cache-latents", "--vae", mine, "--out", "latents", "--data", "world", "--clips", "8"),
+        *size,
+        folder=tmp_path,
+    )
+    learn = "train-diffusion", "dit-tiny", "--latents", "latents", "--out", "run", "--steps", "1"
+    said = run(*learn, folder=tmp_path)
+    assert f"--vae {FILE}" in said  # how to see what it makes
+    make = "generate", "a disc", "--model", "run", "--number", "1", "--steps", "1", "--vae", mine
+    for frames in (8, 12):
+        out = f"clips-{frames}"
+        run(*make, "--out", out, "--frames", str(frames), folder=tmp_path)
+        (film,) = (tmp_path / out).glob("*.mp4")
+        assert probe(film).frames == frames
+    said = run(*make, "--frames", "9", "--out", "no", folder=tmp_path, status=2)
+    assert "frames must be 4n for this model, got 9: for example 8" in " ".join(said.split())
+    said = run(
+        *learn[:-4], "--out", "image", "--condition", "first-frame", folder=tmp_path, status=2
+    )
+    assert "needs a VAE that encodes a first frame by itself" in " ".join(said.split())

@@ -90,18 +90,30 @@ def test_intervals_are_over_films():
     assert together.intervals["psnr"].low != pytest.approx(mean_interval(each).low, rel=1e-5)
 
 
-METRIC = "def twice(clips, reconstructions):\n    return 2 * (clips - reconstructions).flatten(1).std(1)\n"
+METRIC = """
+FACTOR = 2
+def twice(clips, reconstructions):
+    return FACTOR * (clips - reconstructions).flatten(1).std(1)
+twice.better = "lower"
+"""
 
 
 def test_a_metric_of_ones_own(tmp_path):
     (tmp_path / "own.py").write_text(
-        METRIC + "def wrong(clips, reconstructions):\n    return 1.0\n"
+        METRIC
+        + "def wrong(clips, reconstructions):\n    return 1.0\n"
+        + "def pair(clips, reconstructions):\n    return {}\n"
+        + "def small(clips, reconstructions): ...\nsmall.better = 'small'\n"
     )
     metric = load_metric(f"{tmp_path / 'own.py'}:twice")
     clips = torch.rand(3, 3, 2, 4, 4)
     assert torch.allclose(metric(clips, 0 * clips), 2 * clips.flatten(1).std(1))
     with pytest.raises(ValueError, match="must give a finite number for each of 3 clips"):
         load_metric(f"{tmp_path / 'own.py'}:wrong")(clips, clips)
+    with pytest.raises(ValueError, match="the metric pair fails .* a number a clip"):
+        load_metric(f"{tmp_path / 'own.py'}:pair")(clips, clips)
+    with pytest.raises(ValueError, match="better must be higher or lower, got 'small'"):
+        load_metric(f"{tmp_path / 'own.py'}:small")
     with pytest.raises(ValueError, match="has no function other"):
         load_metric(f"{tmp_path / 'own.py'}:other")
     with pytest.raises(ValueError, match="a metric is named module:function"):
@@ -118,11 +130,12 @@ def test_the_commands(tmp_path):
         assert status == 0, said
     measures = {row["measure"] for row in csv.DictReader((tmp_path / "tiny.csv").open())}
     assert {"PSNR", "SSIM", "twice"} <= measures
-    words = "evaluate", "compare", "tiny.json", "tiny-baseline.json", "--table", "both.tex"
+    words = "evaluate", "compare", "ours=tiny.json", "tiny-baseline.json", "--table", "both.tex"
     status, said = status_and_output(*words, folder=tmp_path)
     assert status == 0, said
-    assert len(re.findall(r"\\textbf", (tmp_path / "both.tex").read_text())) == 2
-    (tmp_path / "own.py").write_text(METRIC.replace("2 *", "3 *"))
+    assert len(re.findall(r"\\textbf", (tmp_path / "both.tex").read_text())) == 3
+    assert "    ours & " in (tmp_path / "both.tex").read_text()
+    (tmp_path / "own.py").write_text(METRIC.replace("= 2", "= 3"))
     words = "evaluate", "reconstruction", "--model", "tiny", *of, "--metric", "own.py:twice"
     status, said = status_and_output(*words, "--out", "other.json", folder=tmp_path)
     assert status == 0, said

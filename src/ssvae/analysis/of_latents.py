@@ -7,11 +7,13 @@ import torch
 from ssvae.analysis.result import DEAD, Analysis, Model, Protocol, check_latents
 from ssvae.analysis.robustness import keys_of
 from ssvae.analysis.semantics import labels_of, semantics_of
-from ssvae.data.batch import check_finite, in_batches
+from ssvae.data.batch import in_batches
 from ssvae.data.vocabulary import Vocabulary
 from ssvae.spectra.channels import ChannelSpectrum
 from ssvae.spectra.correlation import CorrelationSample
 from ssvae.spectra.frequency import FrequencySpectrum
+
+NOT_FINITE = "its latents are not finite"
 
 
 @torch.no_grad()
@@ -34,24 +36,33 @@ def analyze_latents(
         name: what is called the model's class in reports.
 
     Raises:
-        ValueError: for no latents, latents that are not finite, or of several or too small sizes.
+        ValueError: for no latents, or of several or too small sizes. Clips whose latents are not
+            finite are left out, and named in ``broken``.
     """
     frequency, channels = FrequencySpectrum(dead=DEAD), ChannelSpectrum()
     correlation, known = CorrelationSample(), dict[int, str]()
-    clips, shape = 0, ()
+    clips, seen, shape, broken = 0, 0, (), dict[str, str]()
     for batch in in_batches(latents):
         check_latents(tuple(batch.shape), name)
         if shape and tuple(batch.shape[1:]) != shape:
             raise ValueError(f"latents must be of one size, got {batch.shape[1:]} after {shape}")
-        check_finite(batch, f"the batch after clip {clips}")
-        shape, keys = tuple(batch.shape[1:]), keys_of(batch)
-        known |= dict(zip(keys, captions[clips:], strict=False))
+        shape, own = tuple(batch.shape[1:]), captions[seen:][: len(batch)]
+        finite = torch.isfinite(batch.flatten(1)).all(1)
+        broken |= {f"clip {seen + i}": NOT_FINITE for i in (~finite).nonzero().flatten().tolist()}
+        seen += len(batch)
+        batch = batch[finite]
+        if not len(batch):
+            continue
+        keys = keys_of(batch)
+        known |= dict(
+            zip(keys, (c for c, kept in zip(own, finite, strict=False) if kept), strict=False)
+        )
         frequency.update(batch)
         channels.update(batch)
         correlation.update(batch, keys)
         clips += len(batch)
     if not clips:
-        raise ValueError("an analysis needs latents of at least one clip, got none")
+        raise ValueError(f"an analysis needs latents of at least one clip, got {seen}, none finite")
     local = correlation.result(lone_first_frame)
     first, rest = local.first_frame, local.rest
     kept, sample = correlation.kept
@@ -67,6 +78,6 @@ def analyze_latents(
         local_correlation_rest=None if rest is None else float(rest),
         robustness={},
         fidelity=None,
-        broken={},
+        broken=broken,
         semantics=None if labels is None else semantics_of(sample[told], labels),
     )

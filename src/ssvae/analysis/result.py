@@ -189,3 +189,18 @@ def check_latents(shape: tuple[int, ...], name: str) -> None:
         )
     if shape[1] < 2:
         raise ValueError(f"an analysis needs latents of at least 2 channels, {name} has 1")
+
+
+def latents_seen(analyses: Mapping[str, Analysis]) -> str:
+    """Of which latents analyses are that saw no clips, such as "latents of 20 clips, 4 channels of
+    3x8x8", each by its name where they differ; empty where all saw clips.
+    """
+    sizes = {
+        name: f"latents of {p.clips} clips, {p.latent_shape[0]} channels of "
+        + "x".join(map(str, p.latent_shape[1:]))
+        for name, p in ((name, analysis.protocol) for name, analysis in analyses.items())
+        if p.frames is None
+    }
+    if len(set(sizes.values())) == 1 and len(sizes) == len(analyses):
+        return next(iter(sizes.values()))
+    return "; ".join(f"{name}: {size}" for name, size in sizes.items())

@@ -10,12 +10,13 @@ from typing import Annotated
 import tyro
 
 from ssvae.analysis import Analysis, Protocol, Subject, analyze_latents, findings
+from ssvae.analysis.result import latents_seen
 from ssvae.analysis.shared import Pairs, SharedAnalysis
 from ssvae.cli.common import Common, CommonOptions, check_outputs
 from ssvae.cli.console import console, print_rows, progress
 from ssvae.data import is_endless, known_vocabulary, open_fixed
 from ssvae.evaluation.features import fitting_network, load_network
-from ssvae.latents.reading import are_latents, open_latents
+from ssvae.latents.reading import ENDINGS, NAME, are_latents, open_latents
 from ssvae.losses import find_lpips
 from ssvae.models.backbones import Backbone
 from ssvae.models.finding import open_vae
@@ -90,7 +91,7 @@ def analyze(
     found = _Found({}, {}, {}, {})
     if of_models:
         if videos is None:
-            raise ValueError("a model needs clips: --videos world, or a film, a folder, a list")
+            raise ValueError(_without_clips(of_models))
         vaes = open_named(of_models, frames, size, common)
         channels = common_channels(vae.layout for vae in vaes.values())
         source = open_fixed(videos, clips, frames, *size, fps, seed, accelerator.device, channels)
@@ -124,6 +125,16 @@ def analyze(
         raise ValueError(
             f"{len(found.failed)} of {len(named)} models could not be analysed: {reasons}"
         )
+
+
+def _without_clips(models: Mapping[str, str]) -> str:
+    """What to say where models were given, and no clips."""
+    if file := next((place for place in models.values() if Path(place).is_file()), None):
+        return (
+            f"{file} is taken for a published checkpoint, which needs clips (--videos): latents "
+            f"lie in {' or '.join(ENDINGS)}, in one tensor (N, C, t, h, w), or one called {NAME}"
+        )
+    return "a model needs clips: --videos world, or a film, a folder, a list"
 
 
 def _of_latents(place: str, lone_first_frame: bool) -> Analysis:
@@ -270,13 +281,9 @@ def _tell(found: _Found) -> None:
     for group, rows in analysis_tables(list(analyses.values())).items():
         console.print(f"\n[bold]{group}[/bold]")
         print_rows(list(analyses), rows)
-    p = next(iter(analyses.values())).protocol
-    if p.frames is None:
-        channels, *sides = p.latent_shape
-        console.print(
-            f"latents of {p.clips} clips, {channels} channels of {'x'.join(map(str, sides))}"
-        )
-    else:
+    if alone := latents_seen(analyses):
+        console.print(alone, soft_wrap=True, markup=False)
+    for p in [a.protocol for a in analyses.values() if a.protocol.frames is not None][:1]:
         _tell_clips(found, p)
     for name, reason in sorted(found.unread.items()):
         console.print(f"left out: {name} ({reason})", soft_wrap=True, markup=False)

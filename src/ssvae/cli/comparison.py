@@ -1,7 +1,8 @@
 """How evaluations are told: on the terminal, side by side, and as tables for papers."""
 
 import re
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import tyro
@@ -12,6 +13,7 @@ from rich.table import Table
 from ssvae.cli.common import Common, CommonOptions, check_outputs
 from ssvae.cli.console import console
 from ssvae.evaluation.judge import HIGHEST, SCALES
+from ssvae.evaluation.metrics import WAYS
 from ssvae.evaluation.result import Evaluation, check_comparable, differences, load_evaluation
 from ssvae.report.paper_tables import Measure, PaperTable, write_table
 from ssvae.report.tables import interval
@@ -39,20 +41,21 @@ UNITS = {
 
 
 def compare(
-    evaluations: tyro.conf.Positional[tuple[Path, ...]],
+    evaluations: tyro.conf.Positional[tuple[str, ...]],
     table: Path | None = None,
     common: CommonOptions = Common(),
 ) -> None:
     """Lay evaluations side by side; where their protocols differ that is refused.
 
     Args:
-        evaluations: Files that the other commands wrote with --out.
+        evaluations: Files that the other commands wrote with --out; NAME=FILE calls one otherwise.
         table: Write the figures as a table for a paper: .tex (booktabs), .csv, .md or .json.
     """
     check_outputs(None, None, table=table)
-    if len(evaluations) < 2 or len(set(evaluations)) < len(evaluations):
-        raise ValueError("give at least two different files to compare")
-    loaded = {str(path): load_evaluation(path) for path in evaluations}
+    named = _named(evaluations)
+    if len(named) < 2 or len(set(named.values())) < len(evaluations):
+        raise ValueError("give at least two different files to compare, each by a name of its own")
+    loaded = {name: load_evaluation(path) for name, path in named.items()}
     check_comparable(loaded)
     shown = Table(box=box.SIMPLE_HEAD)
     shown.add_column("", no_wrap=True)
@@ -72,7 +75,20 @@ def compare(
     for line in first.protocol.lines():
         console.print(line, soft_wrap=True, markup=False, highlight=False, style="dim")
     if table is not None:
-        _write_table({Path(name).stem: e for name, e in loaded.items()}, table)
+        _write_table(loaded, table)
+
+
+def _named(evaluations: Sequence[str]) -> dict[str, str]:
+    """Files by the names that they are given, or by their own where these differ."""
+    given = [
+        (name, place) if place and not Path(each).exists() else ("", each)
+        for each, (name, _, place) in ((each, each.partition("=")) for each in evaluations)
+    ]
+    stems = Counter(Path(place).stem for _, place in given)
+    return {
+        name or (place if stems[Path(place).stem] > 1 else Path(place).stem): place
+        for name, place in given
+    }
 
 
 def tell(
@@ -104,12 +120,14 @@ def _write_table(evaluations: Mapping[str, Evaluation], path: Path) -> None:
     protocol = next(iter(evaluations.values())).protocol
     caption = "; ".join(protocol.lines()) + ". 95 % intervals by bootstrap over files."
     caption = re.sub(r"\b([0-9a-f]{12})[0-9a-f]{52}\b", r"\1", caption)  # checksums
-    measures = [Measure(SHOWN_AS.get(m, m), _better(m), 2 if m == "psnr" else 3) for m in names]
+    units = {m: UNITS.get(m, protocol.networks.get(m, "")) for m in names}
+    measures = [
+        Measure(SHOWN_AS.get(m, m), _better(units[m]), 2 if m == "psnr" else 3) for m in names
+    ]
     write_table(PaperTable(measures, rows, caption), path)
     console.print(f"table: {path}", soft_wrap=True)
 
 
-def _better(measure: str) -> str | None:
+def _better(unit: str) -> str | None:
     """Which way a measure is better, as its unit says."""
-    unit = UNITS.get(measure, "")
-    return next((way for way in ("higher", "lower") if f"{way} is better" in unit), None)
+    return next((way for way in WAYS if f"{way} is better" in unit), None)

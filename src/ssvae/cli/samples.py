@@ -44,6 +44,12 @@ def show_samples(
 
 def _write_clips(recipe: DiffusionRecipe, out: Path, film: Path, device: torch.device) -> None:
     """Clips for captions of the run's cache, side by side."""
+    vae = LatentBuckets(recipe.latents).vae
+    if is_own(vae):
+        raise ValueError(
+            "the latents are of a VAE of your own, which is imported only where it is named: "
+            f"ssvae generate PROMPT --model {out} --vae {vae}"
+        )
     pipeline, config = open_pipeline(out, None, device)
     captions = list(dict.fromkeys(LatentBuckets(recipe.latents).captions))[:SHOWN]
     size = config.frames, config.height, config.width

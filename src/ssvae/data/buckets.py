@@ -88,6 +88,9 @@ def sort_into_buckets(
     held = {size: items for size, items in found.items() if items}
     if not held:
         raise ValueError(f"no film of {data} fits one of {', '.join(map(bucket_name, sizes))}")
+    for size in sizes:
+        if size not in held:
+            logger.warning("no film of %s is for the bucket %s", data, bucket_name(size))
     return held
 
 

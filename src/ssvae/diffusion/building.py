@@ -66,6 +66,11 @@ def problems_of(recipe: DiffusionRecipe) -> list[str]:
             "condition first-frame needs clips of more than one latent frame, those in "
             f"{recipe.latents} have one",
         )
+        problems.require(
+            recipe.condition == "caption" or cache.config.first_frame_alone is not False,
+            "condition first-frame needs a VAE that encodes a first frame by itself, and that of "
+            f"{recipe.latents} does not",
+        )
         if not problems.found:
             for shape in cache.shapes:
                 tokens_of(recipe, shape)

@@ -28,6 +28,8 @@ from ssvae.latents.mapped import MappedAutoencoder, load_map, with_statistics
 from ssvae.models.backbones import Backbone, load_backbone
 from ssvae.models.finding import open_vae
 from ssvae.models.fingerprint import check_same_latents
+from ssvae.models.layouts import Lengths, causal
+from ssvae.models.names import is_own
 from ssvae.models.shipped import shipped_folder
 from ssvae.storage.digests import check_whole
 from ssvae.storage.files import replacing
@@ -95,6 +97,8 @@ def assemble(
         try:
             backbone = load_backbone(config.vae, device, dtype)
         except ValueError as error:
+            if is_own(config.vae):
+                raise
             raise ValueError(
                 f"the VAE that made the latents is not at {config.vae} any more ({error}): say "
                 "where it is with --vae"
@@ -212,6 +216,14 @@ def load_pipeline(
     return pipeline.to(device)
 
 
+def clip_lengths(pipeline: WanPipeline) -> Lengths:
+    """The numbers of frames that a pipeline's VAE takes."""
+    vae: Any = pipeline.vae
+    if isinstance(vae, MappedAutoencoder):
+        return vae.inside.layout.clip_lengths
+    return causal(pipeline.vae_scale_factor_temporal)
+
+
 def check_sampling(
     pipeline: WanPipeline, size: tuple[int, int, int], steps: int, guidance: float
 ) -> None:
@@ -221,13 +233,15 @@ def check_sampling(
     if not (guidance >= 1 and math.isfinite(guidance)):
         raise ValueError(f"guidance must be a number of at least 1, which is none, got {guidance}")
     frames, height, width = size
-    time = pipeline.vae_scale_factor_temporal
+    lengths = clip_lengths(pipeline)
     _, *patch = pipeline.transformer.config.patch_size  # type: ignore[union-attr]
     down, across = (pipeline.vae_scale_factor_spatial * side for side in patch)
-    if frames < 1 or (frames - 1) % time:
-        fits = max(0, round((frames - 1) / time)) * time + 1
+    if frames < 1 or not lengths.fits(frames):
+        near = min(
+            filter(lengths.fits, range(1, 2 * max(frames, 1) + 64)), key=lambda n: abs(n - frames)
+        )
         raise ValueError(
-            f"frames must be {time}n + 1 for this model, got {frames}: for example {fits}"
+            f"frames must be {lengths} for this model, got {frames}: for example {near}"
         )
     if min(height, width) < 1 or height % down or width % across:
         raise ValueError(
@@ -280,6 +294,10 @@ def generate(
         raise ValueError(f"batch_size must be at least 1, got {batch_size}")
     frames, height, width = size
     held = None if image is None else latents_of(pipeline.vae, image)
+    # Diffusers counts frames as causal VAEs do.
+    counted = (
+        clip_lengths(pipeline).latent_frames(frames) - 1
+    ) * pipeline.vae_scale_factor_temporal
     clips = []
     for start in range(0, len(captions), batch_size):
         some = list(captions[start : start + batch_size])
@@ -304,7 +322,7 @@ def generate(
                 negative_prompt_embeds=embedded[-1:].expand(len(some), -1, -1),
                 height=height,
                 width=width,
-                num_frames=frames,
+                num_frames=counted,
                 num_inference_steps=steps,
                 guidance_scale=guidance,
                 generator=generators,

@@ -9,6 +9,9 @@ import torch
 from ssvae.models.names import FACTORY
 from ssvae.storage.functions import code_of, load_function
 
+WAYS = ("higher", "lower")
+"""What a function's attribute ``better`` may say of its numbers."""
+
 
 @dataclass(frozen=True)
 class Metric:
@@ -21,7 +24,13 @@ class Metric:
 
     def __call__(self, clips: torch.Tensor, reconstructions: torch.Tensor) -> torch.Tensor:
         """A number for each clip (B,); a ValueError where the function gives something else."""
-        values = torch.as_tensor(self.function(clips, reconstructions)).detach().float().cpu()
+        try:
+            values = torch.as_tensor(self.function(clips, reconstructions)).detach().float().cpu()
+        except Exception as error:
+            raise ValueError(
+                f"the metric {self.name} fails ({type(error).__name__}: {error}): it takes clips "
+                "and reconstructions, and returns a number a clip; --debug shows where"
+            ) from error
         if values.shape != (len(clips),) or not torch.isfinite(values).all():
             raise ValueError(
                 f"the metric {self.name} must give a finite number for each of {len(clips)} clips, "
@@ -37,4 +46,9 @@ def load_metric(name: str) -> Metric:
         raise ValueError(f"a metric is named module:function or file.py:function, got {name}")
     function = load_function(match["source"], match["name"])
     described = f"the function {match['name']}, sha256 {code_of(function)}"
+    better = getattr(function, "better", None)
+    if better not in (None, *WAYS):
+        raise ValueError(f"{name}: better must be {' or '.join(WAYS)}, got {better!r}")
+    if better:
+        described += f"; {better} is better"
     return Metric(match["name"], function, described)

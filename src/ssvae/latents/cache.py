@@ -71,6 +71,8 @@ class CacheConfig:
     items: str = ""
     """How many files the clips are drawn from, and a checksum of their names, sizes and captions;
     filled in where the cache is written."""
+    first_frame_alone: bool | None = None
+    """Whether the VAE encodes a first frame by itself; filled in where the cache is written."""
 
     @property
     def size(self) -> tuple[int, int, int]:
@@ -142,7 +144,7 @@ class LatentCache(Dataset[LatentItem]):
         except FileNotFoundError as error:
             if (self.path / BUCKETS).exists():
                 raise ValueError(
-                    f"the latents in {path} are of several sizes: give one of the caches in it"
+                    f"{path} holds a cache for each size of clips: give one of them, a folder in it"
                 ) from error
             raise ValueError(
                 f"no finished cache of latents in {path}: ssvae cache-latents writes one, and "

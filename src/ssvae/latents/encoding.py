@@ -87,7 +87,12 @@ def write_cache(
         accelerator.device,
         channels=backbone.layout.in_channels,
     )
-    config = replace(config, encoder=latents_fingerprint(backbone.vae), items=items_of(source))
+    config = replace(
+        config,
+        encoder=latents_fingerprint(backbone.vae),
+        items=items_of(source),
+        first_frame_alone=backbone.layout.clip_lengths.fits(1),
+    )
     if (out / "index.json").exists():
         # How a finished cache is cut into files changes nothing.
         _check_same(out, LatentCache(out).config, config, {"shard_clips"})
@@ -289,7 +294,12 @@ def _check_same(
             f"({before.items} then, {now.items} now): put them back, or give another --out"
         )
     # The same VAE may lie elsewhere meanwhile.
-    known = {"encoder", "items", *(("vae",) if before.encoder and now.encoder else ())}
+    known = {
+        "encoder",
+        "items",
+        "first_frame_alone",
+        *(("vae",) if before.encoder and now.encoder else ()),
+    }
     settings = as_json(asdict(before)), as_json(asdict(now))
     check_same_settings(f"the cache in {out}", *settings, {*known, *free})
 

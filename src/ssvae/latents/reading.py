@@ -47,8 +47,8 @@ def open_latents(name: str) -> StoredLatents:
 
     Args:
         name: a cache of ``ssvae cache-latents``; a file of ``ssvae encode``; a .npy or .safetensors
-            file of an array (N, C, t, h, w), or (C, t, h, w) of one clip; or tar files of such
-            files.
+            file of an array (N, C, t, h, w); or tar files of such files, which may be (C, t, h, w)
+            of a clip each.
 
     Raises:
         ValueError: where there are none, or an array has another number of axes.
@@ -89,12 +89,13 @@ def _of_file(path: Path) -> Iterator[torch.Tensor]:
             array = np.load(path, mmap_mode="r", allow_pickle=False)
         except (ValueError, OSError) as error:
             raise ValueError(f"{path} does not open: {error}") from error
-        clips = array if array.ndim != 4 else array[None]
-        _check(clips.shape, str(path))
-        for start in range(0, len(clips), AT_ONCE):
-            yield torch.from_numpy(np.array(clips[start : start + AT_ONCE])).float()
+        _check(array.shape, str(path))
+        for start in range(0, len(array), AT_ONCE):
+            yield torch.from_numpy(np.array(array[start : start + AT_ONCE])).float()
         return
-    yield from _clips(_tensor(path.read_bytes(), path.suffix, str(path)), str(path)).split(AT_ONCE)
+    tensor = _tensor(path.read_bytes(), path.suffix, str(path))
+    _check(tuple(tensor.shape), str(path))
+    yield from tensor.float().split(AT_ONCE)
 
 
 def _format(path: Path) -> str | None:
@@ -143,6 +144,7 @@ def _clips(tensor: torch.Tensor, place: str) -> torch.Tensor:
 def _check(shape: tuple[int, ...], place: str) -> None:
     if len(shape) != 5:
         raise ValueError(
-            f"latents must be (clips, channels, frames, height, width), or one clip without the "
-            f"first axis; those in {place} are {shape}"
+            f"latents must be (clips, channels, frames, height, width), those in {place} are "
+            f"{shape}: give images one frame each, z[:, :, None], and one clip a first axis, "
+            "z[None]"
         )

@@ -4,6 +4,7 @@ Shape legend: B clips, T frames, H, W pixels; C, t, h, w channels and sides of t
 """
 
 from collections.abc import Callable, Collection
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from ssvae.models.autoencoder import AutoencoderKLSSVAE
 from ssvae.models.blocks import channels_last
 from ssvae.models.classes import CLASSES, moments_of, sample_of
 from ssvae.models.layouts import Layout, common_channels
+from ssvae.models.measuring import last_layers, measured_layout
 from ssvae.models.names import is_own
 from ssvae.models.posterior import Deterministic, DiagonalGaussian
 from ssvae.models.shipped import shipped_folder
@@ -37,14 +39,15 @@ class Backbone:
 
     Args:
         vae: a model whose class stands in :data:`ssvae.models.classes.CLASSES`; or any module with
-            ``encode`` and ``decode`` in diffusers' way, with its ``layout``.
-        layout: needed for other classes; :func:`ssvae.models.own.measured_layout` finds it.
-        encoders_last: name of the layer that makes the moments, where it is called otherwise than
-            in diffusers; penalties are weighed there.
+            ``encode`` and ``decode``, of clips (B, 3, T, H, W) in [-1, 1], in diffusers' way, with
+            plain tensors, or with a pair of mean and log variance.
+        layout: of another class; measured where None.
+        encoders_last: name of the layer that makes the moments, where penalties are weighed; by
+            default the one that diffusers' classes have, else the one that runs last.
         decoders_last: the same of the layer that makes the clip.
 
     Raises:
-        ValueError: for an unknown class without a layout.
+        ValueError: for a module whose layout cannot be measured.
     """
 
     def __init__(
@@ -54,21 +57,14 @@ class Backbone:
         encoders_last: str | None = None,
         decoders_last: str | None = None,
     ):
-        name = type(vae).__name__
-        if layout is None and name not in CLASSES:
-            raise ValueError(
-                f"a VAE must be one of {', '.join(CLASSES)}, got {name}: of another class give "
-                "FILE.py:FUNCTION, a function that returns it, or Backbone(vae, layout)"
-            )
         self.vae: Any = vae
-        known = CLASSES.get(name)
+        known = CLASSES.get(type(vae).__name__)
         self._moments, self._decoded, self._checkpoints = moments_of, sample_of, True
         if known is not None:
             layout = layout or known.layout(self.vae.config)
             self._moments, self._decoded = known.moments, known.decoded
             self._checkpoints = known.checkpoints
-        assert layout is not None
-        self.layout = layout
+        self.layout = layout or measured_layout(vae)
         self._last = (
             (encoders_last,) if encoders_last else ENCODERS_LAST,
             (decoders_last,) if decoders_last else DECODERS_LAST,
@@ -133,7 +129,7 @@ class Backbone:
             raise ValueError(
                 f"the layout of this {self.name} says that clips {tuple(clips.shape)} become "
                 f"{parameters} numbers, and they became {tuple(moments.shape[1:])}: give another "
-                "Layout (ssvae.models.own.measured_layout finds it)"
+                "Layout (ssvae.models.measuring.measured_layout finds it)"
             )
         return self.posterior(moments)
 
@@ -159,25 +155,32 @@ class Backbone:
     @property
     def encoders_last_layer(self) -> nn.Module:
         """The layer that makes the moments."""
-        return self._last_layer(self._last[0])
+        return self._last_layer(0, "encoders_last")
 
     @property
     def decoders_last_layer(self) -> nn.Module:
         """The layer that makes the clip."""
-        return self._last_layer(self._last[1])
+        return self._last_layer(1, "decoders_last")
 
-    def _last_layer(self, names: tuple[str, ...]) -> nn.Module:
-        modules = dict(self.vae.named_modules())
+    def _last_layer(self, which: int, argument: str) -> nn.Module:
+        modules, names = dict(self.vae.named_modules()), self._last[which]
         found = [modules[name] for name in names if name in modules]
         if not found:
-            raise ValueError(
-                f"{self.name} has none of the layers {', '.join(names)}, where penalties are "
-                "weighed: name it, Backbone(vae, layout, encoders_last=..., decoders_last=...)"
-            )
+            (name, *_) = names if len(names) == 1 else (self._layers_run_last[which],)
+            if name not in modules or not name:
+                raise ValueError(
+                    f"{self.name} has no layer {name}, where penalties are weighed: name the last "
+                    f"one, Backbone(vae, {argument}=...)"
+                )
+            found = [modules[name]]
         weighted = [
             m for m in found[0].modules() if isinstance(getattr(m, "weight", None), nn.Parameter)
         ]
         return weighted[-1]
+
+    @cached_property
+    def _layers_run_last(self) -> tuple[str, str]:
+        return last_layers(self.vae, self.layout)
 
     def save_config(self, folder: Path) -> None:
         """Write the model's config.json, or of one that keeps no config its class alone."""

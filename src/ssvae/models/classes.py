@@ -1,6 +1,6 @@
 """The classes of VAEs that are known: how each one's config is read, and how it is called.
 
-Adding a class is a line of :data:`CLASSES`, and one of the table in docs/own.md.
+Adding a class is a line of :data:`CLASSES`, and one of the table in docs/own-vae.md.
 """
 
 import math
@@ -11,16 +11,25 @@ from typing import Any
 import torch
 
 from ssvae.models.layouts import Layout, Lengths, uniform
+from ssvae.models.posterior import DiagonalGaussian
 
 Call = Callable[[Any, torch.Tensor], torch.Tensor]
 """(vae, clips or latents) to what comes out."""
 
 
 def posterior_of(vae: Any, clips: torch.Tensor) -> Any:
-    """What ``encode`` gives: a posterior, or latents themselves."""
+    """What ``encode`` gives: a posterior, latents themselves, or the posterior's parameters where
+    it gives a pair of one shape, mean and log variance.
+    """
     encoded = vae.encode(clips)
     posterior = getattr(encoded, "latent_dist", encoded)
-    return posterior[0] if isinstance(posterior, tuple | list) else posterior
+    if not isinstance(posterior, tuple | list):
+        return posterior
+    mean, *more = posterior
+    tensors = more and all(isinstance(x, torch.Tensor) for x in (mean, more[0]))
+    if tensors and mean.shape == more[0].shape:
+        return DiagonalGaussian(torch.cat([mean, more[0]], 1))
+    return mean
 
 
 def mean_of(vae: Any, clips: torch.Tensor) -> torch.Tensor:

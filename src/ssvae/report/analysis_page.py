@@ -10,6 +10,7 @@ from types import MappingProxyType
 import torch
 
 from ssvae.analysis import Analysis, advise, findings, unexamined
+from ssvae.analysis.result import latents_seen
 from ssvae.report import html
 from ssvae.report.analysis_figures import plates
 from ssvae.report.artefact_figure import artefact_figure
@@ -68,7 +69,7 @@ def write_report(
         if len(names) == 1
         else f"{len(names)} video VAEs, side by side",
         lead=_lead(analyses),
-        protocol=_protocol(first, source, unread),
+        protocol=_protocol(analyses, source, unread),
         failed=failed,
         models=[
             {
@@ -87,14 +88,14 @@ def write_report(
     )
 
 
-def _protocol(first: Analysis, source: str, unread: Mapping[str, str]) -> str:
-    """Which clips all saw, and which could not be read."""
+def _protocol(analyses: Mapping[str, Analysis], source: str, unread: Mapping[str, str]) -> str:
+    """Which clips all saw, and which could not be read; of latents alone, how many there are."""
+    alone = latents_seen(analyses)
+    alone = f"{alone[:1].upper()}{alone[1:]}." if alone else ""
+    first = next((a for a in analyses.values() if a.protocol.frames is not None), None)
+    if first is None:
+        return f"{alone} {source}".strip()
     p = first.protocol
-    if p.frames is None:
-        size = "x".join(map(str, p.latent_shape[1:]))
-        return (
-            f"Latents of {p.clips} clips, {p.latent_shape[0]} channels of {size}. {source}".strip()
-        )
     seen = p.clips + len(first.broken)
     protocol = (
         f"All saw the same {seen} clips of {p.frames} frames of {p.height}x{p.width}{p.kind}"
@@ -103,7 +104,7 @@ def _protocol(first: Analysis, source: str, unread: Mapping[str, str]) -> str:
     if unread:
         named = "; ".join(f"{name} ({reason})" for name, reason in sorted(unread.items()))
         protocol += f" Left out, for they could not be read: {named}."
-    return protocol
+    return f"{protocol} {alone}".strip()
 
 
 def _example_films(folder: Path, analyses: Mapping[str, Analysis]) -> str:

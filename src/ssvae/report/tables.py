@@ -145,8 +145,8 @@ def _more_of_latents(analyses: Sequence[Analysis]) -> list[Row]:
             "mean, deviation",
             "of the latents: the largest mean of a channel, and the root mean square deviation",
             [
-                f"{number(float(a.channels.mean.abs().max()), 2)}, "
-                f"{number(float(a.channels.std.square().mean().sqrt()), 2)}"
+                f"{float(a.channels.mean.abs().max()):.2g}, "
+                f"{float(a.channels.std.square().mean().sqrt()):.2g}"
                 for a in analyses
             ],
         ),
@@ -218,11 +218,14 @@ def _between(analyses: Sequence[Analysis]) -> dict[str, list[Row]]:
 
 def _size_and_cost(analyses: Sequence[Analysis]) -> list[Row]:
     def millions(count: int) -> str:
-        return f"{count / 1e6:{'.1f' if count >= 1e7 else '.2f'}}"
+        return f"{count / 1e6:{'.1f' if count >= 1e7 else '.2f' if count >= 1e6 else '.2g'}}"
 
     def parameters(model: Model) -> str:
-        parts = model.parameters, model.encoder_parameters, model.decoder_parameters
-        return ", ".join(map(millions, parts)) if model.parameters else "–"
+        parts = model.encoder_parameters, model.decoder_parameters
+        whole = millions(model.parameters)
+        if not all(parts):  # its parts are called otherwise
+            return whole if model.parameters else "–"
+        return ", ".join((whole, *map(millions, parts)))
 
     rows = [
         _row("class", "of the model", [a.model.name.removeprefix("Autoencoder") for a in analyses]),

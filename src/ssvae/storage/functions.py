@@ -20,7 +20,7 @@ def load_function(source: str, name: str) -> Callable[..., Any]:
         function = getattr(_module(source), name, None)
     except Exception as error:
         raise ValueError(
-            f"{source} cannot be imported ({type(error).__name__}: {error})"
+            f"{source} cannot be imported ({type(error).__name__}: {error}); --debug shows where"
         ) from error
     if not callable(function):
         raise ValueError(f"{source} has no function {name}")
@@ -28,12 +28,15 @@ def load_function(source: str, name: str) -> Callable[..., Any]:
 
 
 def code_of(function: Callable[..., Any]) -> str:
-    """A checksum of a function's code, sixteen digits."""
+    """A checksum of the file that a function stands in, and of its name, sixteen digits: what it
+    calls may stand beside it.
+    """
+    name = getattr(function, "__qualname__", repr(function))
     try:
-        code = inspect.getsource(function)
+        code = Path(str(inspect.getsourcefile(function))).read_text()
     except (OSError, TypeError):
-        code = repr(function)
-    return hashlib.sha256(code.encode()).hexdigest()[:16]
+        code = ""
+    return hashlib.sha256(f"{name}\n{code}".encode()).hexdigest()[:16]
 
 
 def _module(source: str) -> Any:
@@ -46,6 +49,8 @@ def _module(source: str) -> Any:
     assert spec is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules.setdefault(path.stem, module)  # pickles and dataclasses look there
+    if str(path.parent) not in sys.path:
+        sys.path.append(str(path.parent))  # for what lies beside it
     # Not by the loader: it takes bytecode for current that is of the same second and length.
     exec(compile(path.read_bytes(), path, "exec"), vars(module))
     return module
