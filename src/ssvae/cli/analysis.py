@@ -22,8 +22,9 @@ from ssvae.models.backbones import Backbone
 from ssvae.models.finding import open_vae
 from ssvae.models.layouts import common_channels, common_length, common_side
 from ssvae.models.shipped import shipped_autoencoders
+from ssvae.report.analysis_figures import spectra_figure
 from ssvae.report.analysis_page import Shown, write_report
-from ssvae.report.figures import save_figure, spectra_figure
+from ssvae.report.figures import save_figure
 from ssvae.report.paper_tables import analysis_table, write_table
 from ssvae.report.tables import analysis_tables
 from ssvae.storage.files import write_text

@@ -295,9 +295,8 @@ def generate(
     frames, height, width = size
     held = None if image is None else latents_of(pipeline.vae, image)
     # Diffusers counts frames as causal VAEs do.
-    counted = (
-        clip_lengths(pipeline).latent_frames(frames) - 1
-    ) * pipeline.vae_scale_factor_temporal
+    latent_frames = clip_lengths(pipeline).latent_frames(frames)
+    counted = (latent_frames - 1) * pipeline.vae_scale_factor_temporal + 1
     clips = []
     for start in range(0, len(captions), batch_size):
         some = list(captions[start : start + batch_size])

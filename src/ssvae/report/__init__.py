@@ -7,12 +7,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from ssvae.report.analysis_figures import spectra_figure
     from ssvae.report.analysis_page import Shown, write_report
     from ssvae.report.figures import (
         contact_sheet,
         diffusability_figure,
         save_figure,
-        spectra_figure,
         training_figure,
     )
     from ssvae.report.tables import Row, analysis_rows, analysis_tables, interval, markdown
@@ -35,6 +35,7 @@ __all__ = [
 _WHERE = {
     **dict.fromkeys(("Row", "analysis_rows", "analysis_tables", "interval", "markdown"), "tables"),
     **dict.fromkeys(("Shown", "write_report"), "analysis_page"),
+    "spectra_figure": "analysis_figures",
 }
 """The module of each; of others, figures."""
 

@@ -48,6 +48,26 @@ class Plate:
         return figure
 
 
+NARROW = 5.0
+"""Inches under which panels stand below each other, in smaller letters: a paper's column."""
+
+
+def spectra_figure(analyses: Analyses, width: float = 10.0) -> Figure:
+    """The spectra over frequency and over channels, for a paper; ``width`` in inches."""
+    narrow = width < NARROW
+    small = {"font.size": 8, "axes.titlesize": 8, "legend.fontsize": 7}
+    with mpl.rc_context(STYLE | (small if width < 2 * NARROW else {})):
+        figure = Figure(
+            figsize=(width, 1.5 * width if narrow else 0.38 * width), layout="constrained"
+        )
+        left, right = figure.subplots(2, 1) if narrow else figure.subplots(1, 2)
+        _energy(left, analyses)
+        _explained(right, analyses)
+        left.legend()
+        right.legend(loc="lower right")
+    return figure
+
+
 def _looks(i: int, marker: bool = True) -> dict:
     """Colour, line and marker of a model: any one of them tells it from the others."""
     look = dict(color=COLOURS[i % 8], linestyle=LINES[i % 8], lw=1.8)
@@ -83,10 +103,14 @@ def _noise_line(axes: Axes) -> None:
 
 
 def _space_time(axes: Axes, analyses: Analyses) -> None:
+    _energy(axes, analyses)
+    axes.axvline(1 / 9, color=SOFT, lw=1, ls=":")
+
+
+def _energy(axes: Axes, analyses: Analyses) -> None:
     for i, name, a in _each(analyses):
         _density(axes, i, name, a.frequency.frequencies.numpy(), a.frequency.curve.numpy())
     _noise_line(axes)
-    axes.axvline(1 / 9, color=SOFT, lw=1, ls=":")
     axes.set(xlabel="f = (i/T + j/H + k/W) / 3", ylabel="energy density")
 
 
@@ -107,15 +131,19 @@ def _space(axes: Axes, analyses: Analyses) -> None:
 
 
 def _channels(axes: Axes, analyses: Analyses) -> None:
-    for i, name, a in _each(analyses):
-        explained = a.channels.explained.numpy()
-        marker = _looks(i, marker=len(explained) <= 20)
-        axes.plot(np.arange(len(explained) + 1), [0, *explained], label=name, **marker)
-    widest = max(len(a.channels.explained) for a in analyses.values())
+    _explained(axes, analyses)
     for (name, shares), marker in zip(PAPER.items(), "1+x", strict=True):
         axes.plot((1, 10), shares, marker, color=SOFT, ms=6, mew=1.3)
         axes.annotate(name, (10, shares[1]), (5, 0), color=SOFT, fontsize=6.5, va="center",
                       textcoords="offset points")  # fmt: skip
+
+
+def _explained(axes: Axes, analyses: Analyses) -> None:
+    for i, name, a in _each(analyses):
+        explained = a.channels.explained.numpy()
+        marker = _looks(i, marker=len(explained) <= 20)
+        axes.plot(np.arange(1, len(explained) + 1), explained, label=name, **marker)
+    widest = max(len(a.channels.explained) for a in analyses.values())
     axes.axhline(0.9, color=SOFT, lw=1, ls=":")
     axes.set(
         xlabel="principal channels",

@@ -7,7 +7,7 @@ import torch
 from matplotlib.figure import Figure
 
 from ssvae.analysis.artefacts import Artefacts
-from ssvae.report.figures import INK, STYLE
+from ssvae.report.figures import INK, SOFT, STYLE
 
 ERROR = 8  # times that errors are enlarged
 PANE = 1.05  # inches
@@ -36,7 +36,7 @@ def artefact_figure(found: Mapping[str, Artefacts]) -> Figure:
             for film, image, place in zip(first, images, line, strict=True):
                 place.imshow(_shown(image), interpolation="nearest")
                 place.set(xticks=[], yticks=[])
-                place.spines[:].set_visible(False)
+                place.spines[:].set(color=SOFT, linewidth=0.4)
                 if number == 0:
                     place.set_title(film.film.replace(": ", ",\n"), fontsize=8, color=INK)
             label = name.replace("$", r"\$")

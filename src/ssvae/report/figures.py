@@ -61,24 +61,6 @@ class Band:
     high: Sequence[float]
 
 
-NARROW = 5.0
-"""Inches under which panels stand below each other, in smaller letters: a paper's column."""
-
-
-def spectra_figure(analyses: Mapping[str, Analysis], width: float = 10.0) -> Figure:
-    """Frequency and channel spectra, a curve for each named analysis; ``width`` in inches."""
-    narrow = width < NARROW
-    height = 1.5 * width if narrow else 0.38 * width
-    small = {"font.size": 8, "axes.titlesize": 8, "legend.fontsize": 7}
-    with mpl.rc_context(STYLE | (small if width < 2 * NARROW else {})):
-        figure = Figure(figsize=(width, height), layout="constrained")
-        left, right = figure.subplots(2, 1) if narrow else figure.subplots(1, 2)
-        _spectra_panels(left, right, {name: Spectra.of(a) for name, a in analyses.items()})
-        left.legend()
-        right.legend(loc="lower right")
-    return figure
-
-
 def diffusability_figure(
     spectra: Mapping[str, Spectra],
     rewards: Mapping[str, Band],
@@ -183,21 +165,28 @@ def contact_sheet(prompts: Sequence[str], clips: torch.Tensor, frames: int = 3) 
     clips = to_show(clips)
     shown = np.unique(np.linspace(0, T - 1, min(frames, T)).round().astype(int))
     images = ((clips.clamp(-1, 1) + 1) / 2).permute(0, 1, 3, 4, 5, 2).float().numpy()
-    pane = 0.62
-    width = max(6.0, n * (len(shown) * pane + 0.12))
+    # All in inches: clips side by side from the left, each clip's frames without a gap.
+    pane = min(1.6, max(0.62, 6 / (n * len(shown))))
+    high, gap, text = pane * H / W, 0.1, 0.3
+    width, height = max(3.0, gap + n * (len(shown) * pane + gap)), P * (high + text + gap) + gap
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(width, P * (pane * H / W + 0.34) + 0.1))
-        gap = 0.1 / width  # between clips, none between a clip's frames
-        side = (1 - (n + 1) * gap) / (n * len(shown))
-        row = 1 / P
+        figure = Figure(figsize=(width, height))
         for p, prompt in enumerate(prompts):
-            top = 1 - p * row
-            figure.text(gap, top - 0.28 * row, prompt, fontsize=9, va="bottom", color=INK)
+            top = height - gap - p * (high + text + gap)
+            figure.text(
+                gap / width,
+                (top - text + 0.08) / height,
+                prompt,
+                fontsize=9,
+                va="bottom",
+                color=INK,
+            )
             for i in range(n):
                 for j, t in enumerate(shown):
-                    left = gap + i * (len(shown) * side + gap) + j * side
-                    axes = figure.add_axes((left, top - 0.97 * row, side, 0.66 * row))
-                    axes.imshow(images[p, i, t], interpolation="nearest")
+                    left = gap + i * (len(shown) * pane + gap) + j * pane
+                    box = left / width, (top - text - high) / height, pane / width, high / height
+                    axes = figure.add_axes(box)
+                    axes.imshow(images[p, i, t], interpolation="nearest", aspect="auto")
                     axes.set_axis_off()
     return figure
 
