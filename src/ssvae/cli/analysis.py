@@ -116,7 +116,7 @@ def analyze(
         found.analyses[name] = _of_latents(place, not frames_alike)
     if found.analyses:
         _tell(found)
-        described = _described(videos, fps, seed) if videos and of_models else ""
+        described = clips_described(videos, fps, seed) if videos and of_models else ""
         _write(found, described, out, json_out, figure, figure_width)
         if table is not None:
             write_table(analysis_table(found.analyses, described), table)
@@ -231,7 +231,7 @@ def _shown(pairs: dict[str, Pairs]) -> list[Shown]:
     ]
 
 
-def _described(videos: str, fps: float | None, seed: int) -> str:
+def clips_described(videos: str, fps: float | None, seed: int) -> str:
     """Where the clips come from, for a page."""
     if is_endless(videos):
         return f"of {'the procedural world' if videos == 'world' else videos}, seed {seed}"

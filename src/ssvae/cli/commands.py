@@ -119,6 +119,10 @@ COMMANDS = {
     "bench interventions": Command(
         "bench", "Change the spectrum of one VAE's latents by invertible maps, and nothing else."
     ),
+    "push": Command(
+        "publish",
+        "Put a model on the hub, private, with a card: what was measured, how it was trained.",
+    ),
     "slurm": Command(
         "slurm",
         "Print a SLURM script that runs any command on several machines, and queues itself again.",
