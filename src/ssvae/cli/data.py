@@ -7,7 +7,8 @@ import tyro
 
 from ssvae.cli.common import Common, CommonOptions
 from ssvae.cli.console import console, progress
-from ssvae.data.listing import find_media, read_list
+from ssvae.data.listing import find_media
+from ssvae.data.lists import is_list, read_list
 from ssvae.data.shard_writer import copy_file, render, write_shards
 from ssvae.data.sources import open_endless
 from ssvae.storage.files import check_apart, check_folder
@@ -42,8 +43,7 @@ def shards(
     if source is not None:
         items, make = list(range(clips)), render(source, src, (frames, *size), fps, seed)
     else:
-        listed = Path(src).suffix.lower() in (".csv", ".jsonl")
-        items, make = (read_list(src) if listed else find_media(src)), copy_file
+        items, make = (read_list(src) if is_list(src) else find_media(src)), copy_file
     with progress("writing", len(items)) as advance:
         written, broken = write_shards(items, make, dst, per_shard, lambda n: advance(n, ""))
     if not written:

@@ -7,7 +7,7 @@ then ``NAME.txt``.
 import json
 import logging
 from collections import Counter
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -68,14 +68,16 @@ def beside(path: Path, there: Container[Path] | None = None) -> Told | None:
     return None
 
 
-def say_where(name: str, found: Sequence[str]) -> None:
-    """Log once where the captions of a source were found, and how many are empty."""
+def say_where(name: str, found: Iterable[str]) -> None:
+    """Log once where the captions of a source were found, and how many are empty; ``found`` may be
+    counted already.
+    """
     if name in _said or not found:
         return
     _said.add(name)
     counts = Counter(found)
-    empty = counts.pop(NOWHERE, 0)
+    total, empty = counts.total(), counts.pop(NOWHERE, 0)
     for where, count in counts.most_common():
         logger.info("captions of %s: %d from %s", name, count, where)
     if empty:
-        logger.warning("captions of %s: %d of %d are empty", name, empty, len(found))
+        logger.warning("captions of %s: %d of %d are empty", name, empty, total)

@@ -22,14 +22,15 @@ from ssvae.data.batch import Batch, in_turn
 from ssvae.data.captions import caption_in
 from ssvae.data.opened import NamedBytes, VideoError, VideoFile
 from ssvae.data.video import IMAGES, draw_bytes
-from ssvae.storage.digests import checksum
+from ssvae.storage.digests import checksum_of_rows
 from ssvae.storage.distant import DistantError, content_at
-from ssvae.storage.seeds import uniform
+from ssvae.storage.seeds import permuted, uniform
 
 logger = logging.getLogger(__name__)
 
 ATTEMPTS = 20  # draws for one clip before the data set is called unusable
 DRAWS = 10  # random numbers from which a clip is made
+MANY = 2**17  # single files whose orders are stored, 16 bytes each
 READS_BEFORE_JUDGING = 100  # until then, no share of broken items ends a run
 
 
@@ -79,7 +80,7 @@ class Shelf(Protocol):
     name: str
 
     @property
-    def lengths(self) -> Sequence[int]:
+    def lengths(self) -> Sequence[int] | np.ndarray:
         """Items of each shard."""
         ...
 
@@ -108,6 +109,8 @@ class Collection:
         self._lengths = np.asarray(shelf.lengths)
         self.ends = np.cumsum(self._lengths)
         self._shard_order = lru_cache(maxsize=16)(self._draw_shard_order)
+        # Of very many single files no order is stored.
+        self._computed = len(self._lengths) > MANY and len(self._lengths) == len(self)
         self.reads, self.broken = 0, Counter[str]()
         self._named: set[tuple[int, int | None] | None] = set()
         self._lock = threading.Lock()
@@ -138,10 +141,12 @@ class Collection:
     def locate(self, index: int) -> tuple[int, int]:
         """The shard, and the item in it, that an index draws."""
         epoch, position = divmod(index, len(self))
+        if self._computed:
+            return permuted(position, len(self), self.seed, epoch), 0
         order, ends = self._shard_order(epoch)
         rank = int(np.searchsorted(ends, position, side="right"))
         shard = int(order[rank])
-        length = self.shelf.lengths[shard]
+        length = int(self._lengths[shard])
         if length == 1:
             return shard, 0
         within = position - int(ends[rank]) + length
@@ -170,7 +175,7 @@ class Collection:
                 self._count()
                 return item
             # In an item's place another of its shard, which is open, or any of the same epoch.
-            length = self.shelf.lengths[shard]
+            length = int(self._lengths[shard])
             if reached and length > 1 and attempt < ATTEMPTS // 2:
                 item = int(draw * length)
             else:
@@ -255,7 +260,7 @@ class Files:
 
     def __init__(self, name: str, items: Sequence[FileItem]):
         self.name, self.items = name, items
-        self.lengths = [1] * len(items)
+        self.lengths = np.ones(len(items), np.int64)
 
     def item(self, shard: int, index: int) -> tuple[VideoFile, str]:
         """A file and its caption."""
@@ -263,7 +268,7 @@ class Files:
 
     def checksum(self) -> str:
         """Of the names and sizes of all files and their captions, in order."""
-        return checksum([[str(i.path), _version(i), i.caption] for i in self.items])
+        return checksum_of_rows([str(i.path), _version(i), i.caption] for i in self.items)
 
 
 def _version(item: FileItem) -> int | str:

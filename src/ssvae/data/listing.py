@@ -1,24 +1,19 @@
 """Files by name: below a folder, here or distant, or in a list with captions."""
 
-import csv
-import json
 import logging
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from io import StringIO
-from itertools import dropwhile
 from pathlib import Path
-from typing import Any
 
-from ssvae.data.captions import FIELDS, NOWHERE, Told, beside, of_fields, say_where
+from ssvae.data.captions import Told, beside, say_where
 from ssvae.data.collection import FileItem
+from ssvae.data.lists import read_list
 from ssvae.data.video import EXTENSIONS, IMAGES
-from ssvae.storage.distant import content_at, files_at, is_distant
+from ssvae.storage.distant import files_at, is_distant
 
 logger = logging.getLogger(__name__)
 
-PATH_FIELDS = ("path", "video", "file", "file_name", "video_path", "image_path", "media_path")
 METADATA = ("metadata.csv", "metadata.jsonl")
 """Lists in a folder that hold the captions of its files."""
 SHADOW = "._"  # begins the names of macOS's files about files
@@ -132,88 +127,3 @@ def files_below(folder: Path) -> Iterator[Path]:
             for name in names
             if not name.startswith(SHADOW) and os.path.isfile(os.path.join(where, name))
         )
-
-
-def read_list(path: str | Path) -> list[FileItem]:
-    """The files that a list names, each with its caption.
-
-    A ``.csv`` begins with a line of column names; a ``.jsonl`` holds an object a line. A file
-    stands under ``path`` (or another of :data:`PATH_FIELDS`), relative to the list, its caption
-    under ``caption``, ``text`` or ``prompt``, or beside the file in ``NAME.json`` or ``NAME.txt``.
-    """
-    content = _content(path)
-    csv_rows = str(path).lower().endswith(".csv")
-    try:
-        text = content.decode("utf-8-sig")
-        rows = _rows_of_csv(text) if csv_rows else _rows_of_jsonl(text)
-    except (ValueError, csv.Error) as error:  # no UTF-8 among them
-        raise ValueError(f"{path} does not read as a list: {error}") from error
-    items, where = [], []
-    for number, row in enumerate(rows, 1):
-        named = [row[f] for f in PATH_FIELDS if row.get(f)] if isinstance(row, dict) else []
-        if not named or not isinstance(named[0], str):
-            raise ValueError(
-                f"entry {number} of {path} names no file: each needs one under "
-                f"{' or '.join(PATH_FIELDS)}, got {row}"
-            )
-        file = _named_in(path, named[0])
-        near = beside(file) if isinstance(file, Path) else None
-        captions: Told = of_fields(row, "the column") or near or ("", NOWHERE)
-        items.append(FileItem(file, captions[0]))
-        where.append(captions[1])
-    if not items:
-        raise ValueError(f"{path} names no file: each line below the first is one")
-    say_where(str(path), where)
-    return items
-
-
-def _content(path: Path | str) -> bytes:
-    if is_distant(path):
-        return content_at(str(path))
-    if not Path(path).is_file():
-        raise ValueError(f"no list of files {path}: give the path of a .csv or .jsonl file")
-    return Path(path).read_bytes()
-
-
-def _named_in(path: Path | str, name: str) -> Path | str:
-    """A file that a list names: by a URL, or relative to the list."""
-    if is_distant(name):
-        return name
-    if is_distant(path):
-        return f"{str(path).rpartition('/')[0]}/{name}"
-    return Path(path).parent / name
-
-
-def _rows_of_csv(text: str) -> list[dict[str, Any]]:
-    """Rows by column. What stands behind the last column belongs to it where it is a caption's: its
-    commas were not quoted.
-    """
-    every = StringIO(text, newline="")
-    lines = list(dropwhile(lambda line: not line.strip(), every))
-    reader, rows = csv.DictReader(lines, skipinitialspace=True), []
-    columns = [name.strip() for name in reader.fieldnames or []]
-    reader.fieldnames = columns
-    for row in reader:
-        more = row.pop(None, None)  # type: ignore[call-overload]
-        if more:
-            if columns[-1] not in FIELDS:
-                raise ValueError(
-                    f"line {reader.line_num} has more values than there are columns: quote what "
-                    "holds commas"
-                )
-            line = lines[reader.line_num - 1].strip()
-            values = [row[columns[-1]], *more]
-            whole = line.split(",", len(columns) - 1)[-1].strip()
-            row[columns[-1]] = ", ".join(values) if '"' in line else whole
-        rows.append(row)
-    return rows
-
-
-def _rows_of_jsonl(text: str) -> list[Any]:
-    rows = []
-    for number, line in enumerate(StringIO(text), 1):
-        try:
-            rows += [json.loads(line)] if line.strip() else []
-        except json.JSONDecodeError as error:
-            raise ValueError(f"line {number}, {error.msg}") from error
-    return rows

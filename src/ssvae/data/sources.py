@@ -12,7 +12,8 @@ from ssvae.data.batch import Batch, Source
 from ssvae.data.captions import say_where
 from ssvae.data.collection import Clip, Collection, FileItem, Files
 from ssvae.data.fixed import FixedClips, joined, of_shelf, of_source
-from ssvae.data.listing import files_below, find_media, media_among, read_list
+from ssvae.data.listing import files_below, find_media, media_among
+from ssvae.data.lists import is_list, read_list
 from ssvae.data.pixels import check_channels
 from ssvae.data.shards import Shards, expand, is_shards
 from ssvae.data.stills import CameraMoves, carried_pictures, name_of, stills_vocabulary
@@ -118,7 +119,7 @@ def _pictures(where: str) -> list[FileItem]:
     """
     if not where:
         return carried_pictures()
-    listed = _is_list(where)
+    listed = is_list(where)
     pictures = [
         replace(item, caption=(item.caption if listed else "") or name_of(item.path), beside="")
         for item in (read_list if listed else find_media)(where)
@@ -175,7 +176,7 @@ def count_files(name: str, frames: int) -> int | None:
     for part, _ in _parts(name):
         if is_endless(part):
             return None
-        total += sum(open_shelf(part, frames).lengths)
+        total += int(np.sum(open_shelf(part, frames).lengths))
     return total
 
 
@@ -194,7 +195,7 @@ def open_shelf(name: str, frames: int) -> Files | Shards:
     """The files of a source, wherever they lie."""
     if is_shards(name):
         return _shards(name, expand(name), frames)
-    listed = _is_list(name)
+    listed = is_list(name)
     distant = files_at(name) if is_distant(name) and not listed else {}
     below = [*distant, *(map(str, files_below(Path(name))) if Path(name).is_dir() else ())]
     urls = sorted(file for file in below if file.endswith(".tar"))
@@ -205,21 +206,18 @@ def open_shelf(name: str, frames: int) -> Files | Shards:
         )
     if urls:
         return _shards(name, urls, frames)
+    fitting: Sequence[FileItem]
     if listed:
-        items = read_list(name)
+        fitting = read_list(name) if frames == 1 else read_list(name).films()
     else:
         items = media_among(name, distant) if distant else find_media(name)
-    fitting = [item for item in items if frames == 1 or not item.is_image]
-    if not fitting:
+        fitting = [item for item in items if frames == 1 or not item.is_image]
+    if not len(fitting):
         raise ValueError(
             f"{name} holds images alone, but clips of {frames} frames were asked for: give videos, "
             "or ask for 1 frame"
         )
     return Files(name, fitting)
-
-
-def _is_list(name: str) -> bool:
-    return name.lower().endswith((".csv", ".jsonl"))
 
 
 def _shards(name: str, urls: Sequence[str], frames: int) -> Shards:

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Iterable
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,16 @@ def _digest(path: Path, size: int, changed: int) -> str:
 def checksum(content: Any) -> str:
     """The SHA-256 of what JSON can hold, however it is spaced and ordered."""
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def checksum_of_rows(rows: Iterable[Any]) -> str:
+    """The :func:`checksum` of the list of these, of which one is in memory at a time."""
+    found, between = hashlib.sha256(b"["), b""
+    for row in rows:
+        found.update(between + json.dumps(row, sort_keys=True).encode())
+        between = b", "
+    found.update(b"]")
+    return found.hexdigest()
 
 
 def seal(folder: Path) -> None:
