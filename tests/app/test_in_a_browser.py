@@ -176,8 +176,8 @@ def test_generate(page_of):
 def test_compare_runs(page_of):
     page = page_of[0]()
     panel(page, "Compare runs")
+    page.wait_for_selector("#runs-figure svg")  # before anything is chosen
     page.click("#runs-again")
-    page.wait_for_selector("#runs-figure svg")
     page.wait_for_selector("text=last step")
 
 

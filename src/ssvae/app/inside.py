@@ -46,8 +46,8 @@ LEGEND = (
 )
 
 
-def inside_panel(models: Models, limits: Limits) -> None:
-    """Build the panel."""
+def inside_panel(models: Models, limits: Limits) -> gr.File:
+    """Build the panel; where its film is dropped."""
     looked = gr.State(None, time_to_live=FORGOTTEN_AFTER)
     with gr.Row():
         with gr.Column(scale=1, min_width=260):
@@ -79,7 +79,7 @@ def inside_panel(models: Models, limits: Limits) -> None:
     )
     stop.click(None, cancels=[running])
     for slider in (noise, cut):
-        slider.release(
+        slider.input(  # dragged or typed
             in_a_sentence(panel.disturb),
             [looked, noise, cut],
             [shown],
@@ -87,6 +87,7 @@ def inside_panel(models: Models, limits: Limits) -> None:
             trigger_mode="always_last",
             show_progress="minimal",
         )
+    return film
 
 
 def _sliders() -> tuple[gr.Slider, gr.Slider]:

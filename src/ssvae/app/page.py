@@ -44,15 +44,18 @@ def build(
         gr.Markdown("# SSVAE\nVideo autoencoders whose latents are easy to diffuse.")
         with gr.Tabs():
             with gr.Tab("Reconstruct"):
-                reconstruct_panel(models, limits)
+                first = reconstruct_panel(models, limits)
             with gr.Tab("Look inside"):
-                inside_panel(models, limits)
+                second = inside_panel(models, limits)
             if generator is not None:
                 with gr.Tab("Generate"):
                     generator()
             if runs is not None:
                 with gr.Tab("Compare runs"):
-                    runs_panel(runs)
+                    runs_panel(runs, page)
+        for one, other in ((first, second), (second, first)):  # a film is given to both
+            for event in (one.upload, one.clear):
+                event(lambda path: path, one, other, queue=False, show_progress="hidden")
     return page.queue(max_size=WAITING, default_concurrency_limit=1, api_open=False)
 
 

@@ -16,8 +16,8 @@ from ssvae.report.curves import frames_figure
 MOST = 2
 
 
-def reconstruct_panel(models: Models, limits: Limits) -> None:
-    """Build the panel."""
+def reconstruct_panel(models: Models, limits: Limits) -> gr.File:
+    """Build the panel; where its film is dropped."""
     with gr.Row():
         with gr.Column(scale=1, min_width=260):
             film = film_input(limits)
@@ -60,6 +60,7 @@ def reconstruct_panel(models: Models, limits: Limits) -> None:
         show_progress_on=[shown],
     )
     stop.click(None, cancels=[running])
+    return film
 
 
 def film_input(limits: Limits) -> gr.File:

@@ -16,8 +16,8 @@ FIRST = "loss"
 MOST = 8
 
 
-def runs_panel(root: Path) -> None:
-    """Build the panel for the runs below a folder."""
+def runs_panel(root: Path, page: gr.Blocks) -> None:
+    """Build the panel for the runs below a folder; it is filled whenever the page is opened."""
     names = list(runs_below(root))
     with gr.Row():
         with gr.Column(scale=1, min_width=260):
@@ -58,6 +58,7 @@ def runs_panel(root: Path) -> None:
     for control in (chosen, metric, logarithmic):
         control.input(draw, inputs, outputs)
     again.click(draw, inputs, outputs)
+    page.load(draw, inputs, outputs)
 
 
 def runs_below(root: Path) -> dict[str, Path]:
