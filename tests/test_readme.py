@@ -95,6 +95,7 @@ def test_an_exported_pipeline(run, tmp_path):
     assert names["video"].shape == (1, 9, 32, 32, 3)
 
 
+@pytest.mark.slow
 def test_the_page_about_inference(run, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     load_official(ROOT / "tests" / "parity" / "official_small.ckpt")[0].save_pretrained("model")

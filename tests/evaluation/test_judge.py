@@ -10,6 +10,7 @@ import signal
 import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import SimpleNamespace
 
 import av
 import pytest
@@ -33,7 +34,6 @@ class Endpoint(ThreadingHTTPServer):
     def __init__(self):
         super().__init__(("127.0.0.1", 0), Handler)
         self.asked: list[dict] = []
-        self.times: list[float] = []
         self.replies: list = []
         """What to answer first: a status, a text, or seconds to wait; then ANSWER."""
 
@@ -48,7 +48,6 @@ class Handler(BaseHTTPRequestHandler):
     def do_POST(self):
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         self.server.asked.append(body)
-        self.server.times.append(time.monotonic())
         reply = self.server.replies.pop(0) if self.server.replies else ANSWER
         if isinstance(reply, float):
             time.sleep(reply)
@@ -169,15 +168,17 @@ def test_an_endpoint_that_refuses_or_is_not_there(endpoint, films, tmp_path):
         evaluate_with_judge(gone, films)
 
 
-def test_no_more_requests_than_allowed(endpoint, films, tmp_path):
+def test_no_more_requests_than_allowed(endpoint, films, tmp_path, monkeypatch):
+    """At 200 a minute each waits until .3 seconds after the one before, by a clock that stands."""
+    waits: list[float] = []
+    clock = SimpleNamespace(monotonic=lambda: 0.0, sleep=waits.append)
+    monkeypatch.setattr("ssvae.evaluation.judge.time", clock)
     evaluate_with_judge(judge(endpoint, tmp_path, per_minute=200.0, jobs=3), films)
-    first, second, third = sorted(endpoint.times)
-    assert second - first > 0.2  # 0.3 seconds apart, but for how requests travel
-    assert third - first > 0.5
-    endpoint.times.clear()
+    assert sorted(waits) == pytest.approx([0, 0.3, 0.6])
+    waits.clear()
     endpoint.replies = ["rubbish", "rubbish"]  # what is asked again keeps to it too
     evaluate_with_judge(judge(endpoint, tmp_path, per_minute=200.0, prompt="{prompt}"), films[:1])
-    assert endpoint.times[2] - endpoint.times[0] > 0.5
+    assert waits == pytest.approx([0, 0.3, 0.6])
 
 
 def test_a_broken_file_is_named(endpoint, films, tmp_path):

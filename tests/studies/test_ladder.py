@@ -186,6 +186,7 @@ def test_stills_are_scored_by_their_own_probe():
     assert probes == ["stills", "the procedural world"]
 
 
+@pytest.mark.slow
 def test_a_model_goes_on_to_larger_clips(tmp_path, monkeypatch):
     monkeypatch.setattr(curves, "LARGER_STEPS", (1, 2))
     options = LadderOptions(tmp_path, tmp_path / "work", (), "cpu", rows=tmp_path / "rows.jsonl")
