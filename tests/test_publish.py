@@ -114,7 +114,8 @@ def test_a_dry_run_is_all_that_would_be_sent(trained):
         assert hashlib.sha256((there / name).read_bytes()).hexdigest() == sha256
         assert f"{sha256}  {name}" in card
     assert json.loads((there / "training.json").read_text())["steps"] == 2
-    assert str(trained) not in card
+    for path in there.glob("*.*"):  # nor where it was
+        assert str(trained).encode() not in path.read_bytes(), path
     # Nobody's folder is written over.
     status, said = status_and_output(*words, folder=trained)
     assert status == 2
@@ -126,6 +127,8 @@ def test_a_diffusion_model_goes_as_a_pipeline(tmp_path):
     status, said = status_and_output(*words, folder=tmp_path)
     assert status == 0, said
     assert (tmp_path / "there" / "model_index.json").is_file()
+    for path in (tmp_path / "there").rglob("*.json"):
+        assert "_name_or_path" not in path.read_text(), path
     card = (tmp_path / "there" / "README.md").read_text()
     head = yaml.safe_load(card.split("---")[1])
     assert (head["library_name"], head["pipeline_tag"]) == ("diffusers", "text-to-video")
@@ -152,7 +155,7 @@ def test_what_is_pushed_is_read_back(trained, tmp_path):
         assert "(private)" in said("-m", "ssvae", "push", "run", "me/mine")
         wish = json.loads(Ours.asked[1])
         assert wish.get("visibility") == "private" or wish.get("private") is True
-        assert "the same" in said("-c", READ, "run", "me/mine")
+        assert "the same" in said("-c", READ, "run", "me/mine@main")
         server.shutdown()
 
 

@@ -44,6 +44,22 @@ def test_holds_what_the_vae_gives_at_random(cache, backbone):
     assert torch.allclose(standardised.std, torch.ones(4).double(), atol=1e-4)
 
 
+def test_bfloat16_takes_half_the_room(backbone, vae_folder, cache, tmp_path):
+    half = write(backbone, vae_folder, tmp_path, storage="bfloat16")
+    whole = LatentCache(cache)
+    one, other = half.latents(range(20)), whole.latents(range(20))
+    assert one.dtype == torch.float32
+    assert torch.equal(one, other.bfloat16().float())
+    sizes = [
+        path.stat().st_size
+        for path in (tmp_path / "latents-00000.safetensors", cache / "latents-00000.safetensors")
+    ]
+    assert sizes[0] < 0.6 * sizes[1]
+    torch.testing.assert_close(half.statistics.covariance, whole.statistics.covariance)
+    with pytest.raises(ValueError, match="storage must be float32 or bfloat16"):
+        CacheConfig("vae", storage="float16")
+
+
 def test_many_processes_write_what_one_writes(backbone, vae_folder, cache, tmp_path):
     write(backbone, vae_folder, tmp_path, processes=3)
     for file in cache.glob("latents-*.safetensors"):  # captions of other tests may lie beside

@@ -76,14 +76,17 @@ def test_a_hub_id(cache, tmp_path):
     home = tmp_path / "hub" / "datasets--somebody--latents"
     shutil.copytree(cache, home / "snapshots" / ("0" * 40))
     (home / "refs").mkdir()
-    (home / "refs" / "main").write_text("0" * 40)
+    for name in ("main", "v1"):
+        (home / "refs" / name).write_text("0" * 40)
     around = os.environ | {"HF_HOME": str(tmp_path), "HF_HUB_OFFLINE": "1"}
 
     names = "somebody/latents", "nobody/latents", "hub/latents"  # the last below a folder here
+    names += "somebody/latents@v1", "somebody/latents@v2"
     words = [sys.executable, "-c", LINES, *names]
     done = subprocess.run(words, capture_output=True, text=True, env=around, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    found, absent, here = done.stdout.strip().splitlines()
-    assert found == "20"
+    found, absent, here, same, other = done.stdout.strip().splitlines()
+    assert found == same == "20"
+    assert "somebody/latents@v2 is not here, was not fetched before" in other
     assert "nobody/latents is not here, was not fetched before" in absent
     assert "no finished cache" in here

@@ -91,7 +91,10 @@ def test_clips_that_are_not_finite_are_left_out(latents):
     broken = latents.clone()
     broken[[0, 9]] = float("nan")
     found = analyze_latents(broken.split(4))
-    assert list(found.broken) == ["clip 0", "clip 9"]
+    assert found.broken == {"clip 0": "the latents", "clip 9": "the latents"}
+    assert findings(found)[0].startswith(
+        "NaN or infinity in the latents of 2 clips (clip 0, clip 9)"
+    )
     kept = torch.cat([latents[1:9], latents[10:]])
     assert found.protocol.clips == len(kept)
     expected = analyze_latents(kept).summary()

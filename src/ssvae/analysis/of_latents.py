@@ -13,8 +13,6 @@ from ssvae.spectra.channels import ChannelSpectrum
 from ssvae.spectra.correlation import CorrelationSample
 from ssvae.spectra.frequency import FrequencySpectrum
 
-NOT_FINITE = "its latents are not finite"
-
 
 @torch.no_grad()
 def analyze_latents(
@@ -48,7 +46,8 @@ def analyze_latents(
             raise ValueError(f"latents must be of one size, got {batch.shape[1:]} after {shape}")
         shape, own = tuple(batch.shape[1:]), captions[seen:][: len(batch)]
         finite = torch.isfinite(batch.flatten(1)).all(1)
-        broken |= {f"clip {seen + i}": NOT_FINITE for i in (~finite).nonzero().flatten().tolist()}
+        bad = (~finite).nonzero().flatten().tolist()
+        broken |= {f"clip {seen + i}": "the latents" for i in bad}
         seen += len(batch)
         batch = batch[finite]
         if not len(batch):

@@ -76,6 +76,7 @@ def cache_latents(
     seed: int = 0,
     posterior: Literal["mean", "sample", "moments"] = "mean",
     shard_clips: int = 256,
+    storage: Literal["float32", "bfloat16"] = "float32",
     workers: int | None = None,
     common: CommonOptions = Common(),
 ) -> None:
@@ -99,6 +100,8 @@ def cache_latents(
         posterior: Keep the posterior's mean, a sample of it, or its moments, which train distil
             --latents reads too.
         shard_clips: Clips a shard.
+        storage: Number format that latents are kept in; bfloat16 takes half the room, and rounds
+            them to three digits.
         workers: Threads that read files, on each process; one for each core that it has where not
             given.
     """
@@ -107,7 +110,7 @@ def cache_latents(
     accelerator = common.accelerator()
     vae = resolve_vae(vae)
     config = CacheConfig(
-        vae, data, clips, frames, *size, fps, seed, posterior, shard_clips, common.dtype
+        vae, data, clips, frames, *size, fps, seed, posterior, shard_clips, common.dtype, storage
     )
     backbone, main = (
         open_vae(vae, accelerator.device, common.torch_dtype),

@@ -3,8 +3,9 @@
 import json
 import shutil
 import tempfile
-from collections.abc import Mapping
-from contextlib import ExitStack, suppress
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -67,46 +68,63 @@ def push(
         dry_run: Write what would be put there into --out, and ask no hub.
         out: The folder of a dry run; NAME where not given.
     """
-    if not HUB_ID.fullmatch(repository) or repository.count("/") != 1:
+    if not HUB_ID.fullmatch(repository) or repository.count("/") != 1 or "@" in repository:
         raise ValueError(f"a repository is named OWNER/NAME, got {repository}")
-    with ExitStack() as stack:
-        if dry_run:
-            folder = out or Path(repository.split("/")[1])
-            if folder.exists() and any(folder.iterdir()):
-                raise ValueError(f"{folder} is there already and not empty: choose another --out")
-            check_folder(folder)
-        else:
-            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="ssvae-push-")))
-        folder.mkdir(parents=True, exist_ok=True)
-        if _is_diffusion(model):
-            facts = _write_pipeline(model, vae, folder, common)
-        else:
-            backbone = open_vae(model, common.accelerator().device, common.torch_dtype)
-            facts = _write_autoencoder(model, backbone, folder)
-            if videos is not None:
-                facts["measured"] = _measured(
-                    backbone, repository, videos, clips, (frames, *size), fps, common
-                )
-        training = _settings(model)
-        if training:
-            write_json(folder / TRAINING, training, indent=2)
-        seal(folder)
-        card = CardFacts(
-            repository=repository,
-            training=training,
-            checksums=read_json(folder / SEAL),
-            license=license,
-            **facts | {"load": facts["load"].format(repository)},
-        )
-        write_text(folder / CARD, model_card(card))
-        for path in sorted(path for path in folder.rglob("*") if path.is_file()):
-            megabytes = path.stat().st_size / 1e6
-            console.print(f"{megabytes:9.2f} MB  {path.relative_to(folder)}", soft_wrap=True)
-        if dry_run:
-            console.print(f"nothing was sent; what would be is in {folder}", soft_wrap=True)
-            return
+    size_of_clips = frames, *size
+
+    def measured(backbone: Backbone) -> str:
+        """The card's table."""
+        if videos is None:
+            return ""
+        return _measured(backbone, repository, videos, clips, size_of_clips, fps, common)
+
+    if dry_run:
+        folder = out or Path(repository.split("/")[1])
+        if folder.exists() and any(folder.iterdir()):
+            raise ValueError(f"{folder} is there already and not empty: choose another --out")
+        check_folder(folder)
+        _write(folder, model, repository, license, vae, measured, common)
+        console.print(f"nothing was sent; what would be is in {folder}", soft_wrap=True)
+        return
+    with tempfile.TemporaryDirectory(prefix="ssvae-push-") as scratch:
+        folder = Path(scratch) / "model"
+        _write(folder, model, repository, license, vae, measured, common)
         where = _uploaded(folder, repository, public)
     console.print(f"{where} ({'public' if public else 'private'})", soft_wrap=True)
+
+
+def _write(
+    folder: Path,
+    model: str,
+    repository: str,
+    license: str | None,
+    vae: str | None,
+    measured: Callable[[Backbone], str],
+    common: Common,
+) -> None:
+    """All that is put on a hub, and a list of it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    if _is_diffusion(model):
+        facts = _write_pipeline(model, repository, vae, folder, common)
+    else:
+        backbone = open_vae(model, common.accelerator().device, common.torch_dtype)
+        facts = _write_autoencoder(model, repository, backbone, folder)
+        facts["measured"] = measured(backbone)
+    training = _settings(model)
+    if training:
+        write_json(folder / TRAINING, training, indent=2)
+    for path in folder.rglob("*config.json"):  # diffusers notes where a model was
+        config = {k: v for k, v in read_json(path).items() if k != "_name_or_path"}
+        write_json(path, config, indent=2)
+    seal(folder)
+    sums = read_json(folder / SEAL)
+    card = CardFacts(
+        repository=repository, training=training, checksums=sums, license=license, **facts
+    )
+    write_text(folder / CARD, model_card(card))
+    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+        megabytes = path.stat().st_size / 1e6
+        console.print(f"{megabytes:9.2f} MB  {path.relative_to(folder)}", soft_wrap=True)
 
 
 def _is_diffusion(model: str) -> bool:
@@ -117,7 +135,9 @@ def _is_diffusion(model: str) -> bool:
         return False
 
 
-def _write_autoencoder(model: str, backbone: Backbone, folder: Path) -> dict[str, Any]:
+def _write_autoencoder(
+    model: str, repository: str, backbone: Backbone, folder: Path
+) -> dict[str, Any]:
     """The model's files; what its card says."""
     if not hasattr(backbone.vae, "save_pretrained"):
         raise ValueError(
@@ -132,19 +152,23 @@ def _write_autoencoder(model: str, backbone: Backbone, folder: Path) -> dict[str
         f"{backbone.layout}; latents have {backbone.layout.channels} channels."
     )
     load = (
-        'from ssvae.models import open_vae\n\nvae = open_vae("{}")\n'
+        f'from ssvae.models import open_vae\n\nvae = open_vae("{repository}")\n'
         "latents = vae.encode(clips).mean  # clips (B, 3, T, H, W) in [-1, 1]\n"
         "reconstructions = vae.decode(latents)"
     )
-    return dict(described=described, load=load, measured="")
+    return dict(described=described, load=load)
 
 
-def _write_pipeline(model: str, vae: str | None, folder: Path, common: Common) -> dict[str, Any]:
+def _write_pipeline(
+    model: str, repository: str, vae: str | None, folder: Path, common: Common
+) -> dict[str, Any]:
     """The pipeline of a diffusion model; what its card says."""
     checkpoint = checkpoint_of(model)
     config = load_config(checkpoint)
+    config = replace(config, data=_without_folders(config.data))
     if (checkpoint / "model_index.json").exists():
         shutil.copytree(checkpoint, folder, dirs_exist_ok=True)
+        config.save(folder)
     else:
         backbone = None if vae is None else open_vae(vae)
         with tempfile.TemporaryDirectory(dir=folder) as scratch:
@@ -157,7 +181,7 @@ def _write_pipeline(model: str, vae: str | None, folder: Path, common: Common) -
     )
     load = (
         "import ssvae  # its classes\nfrom diffusers import WanPipeline\n\n"
-        'pipeline = WanPipeline.from_pretrained("{}")'
+        f'pipeline = WanPipeline.from_pretrained("{repository}")'
     )
     return dict(
         described=described, load=load, measured="", library="diffusers", task="text-to-video"

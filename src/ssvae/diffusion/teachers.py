@@ -108,7 +108,8 @@ def _pretrained(name: str, device: torch.device) -> Any:
     from transformers import AutoModel  # takes seconds to import
 
     try:
-        model = AutoModel.from_pretrained(name, use_safetensors=True, **hub_options(name))
+        where, options = hub_options(name)
+        model = AutoModel.from_pretrained(where, use_safetensors=True, **options)
         return model.to(device).eval()
     except Exception as error:
         first = str(error).strip().split("\n")[0]

@@ -65,10 +65,10 @@ def pretrained_encoder(
 ) -> tuple[Any, Any]:
     """A text encoder of transformers and its tokenizer, by name or path, to embed with."""
     try:
-        options = hub_options(name)
-        tokenizer = AutoTokenizer.from_pretrained(name, **options)
+        where, options = hub_options(name)
+        tokenizer = AutoTokenizer.from_pretrained(where, **options)
         encoder = AutoModelForTextEncoding.from_pretrained(
-            name, dtype=dtype, use_safetensors=True, **options
+            where, dtype=dtype, use_safetensors=True, **options
         )
     except Exception as error:
         raise ValueError(f"the text encoder {name} does not load: {error}") from error
@@ -95,7 +95,8 @@ def encoder_fingerprint(name: str) -> str:
 def width_of(name: str) -> int:
     """Width of the embeddings of a text encoder of transformers, from its config."""
     try:
-        return int(AutoConfig.from_pretrained(name, **hub_options(name)).hidden_size)
+        where, options = hub_options(name)
+        return int(AutoConfig.from_pretrained(where, **options).hidden_size)
     except Exception as error:
         raise ValueError(f"the text encoder {name} does not load: {error}") from error
 

@@ -142,7 +142,8 @@ def _videomae(name: str, device: torch.device) -> FeatureNetwork:
     from transformers.image_processing_base import ImageProcessingMixin
 
     try:
-        model: Any = VideoMAEModel.from_pretrained(name, use_safetensors=True, **hub_options(name))
+        where, options = hub_options(name)
+        model: Any = VideoMAEModel.from_pretrained(where, use_safetensors=True, **options)
     except Exception as error:
         first = str(error).strip().split("\n")[0]
         raise ValueError(f"{name} does not load as a VideoMAE of transformers: {first}") from error

@@ -38,6 +38,7 @@ VAE = "vae"
 """The folder of the VAE in a cache."""
 MOMENTS = "moments"
 POSTERIORS = ("mean", "sample", MOMENTS)
+STORAGE = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,9 @@ class CacheConfig:
     shard_clips: int = 256
     """Clips a shard."""
     dtype: str = "float32"
-    """Number format that the VAE encoded in; latents are kept in float32."""
+    """Number format that the VAE encoded in."""
+    storage: str = "float32"
+    """Number format that latents are kept in; bfloat16 takes half the room."""
     encoder: str = ""
     """The fingerprint of the VAE's latents; filled in where the cache is written."""
     items: str = ""
@@ -92,6 +95,7 @@ class CacheConfig:
         problems = Problems()
         problems.at_least_1(self, "clips", "frames", "height", "width", "shard_clips")
         problems.one_of(self, "posterior", POSTERIORS)
+        problems.one_of(self, "storage", tuple(STORAGE))
         problems.require(self.fps is None or self.fps > 0, f"fps must be positive, got {self.fps}")
         problems.check("a cache cannot be so")
 
@@ -130,7 +134,8 @@ class LatentCache(Dataset[LatentItem]):
     came with the package; ``checksum`` tells the cache from any other.
 
     Args:
-        path: the cache's folder, or the hub id of a data set that is one (owner/name).
+        path: the cache's folder, or the hub id of a data set that is one (owner/name,
+            owner/name@revision).
         latent_map: what the data set's latents are under; each channel standardised where None.
 
     Raises:
@@ -322,9 +327,9 @@ def _folder_of(path: str | Path) -> Path:
     """Where a cache lies: here, or on the hub, from where it is fetched."""
     if Path(str(path).split("/")[0]).exists() or not HUB_ID.fullmatch(str(path)):
         return Path(path)
-    options = hub_options(str(path), "index.json", "dataset")
+    name, options = hub_options(str(path), "index.json", "dataset")
     try:
-        return Path(snapshot_download(str(path), repo_type="dataset", **options))
+        return Path(snapshot_download(name, repo_type="dataset", **options))
     except Exception as error:
         reason = str(error).split("\n")[0]
         raise ValueError(f"the hub does not give the cache {path}: {reason}") from error

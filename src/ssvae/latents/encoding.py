@@ -21,6 +21,7 @@ from ssvae.latents.cache import (
     FORMAT,
     LOG_VARIANCES,
     MOMENTS,
+    STORAGE,
     VAE,
     CacheConfig,
     LatentCache,
@@ -186,14 +187,14 @@ def _write_shard(
         on_clips(indices.stop - clips.start)
     ends = torch.tensor([len(c) for c in captions], dtype=torch.int64).cumsum(0)
     tensors = {
-        "latents": torch.cat(latents).contiguous(),
+        "latents": torch.cat(latents).to(STORAGE[config.storage]).contiguous(),
         "captions": torch.frombuffer(bytearray(b"".join(captions) or b" "), dtype=torch.uint8),
         "ends": ends,
         "clips": torch.tensor(kept, dtype=torch.int64),
         "contents": torch.tensor(contents, dtype=torch.int64),
     }
     if log_variances:
-        tensors[LOG_VARIANCES] = torch.cat(log_variances).contiguous()
+        tensors[LOG_VARIANCES] = torch.cat(log_variances).to(STORAGE[config.storage]).contiguous()
     with replacing(out / shard_name(number)) as partial:
         save_file(tensors, partial)
     sha256 = digest(out / shard_name(number))

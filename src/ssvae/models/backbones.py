@@ -229,11 +229,10 @@ def load_backbone(
     """The VAE in a folder that ``save_pretrained`` wrote, to evaluate.
 
     ``path`` may also be a shipped model's name (``ssvae/tiny``) or a hub id, ``owner/name`` or
-    ``owner/name/subfolder``. Its config.json names its class, one of ``classes``. Nothing is
-    unpickled: weights must be safetensors. On the device "meta" it has its shape alone, and no
-    weights are read.
+    ``owner/name/subfolder``, with ``@revision`` behind it for a branch, a tag or a commit. Its
+    config.json names its class, one of ``classes``. Nothing is unpickled: weights must be
+    safetensors. On the device "meta" it has its shape alone, and no weights are read.
     """
-    where: dict[str, Any] = {}
     if is_own(path):
         raise ValueError(
             f"{path} is a VAE of your own, which is imported only where a command is given it: "
@@ -242,10 +241,11 @@ def load_backbone(
     path = shipped_folder(str(path)) or path
     if torch.device(device).type != "meta":
         check_whole(Path(path))
-    folder, parts = str(path), str(path).split("/")
+    where: dict[str, Any]
+    folder, where = hub_options(str(path))
+    parts = folder.split("/")
     if not Path(path).is_dir() and len(parts) > 2 and parts[0]:
-        folder, where = "/".join(parts[:2]), {"subfolder": "/".join(parts[2:])}
-    where |= hub_options(str(path))
+        folder, where["subfolder"] = "/".join(parts[:2]), "/".join(parts[2:])
     try:
         config = AutoencoderKLSSVAE.load_config(folder, **where)
         name = config.get("_class_name") if isinstance(config, dict) else None

@@ -2,7 +2,6 @@
 hub.
 """
 
-import re
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ from ssvae.models.official import fetch_official, load_official
 from ssvae.models.own import Own
 from ssvae.models.shipped import OWNER, shipped_folder
 from ssvae.storage.digests import check_whole
+from ssvae.storage.hub import HUB_ID
 from ssvae.storage.runs import last_checkpoint
 
 
@@ -126,6 +126,7 @@ def resolve_vae(path: str) -> str:
         return str(Own(path))
     if folder := shipped_folder(path):
         return OWNER + folder.name  # wherever the package lies when it is read again
-    looks_so = re.fullmatch(r"[\w-][\w.-]*(/[\w-][\w.-]*)+", path)
-    hub_id = looks_so and not Path(path).exists() and not Path(path.split("/")[0]).exists()
+    hub_id = (
+        HUB_ID.fullmatch(path) and not Path(path).exists() and not Path(path.split("/")[0]).exists()
+    )
     return path if hub_id else str(find_vae(path).resolve())

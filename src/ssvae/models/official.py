@@ -2,7 +2,6 @@
 
 import dataclasses
 import logging
-import re
 from collections import Counter
 from collections.abc import Callable
 from functools import partial
@@ -17,7 +16,7 @@ from ssvae.models.blocks import CausalConv3d
 from ssvae.models.config import PRESETS, AutoencoderConfig
 from ssvae.regularizers.latent_masking import LatentMasking
 from ssvae.storage.files import replacing
-from ssvae.storage.hub import hub_options
+from ssvae.storage.hub import HUB_ID, hub_options
 from ssvae.storage.weights import load_tensors
 
 logger = logging.getLogger(__name__)
@@ -74,15 +73,19 @@ def infer_config(state_dict: dict[str, torch.Tensor]) -> AutoencoderConfig:
 
 
 def fetch_official(name: str) -> Path:
-    """The file of a published checkpoint: a path, or a hub id, owner/name or owner/name/file."""
+    """The file of a published checkpoint: a path, or a hub id, owner/name or owner/name/file,
+    perhaps with a revision behind @.
+    """
     if Path(name).exists():
         return Path(name)
-    if not re.fullmatch(r"[\w-][\w.-]*(/[\w-][\w.-]*)+", name):
+    if not HUB_ID.fullmatch(name):
         raise ValueError(f"no checkpoint at {name}: give a file or a hub id such as zai-org/SSVAE")
-    repository, file = "/".join(name.split("/")[:2]), "/".join(name.split("/")[2:])
+    plain, _, revision = name.partition("@")
+    repository, file = "/".join(plain.split("/")[:2]), "/".join(plain.split("/")[2:])
     if not file:
         hub_options(name)
-        found = _from_hub(name, partial(model_info, repository, timeout=30))
+        ask = partial(model_info, repository, revision=revision or None, timeout=30)
+        found = _from_hub(name, ask)
         listed = [file.rfilename for file in found.siblings or ()]
         files = [f for f in listed if f.endswith(_CHECKPOINT_ENDINGS)]
         if len(files) != 1:
@@ -91,7 +94,7 @@ def fetch_official(name: str) -> Path:
                 f"you name one, {repository}/FILE; it holds {', '.join(files) or 'none'}"
             )
         file = files[0]
-    options = hub_options(repository, file)
+    _, options = hub_options(f"{repository}@{revision}" if revision else repository, file)
     return Path(_from_hub(name, partial(hf_hub_download, repository, file, **options)))
 
 

@@ -9,7 +9,8 @@ from typing import Any
 from huggingface_hub import constants, try_to_load_from_cache
 from huggingface_hub.utils import get_session
 
-HUB_ID = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)+")
+HUB_ID = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)+(@[\w-][\w./-]*)?")
+"""owner/name, owner/name/folder, and behind @ a revision: a branch, a tag or a commit."""
 SECONDS = 5.0
 
 
@@ -25,20 +26,26 @@ def _silence() -> str:
     return ""
 
 
-def hub_options(name: str, file: str = "config.json", kind: str = "model") -> dict[str, Any]:
-    """Options with which a hub id (owner/name, owner/name/subfolder) is fetched, or taken from what
-    was fetched before; none for a path that is here.
+def hub_options(
+    name: str, file: str = "config.json", kind: str = "model"
+) -> tuple[str, dict[str, Any]]:
+    """A hub id (:data:`HUB_ID`) without its revision, and the options with which it is fetched, or
+    taken from what was fetched before; a path that is here as it is, and none.
 
     Raises:
         ValueError: where the hub does not answer, and the id's ``file`` was not fetched before.
     """
-    if Path(name).exists() or not HUB_ID.fullmatch(name) or not (reason := _silence()):
-        return {}
-    owner, repository, *folders = name.split("/")
+    if Path(name).exists() or not HUB_ID.fullmatch(name):
+        return name, {}
+    plain, _, revision = name.partition("@")
+    options = {"revision": revision} if revision else {}
+    if not (reason := _silence()):
+        return plain, options
+    owner, repository, *folders = plain.split("/")
     inside = "/".join([*folders, file])
-    held = try_to_load_from_cache(f"{owner}/{repository}", inside, repo_type=kind)
+    held = try_to_load_from_cache(f"{owner}/{repository}", inside, repo_type=kind, **options)
     if isinstance(held, str | os.PathLike):
-        return {"local_files_only": True}
+        return plain, options | {"local_files_only": True}
     raise ValueError(
         f"{name} is not here, was not fetched before, and the hub does not answer ({reason})"
     )
