@@ -64,6 +64,13 @@ def test_every_kind_holds_the_same(tmp_path, kind, large):
     assert (tmp_path / "kept").exists() == large
 
 
+def test_a_name_of_any_bytes(tmp_path, large):
+    path = tmp_path / "list.jsonl"
+    path.write_text(json.dumps(dict(path="film-\udcff.mp4", caption="x")))
+    (item,) = read_list(path)
+    assert item.path == tmp_path / "film-\udcff.mp4"
+
+
 def test_a_list_that_changes_is_read_anew(tmp_path, large, caplog):
     path = write(tmp_path, "csv")
     first = read_list(path)

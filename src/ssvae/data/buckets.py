@@ -70,8 +70,7 @@ def sort_into_buckets(
     shelf = None if is_endless(data) else open_shelf(data, min(frames for frames, _, _ in sizes))
     if not isinstance(shelf, Files):
         raise ValueError(
-            f"buckets are for films of several shapes, in a folder or a .csv or .jsonl list: "
-            f"{data} has none"
+            f"buckets are for films of several shapes, in a folder or a list: {data} has none"
         )
     found: dict[Size, list[FileItem]] = {size: [] for size in sizes}
     for item in shelf.items:

@@ -73,7 +73,9 @@ class ListedFiles(Sequence[FileItem]):
         begin = int(self.ends[row - 1, 1]) if row else 0
         middle, end = map(int, self.ends[row])
         path, caption = bytes(self.text[begin:middle]), bytes(self.text[middle:end])
-        return FileItem(_named_in(self.base, path.decode()), caption.decode())
+        return FileItem(
+            _named_in(self.base, path.decode(errors="surrogateescape")), caption.decode()
+        )
 
     def films(self) -> "ListedFiles":
         """Those that are no pictures."""

@@ -145,7 +145,7 @@ def write_buckets(
         clips_before += share
         own = replace(
             config,
-            data=str(out / f"{name}.jsonl"),
+            data=str((out / f"{name}.jsonl").resolve()),
             clips=max(1, share),
             frames=frames,
             height=height,
