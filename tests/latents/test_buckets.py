@@ -4,11 +4,12 @@ from collections import Counter
 from dataclasses import replace
 from fractions import Fraction
 from itertools import chain
+from pathlib import Path
 
 import pytest
 import torch
 
-from commands import status_and_output
+from commands import SCRIPT, launch, status_and_output
 from small_diffusion import small_recipe
 from small_runs import cpu
 from ssvae.data import World, write_video
@@ -138,6 +139,20 @@ def test_each_bucket_is_a_cache_of_its_films(written, films):
     for cache in buckets.caches:
         every.update(cache.latents(range(len(cache))))
     torch.testing.assert_close(buckets.statistics.covariance, every.result().covariance)
+
+
+def test_two_processes_write_what_one_does(written, films, vae_folder, tmp_path):
+    words = ["cache-latents", "--vae", vae_folder, "--data", films, "--clips", 20]
+    words += ["--buckets", "9x32x48", "9x32x32", "5x32x48", "--out", tmp_path / "two"]
+    said = launch(Path(SCRIPT), *words, "--device", "cpu")
+    assert said.count("broken.mp4") == 1, "the main process alone looks at the films"
+    one, two = LatentBuckets(written), LatentBuckets(tmp_path / "two")
+    assert one.counts == two.counts
+    for first, count in ((0, 12), (12, 6), (18, 2)):
+        rows = range(first, first + count)
+        torch.testing.assert_close(two.latents(rows), one.latents(rows))
+    with pytest.raises(AssertionError, match="none"):
+        launch(Path(SCRIPT), *words[:3], "--data", films / "none", *words[5:], "--device", "cpu")
 
 
 def test_a_run_learns_all_sizes_and_goes_on_exactly(written, tmp_path):

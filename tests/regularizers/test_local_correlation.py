@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from ssvae.regularizers import LocalCorrelation, local_correlation
+from ssvae.regularizers.local_correlation import correlation_of_each
 
 pytestmark = pytest.mark.quick
 
@@ -144,3 +145,15 @@ def test_errors(shape, options, message):
         local_correlation(torch.randn(shape), **options)
     with pytest.raises(ValueError, match="threshold"):
         LocalCorrelation(threshold=2)
+
+
+@pytest.mark.parametrize(("frames", "lone"), [(5, True), (1, True), (4, False)])
+def test_what_each_clip_gives(frames, lone):
+    """Their mean is the whole, and none is what the clip gives alone."""
+    torch.manual_seed(0)
+    x = torch.randn(3, 4, frames, 4, 6) * torch.tensor([1, 2, 3]).view(3, 1, 1, 1, 1)
+    each = correlation_of_each(x, (min(frames, 2), 2, 2), lone)
+    whole = local_correlation(x, (min(frames, 2), 2, 2), lone)
+    torch.testing.assert_close(each.mean(), whole.average)
+    alone = local_correlation(x[:1], (min(frames, 2), 2, 2), lone).average
+    assert not torch.allclose(each[0], alone)

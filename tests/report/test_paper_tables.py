@@ -18,7 +18,7 @@ TABLE = PaperTable(
     [Measure("PSNR", "higher", 2), Measure("lost_%", "lower", 1), Measure("slope")],
     {
         "a_b": [Interval(30.123, 29.5, 31.0), Interval(2.0, None, None), Interval(-1.5, -2, -1)],
-        "c": [Interval(29.0, 28.0, 30.0), None, Interval(-1.0, None, None)],
+        "c": [Interval(29.0, 28.0, 29.4), None, Interval(-1.0, None, None)],
     },
     "8 clips & more",
 )
@@ -27,11 +27,11 @@ TABLE = PaperTable(
 def test_latex(tmp_path):
     write_table(TABLE, tmp_path / "t.tex")
     text = (tmp_path / "t.tex").read_text()
-    assert r"\caption{8 clips \& more}" in text
+    assert r"\caption{8 clips \& more" in text
     assert r"& PSNR $\uparrow$ & lost\_\% $\downarrow$ & slope \\" in text
     first = r"a\_b & \textbf{30.12} {\scriptsize [29.50, 31.00]} & 2.0 & $-$1.500"
     assert first in text, "the best is marked, but not the only one of its measure"
-    assert r"c & 29.00 {\scriptsize [28.00, 30.00]} & -- & $-$1.000 \\" in text
+    assert r"c & 29.00 {\scriptsize [28.00, 29.40]} & -- & $-$1.000 \\" in text
     assert text.count("{") == text.count("}")
 
 
@@ -52,6 +52,24 @@ def test_other_forms(tmp_path):
     assert "| a_b | **30.12 (29.50 to 31.00)** | 2.0 |" in (tmp_path / "t.md").read_text()
     with pytest.raises(ValueError, match=r"a table is a file \.tex"):
         write_table(TABLE, tmp_path / "t.xlsx")
+
+
+@pytest.mark.parametrize(
+    ("figures", "bold"),
+    [
+        ([(3, 2, 4), (1, 0, 2.5), (0, -1, 1)], {"0", "1"}),
+        ([(3, 2, 4), (1, 0, 1.9), (0, -1, 1)], {"0"}),
+        ([(3, 2, 4), (2.9, 2, 4)], {"0", "1"}),
+        ([(3, None, None), (2.9, 2, 4)], {"0"}),
+        ([(3, None, None)], set()),
+    ],
+)
+def test_what_may_be_the_best_is_bold(figures, bold):
+    rows = {str(i): [Interval(*figure)] for i, figure in enumerate(figures)}
+    assert PaperTable([Measure("x", "higher")], rows, "").best(0) == bold
+    turned = {name: [Interval(-f.value, None, None)] for name, (f,) in rows.items()}
+    best = PaperTable([Measure("x", "lower")], turned, "").best(0)
+    assert best == ({"0"} if len(rows) > 1 else set())
 
 
 def test_intervals_are_over_films():
@@ -82,7 +100,9 @@ def test_intervals_are_over_films():
     table = analysis_table({"mine": together})
     figures = dict(zip((m.name for m in table.measures), table.rows["mine"], strict=True))
     assert figures["PSNR"] == together.intervals["psnr"]
-    assert figures["local correlation"] == Interval(together.local_correlation, None, None)
+    correlation = figures["local correlation"]
+    assert correlation.value == pytest.approx(together.local_correlation, abs=1e-6)
+    assert correlation.low < correlation.value < correlation.high
     # By hand: six films of two clips are six groups.
     each = psnr(vae.decode(vae.encode(clips)), clips).tolist()
     by_film = mean_interval(each, [name.split(",")[0] for name in names])
@@ -133,7 +153,7 @@ def test_the_commands(tmp_path):
     words = "evaluate", "compare", "ours=tiny.json", "tiny-baseline.json", "--table", "both.tex"
     status, said = status_and_output(*words, folder=tmp_path)
     assert status == 0, said
-    assert len(re.findall(r"\\textbf", (tmp_path / "both.tex").read_text())) == 3
+    assert len(re.findall(r"\\textbf", (tmp_path / "both.tex").read_text())) == 6
     assert "    ours & " in (tmp_path / "both.tex").read_text()
     (tmp_path / "own.py").write_text(METRIC.replace("= 2", "= 3"))
     words = "evaluate", "reconstruction", "--model", "tiny", *of, "--metric", "own.py:twice"

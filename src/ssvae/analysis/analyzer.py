@@ -94,7 +94,7 @@ class Analyzer:
             self.fidelity.add(measured, kept, truth)
             if self.films is not None:
                 good = [name for name, fine in zip(names, whole.tolist(), strict=True) if fine]
-                self.films.update(good, mean, measured)
+                self.films.update(good, keys, mean, measured)
             self.robustness.update(vae.decode, mean, truth, keys, kept)
             if features is not None:
                 self.interpolation.update(
@@ -155,7 +155,9 @@ class Analyzer:
             drift,
             self._semantics(),
             interpolations,
-            {} if self.films is None else self.films.intervals(),
+            {}
+            if self.films is None
+            else self.films.intervals(self.correlation, self.model.lone_first_frame),
         )
 
     @torch.no_grad()

@@ -8,6 +8,7 @@ import torch
 from ssvae.analysis.fidelity import Quality
 from ssvae.data.fixed import file_of
 from ssvae.spectra.channels import ChannelSpectrum
+from ssvae.spectra.correlation import CorrelationSample
 from ssvae.spectra.frequency import FrequencySpectrum
 from ssvae.statistics.intervals import Interval, mean_interval
 
@@ -23,10 +24,16 @@ class Films:
         self.dead = dead
         self._spectra: dict[str, tuple[FrequencySpectrum, ChannelSpectrum]] = {}
         self._quality: dict[str, dict[str, float]] = {}
+        self._of_key: dict[int, str] = {}
         self._many = False
 
-    def update(self, names: Sequence[str], mean: torch.Tensor, quality: Quality) -> None:
-        """Add clips by their names: their latents (B, C, t, h, w), and how they came back."""
+    def update(
+        self, names: Sequence[str], keys: Sequence[int], mean: torch.Tensor, quality: Quality
+    ) -> None:
+        """Add clips by their names and keys: their latents (B, C, t, h, w), and how they came
+        back.
+        """
+        self._of_key |= zip(keys, map(file_of, names), strict=True)
         for i, name in enumerate(names):
             self._quality[name] = {
                 measure: float(values[i].mean())
@@ -50,6 +57,7 @@ class Films:
     def merge(self, other: "Films") -> None:
         """Add what another saw of the same model."""
         self._quality |= other._quality
+        self._of_key |= other._of_key
         for film, spectra in other._spectra.items():
             if film not in self._spectra:
                 self._spectra[film] = spectra
@@ -58,9 +66,11 @@ class Films:
             self._spectra[film][1].merge(spectra[1])
         self._many |= other._many or len(self._spectra) > MOST
 
-    def intervals(self) -> dict[str, Interval]:
+    def intervals(
+        self, correlation: CorrelationSample, lone_first_frame: bool
+    ) -> dict[str, Interval]:
         """95 % intervals by the figures' names in a summary; none of spectra of over
-        :data:`MOST` films.
+        :data:`MOST` films. That of the local correlation takes the channels' scales as they are.
         """
         names = sorted(self._quality)
         films = [file_of(name) for name in names]
@@ -68,6 +78,10 @@ class Films:
             measure: mean_interval([self._quality[name][measure] for name in names], films)
             for measure in (self._quality[names[0]] if names else {})
         }
+        found["local_correlation"] = mean_interval(
+            correlation.of_each(lone_first_frame).tolist(),
+            [self._of_key[key] for key in correlation.kept[0]],
+        )
         return found if self._many else found | self._of_spectra()
 
     def _of_spectra(self) -> dict[str, Interval]:

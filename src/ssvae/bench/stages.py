@@ -3,7 +3,7 @@
 import dataclasses
 import json
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,8 @@ from ssvae.storage.files import read_rows, write_json, write_text
 from ssvae.storage.runs import checkpoints
 from ssvae.training.checkpoint import branch
 from ssvae.training.devices import make_accelerator
+from ssvae.training.progress import silent
+from ssvae.training.run_log import OnStep
 from ssvae.vae.recipe import VAERecipe
 from ssvae.vae.trainer import train_autoencoder
 
@@ -94,7 +96,7 @@ def train_vae(label: str, recipe: VAERecipe, scale: Scale, options: Options) -> 
     """
     accelerator, scorer = options.accelerator(), options.scorer(scale)
     trained = run = options.work / "vae" / label
-    train_autoencoder(recipe, trained, accelerator)
+    train_autoencoder(recipe, trained, accelerator, silent)
     longer = trained.with_name(f"{label}-decoder")
     decoder = dataclasses.replace(scale.decoder, seed=recipe.seed, init=str(trained))
     size, begun = scale.decoder_round, checkpoints(longer)[-1][0] if checkpoints(longer) else 0
@@ -102,7 +104,7 @@ def train_vae(label: str, recipe: VAERecipe, scale: Scale, options: Options) -> 
     for number in range(-(-begun // size), scale.decoder_rounds + 1):  # from where it is
         if number:
             steps, run = number * size, longer
-            train_autoencoder(dataclasses.replace(decoder, steps=steps), run, accelerator)
+            train_autoencoder(dataclasses.replace(decoder, steps=steps), run, accelerator, silent)
             accelerator.free_memory()
         backbone = load_backbone(str(find_vae(run)), accelerator.device)
         if scorer.ceiling(backbone)["reward"] >= scale.ceiling:
@@ -192,7 +194,7 @@ def learning_curve(
     scorer: Scorer,
     backbone: Backbone,
     accelerator: Accelerator,
-    on_step: Callable[[int, dict[str, float]], Any] | None = None,
+    on_step: OnStep = silent,
 ) -> list[dict[str, Any]]:
     """Score what runs of each of these lengths give: a row of scores for each.
 
@@ -213,7 +215,7 @@ def learning_curve(
             end = run / "branches" / str(steps)
             branch(run, trunk, end)
             decayed = dataclasses.replace(recipe, steps=steps, cooldown_steps=falling)
-            checkpoint = train_diffusion(decayed, end, accelerator)
+            checkpoint = train_diffusion(decayed, end, accelerator, silent)
         accelerator.free_memory()  # of the trainer that is done
         with accelerator.autocast():
             clips = scorer.sample(checkpoint, backbone)

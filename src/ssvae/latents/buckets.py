@@ -24,6 +24,7 @@ from ssvae.models.fingerprint import same_encoder
 from ssvae.spectra.channels import ChannelResult, ChannelSpectrum
 from ssvae.storage.digests import checksum
 from ssvae.storage.files import read_json, write_json
+from ssvae.storage.processes import from_main
 
 
 class LatentBuckets:
@@ -131,16 +132,11 @@ def write_buckets(
         raise ValueError(f"{out} is a cache of one size: choose an empty folder for buckets")
     for size in sizes:
         backbone.latent_shape(*size)
-    films = sort_into_buckets(config.data, sizes, config.fps)
-    if accelerator.is_main_process:
-        out.mkdir(parents=True, exist_ok=True)
-        for size, items in films.items():
-            write_list(out / f"{bucket_name(size)}.jsonl", items)
-    accelerator.wait_for_everyone()
-    total, films_before, clips_before, done = sum(map(len, films.values())), 0, 0, 0
-    for (frames, height, width), items in films.items():
+    films = from_main(accelerator, lambda: _write_lists(out, config, sizes))
+    total, films_before, clips_before, done = sum(films.values()), 0, 0, 0
+    for (frames, height, width), count in films.items():
         name = bucket_name((frames, height, width))
-        films_before += len(items)
+        films_before += count
         share = config.clips * films_before // total - clips_before
         clips_before += share
         own = replace(
@@ -158,6 +154,15 @@ def write_buckets(
         write_json(out / BUCKETS, {"buckets": [bucket_name(size) for size in films]})
     accelerator.wait_for_everyone()
     return LatentBuckets(out)
+
+
+def _write_lists(out: Path, config: CacheConfig, sizes: Sequence[Size]) -> dict[Size, int]:
+    """A list of the films of each bucket that has any, and how many they are."""
+    films = sort_into_buckets(config.data, sizes, config.fps)
+    out.mkdir(parents=True, exist_ok=True)
+    for size, items in films.items():
+        write_list(out / f"{bucket_name(size)}.jsonl", items)
+    return {size: len(items) for size, items in films.items()}
 
 
 def _advance(on_clips: Callable[[int], Any], before: int, done: int) -> None:

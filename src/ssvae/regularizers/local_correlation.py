@@ -79,15 +79,30 @@ def local_correlation(
             a
             window of fewer than two positions, or a side shorter than the window.
     """
-    x, lone = mean, lone_first_frame
-    if mean.ndim == 4:
-        x, lone = mean.unsqueeze(2), True
-    window = _check_window(window)
-    _check_latents(mean, x, window, lone)
-    u, lengths = _unit_vectors(x, reduce)
+    x, window, lone = _checked(mean, window, lone_first_frame)
+    return _correlated(*_unit_vectors(x, reduce), window, lone, reduce)
 
+
+def correlation_of_each(
+    mean: torch.Tensor, window: tuple[int, int, int] = (2, 2, 2), lone_first_frame: bool = True
+) -> torch.Tensor:
+    """What each clip gives to :func:`local_correlation` of all of them (B,): their mean is its
+    ``average``. Channels are standardised over the batch.
+    """
+    x, window, lone = _checked(mean, window, lone_first_frame)
+    clips = zip(*(part.split(1) for part in _unit_vectors(x, None)), strict=True)
+    return torch.stack([_correlated(u, lengths, window, lone).average for u, lengths in clips])
+
+
+def _correlated(
+    u_BCTHW: torch.Tensor,
+    lengths_B1THW: torch.Tensor,
+    window: tuple[int, int, int],
+    lone: bool,
+    reduce: Reduce | None = None,
+) -> LocalCorrelationResult:
     def correlation(frames: slice, window: tuple[int, int, int]) -> torch.Tensor:
-        own = _windowed(u[:, :, frames], lengths[:, :, frames], window)
+        own = _windowed(u_BCTHW[:, :, frames], lengths_B1THW[:, :, frames], window)
         # The value is that of all, the gradient that of our share.
         return own if reduce is None else own + (reduce(own.detach()) - own.detach())
 
@@ -95,7 +110,7 @@ def local_correlation(
         rest = correlation(slice(None), window)
         return LocalCorrelationResult(None, rest, rest)
     first = correlation(slice(1), (1, *window[1:]))
-    if x.shape[2] == 1:
+    if u_BCTHW.shape[2] == 1:
         return LocalCorrelationResult(first, None, first)
     rest = correlation(slice(1, None), window)
     return LocalCorrelationResult(first, rest, (first + rest) / 2)
@@ -120,10 +135,16 @@ def _unit_vectors(
     return v / (lengths + EPSILON), lengths / (lengths + EPSILON)
 
 
-def _check_latents(
-    mean: torch.Tensor, x_BCTHW: torch.Tensor, window: tuple[int, int, int], lone: bool
-) -> None:
-    """A ValueError for latents, given as ``mean``, that have no local correlation."""
+def _checked(
+    mean: torch.Tensor, window: Sequence[int], lone: bool
+) -> tuple[torch.Tensor, tuple[int, int, int], bool]:
+    """Latents as video (B, C, T, H, W), the window, and whether the first frame is alone; a
+    ValueError for latents that have no local correlation.
+    """
+    x_BCTHW = mean
+    if mean.ndim == 4:
+        x_BCTHW, lone = mean.unsqueeze(2), True
+    window = _check_window(window)
     if x_BCTHW.ndim != 5 or x_BCTHW.shape[1] < 2:
         raise ValueError(
             "latents must be (batch, channels, frames, height, width) or (batch, channels, "
@@ -142,6 +163,7 @@ def _check_latents(
             f"a window must hold at least 2 positions of the lone first frame, got {window}: use a "
             "window wider than 1 in space, or lone_first_frame=False"
         )
+    return x_BCTHW, window, lone
 
 
 def _holds_window(x_BCTHW: torch.Tensor, window: tuple[int, int, int], lone: bool) -> bool:

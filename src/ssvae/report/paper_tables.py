@@ -1,6 +1,7 @@
 """Figures as tables for a paper: LaTeX (booktabs), CSV, Markdown or JSON.
 
-A row a model, a column a measure, with intervals where there are any, and the best in bold.
+A row a model, a column a measure, with intervals where there are any. In bold are the best, and
+those that could be: whose intervals meet the best's.
 """
 
 import csv
@@ -40,17 +41,33 @@ class PaperTable:
     caption: str
     """The protocol."""
 
-    def best(self, column: int) -> str | None:
-        """The model with the best figure of a measure; None where there is nothing to compare."""
+    @property
+    def legend(self) -> str:
+        """The caption, and what bold means where there is any."""
+        bold = any(self.best(i) for i in range(len(self.measures)))
+        return self.caption + (" Bold: the best, and what its interval meets." if bold else "")
+
+    def best(self, column: int) -> set[str]:
+        """The model with the best figure of a measure, and those whose intervals meet its; none
+        where there is nothing to compare.
+        """
         better = self.measures[column].better
-        values = {
-            name: figure.value
+        figures = {
+            name: (figure.value, figure)
             for name, row in self.rows.items()
             if (figure := row[column]) is not None and figure.value is not None
         }
-        if better is None or len(values) < 2:
-            return None
-        return (max if better == "higher" else min)(values, key=lambda name: values[name])
+        if better is None or len(figures) < 2:
+            return set()
+        _, best = (max if better == "higher" else min)(figures.values(), key=lambda pair: pair[0])
+        return {name for name, (_, figure) in figures.items() if _meet(figure, best)}
+
+
+def _meet(a: Interval, b: Interval) -> bool:
+    """Whether two figures may be the same."""
+    if a.low is None or a.high is None or b.low is None or b.high is None:
+        return a.value == b.value
+    return a.low <= b.high and b.low <= a.high
 
 
 COLUMNS: tuple[tuple[Measure, str], ...] = (
@@ -110,7 +127,7 @@ def latex(table: PaperTable) -> str:
     lines = [
         r"\begin{table}",
         r"  \centering",
-        f"  \\caption{{{table.caption.translate(ESCAPED)}}}",
+        f"  \\caption{{{table.legend.translate(ESCAPED)}}}",
         f"  \\begin{{tabular}}{{l{'r' * len(heads)}}}",
         r"    \toprule",
         f"    & {' & '.join(heads)} \\\\",
@@ -118,7 +135,7 @@ def latex(table: PaperTable) -> str:
     ]
     for name, row in table.rows.items():
         cells = [
-            _latex_cell(figure, measure, table.best(i) == name)
+            _latex_cell(figure, measure, name in table.best(i))
             for i, (figure, measure) in enumerate(zip(row, table.measures, strict=True))
         ]
         lines.append(f"    {name.translate(ESCAPED)} & {' & '.join(cells)} \\\\")
@@ -145,9 +162,9 @@ def in_markdown(table: PaperTable) -> str:
         cells = []
         for i, (figure, measure) in enumerate(zip(row, table.measures, strict=True)):
             text = _plain(figure, measure.digits)
-            cells.append(f"**{text}**" if table.best(i) == name else text)
+            cells.append(f"**{text}**" if name in table.best(i) else text)
         rows.append([name, *cells])
-    return markdown(heads, rows) + f"\n{table.caption}\n"
+    return markdown(heads, rows) + f"\n{table.legend}\n"
 
 
 def _plain(figure: Interval | None, digits: int) -> str:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 
 from ssvae.regularizers import local_correlation
-from ssvae.regularizers.local_correlation import LocalCorrelationResult
+from ssvae.regularizers.local_correlation import LocalCorrelationResult, correlation_of_each
 
 SAMPLE = 512  # clips; the measure standardises over all of its clips at once, so it keeps them
 
@@ -34,11 +34,19 @@ class CorrelationSample:
 
     def result(self, lone_first_frame: bool = True) -> LocalCorrelationResult:
         """The local correlation in windows of 2x2x2, one frame deep where there is but one."""
+        return local_correlation(*self._windowed(lone_first_frame), lone_first_frame)
+
+    def of_each(self, lone_first_frame: bool = True) -> torch.Tensor:
+        """What each clip of the sample gives to that (n,), in the order of their keys."""
+        return correlation_of_each(*self._windowed(lone_first_frame), lone_first_frame)
+
+    def _windowed(self, lone_first_frame: bool) -> tuple[torch.Tensor, tuple[int, int, int]]:
+        """The latents, and the window that they hold."""
         if not self._kept:
             raise ValueError("local correlation needs latents: call update before result")
         _, latents = self.kept
         depth = 1 if latents.shape[2] - lone_first_frame < 2 else 2
-        return local_correlation(latents.squeeze(2), (depth, 2, 2), lone_first_frame)
+        return latents.squeeze(2), (depth, 2, 2)
 
     @property
     def kept(self) -> tuple[list[int], torch.Tensor]:

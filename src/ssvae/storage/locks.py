@@ -5,8 +5,9 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from accelerate import Accelerator
-from accelerate.utils import broadcast_object_list
 from filelock import FileLock, Timeout
+
+from ssvae.storage.processes import from_main
 
 LOCK = ".lock"
 """The file in a folder that is locked. It stays, and means nothing without a process that holds
@@ -40,18 +41,6 @@ def written_together(folder: Path, what: str, accelerator: Accelerator) -> Itera
     """The same for processes that work together: the main one holds it, and all hear where it
     cannot.
     """
-    if accelerator.num_processes == 1:
-        with written_alone(folder, what):
-            yield
-        return
-    alone, problem = ExitStack(), [""]
-    if accelerator.is_main_process:
-        try:
-            alone.enter_context(written_alone(folder, what))
-        except (ValueError, OSError) as error:
-            problem = [str(error)]
-    broadcast_object_list(problem)
-    if problem[0]:
-        raise ValueError(problem[0])
-    with alone:
+    with ExitStack() as alone:
+        from_main(accelerator, lambda: alone.enter_context(written_alone(folder, what)))
         yield

@@ -12,16 +12,17 @@ from pathlib import Path
 from typing import Any, ClassVar, Protocol, TypeVar
 
 from accelerate import Accelerator
-from accelerate.utils import broadcast_object_list
 
 from ssvae.storage.files import read_json, write_json
 from ssvae.storage.locks import LOCK, written_together
+from ssvae.storage.processes import from_main
 from ssvae.storage.runs import checkpoint_folder, last_checkpoint
 from ssvae.storage.settings import as_json, check_same_settings, flat
 from ssvae.training import checkpoint
 from ssvae.training.devices import IN_STEPS, PATIENT, make_accelerator, set_patience
 from ssvae.training.interruption import InterruptedRun, interruptible
 from ssvae.training.metrics import StepOutcome
+from ssvae.training.progress import progress_bar
 from ssvae.training.run_log import OnStep, RunLog, drop_rows_after
 from ssvae.training.speed import COUNTS_COMPILED, SpeedLog
 from ssvae.training.tracking import Tracker, Tracking
@@ -124,7 +125,8 @@ def train(
     The folder holds ``config.json``, ``metrics.jsonl`` (an object a step), ``speed.jsonl``,
     ``validation.jsonl`` where there is validation, and ``checkpoints/``. On one device a resumed
     run gives the losses, bit for bit, of an unbroken one (on a GPU after ``repeat_bit_for_bit``).
-    Returns the last checkpoint. ``tracker`` shows its metrics elsewhere too.
+    Returns the last checkpoint. ``on_step`` hears of each step; where it is None a bar shows them,
+    and :func:`silent` shows nothing. ``tracker`` shows its metrics elsewhere too.
 
     Raises:
         ValueError: for settings that do not fit, or that differ from the run in ``out`` (but for
@@ -156,6 +158,8 @@ def train(
             ) from error
         logger.info("resumed from %s", last)
     data = trainer.batches(done + 1, recipe.steps)  # which may refuse
+    if on_step is None and accelerator.is_main_process:
+        on_step = progress_bar(recipe.steps)
     with _begun(out, config, last, accelerator):
         tracking = Tracking(tracker, out, flat(config), done + 1, accelerator)
         run = _Run(
@@ -329,17 +333,7 @@ def _last_checkpoint(
     """The last that is whole, as the main process sees it, for others may see a shared folder as it
     was.
     """
-    found: Any = None
-    if accelerator.is_main_process:
-        try:
-            found = last_checkpoint(out, warn=warn) or (0, None)
-        except ValueError as error:
-            found = error
-    if accelerator.num_processes > 1:
-        found = broadcast_object_list([found])[0]
-    if isinstance(found, ValueError):
-        raise found
-    return found
+    return from_main(accelerator, lambda: last_checkpoint(out, warn=warn) or (0, None))
 
 
 def _config_of(out: Path) -> dict[str, Any] | None:

@@ -8,11 +8,11 @@ SHOWN = ("loss", "clips_per_second")
 
 
 def progress_bar(steps: int) -> OnStep:
-    """What draws a bar of a run of so many steps when it is given as ``on_step``.
+    """What draws a bar of a run of so many steps: what a run's ``on_step`` is where none is given.
 
     A run that goes on begins where it was; the bar shows the loss and the clips a second.
     """
-    bar = tqdm(total=steps, unit="step")
+    bar = tqdm(total=steps, unit="step", mininterval=1)
 
     def on_step(step: int, metrics: dict[str, float]) -> None:
         if bar.n == 0:
@@ -23,3 +23,7 @@ def progress_bar(steps: int) -> OnStep:
             bar.close()
 
     return on_step
+
+
+def silent(step: int, metrics: dict[str, float]) -> None:
+    """Shows nothing, as a run's ``on_step``."""
