@@ -94,6 +94,22 @@ def test_a_recipe_that_is_not_there_is_guessed(tmp_path):
     assert "takes a recipe" in said
 
 
+@pytest.mark.parametrize(
+    ("words", "problem"),
+    [
+        ("train tiny --out x --lrc.weight 1", "no option --lrc.weight; did you mean --lcr.weight?"),
+        ("train tiny --steps 3", "ssvae train tiny needs --out PATH"),
+        ("analyze tiny --clip=3", "ssvae analyze has no option --clip; did you mean --clips?"),
+        ("encode in.mp4 --lcr.weight 1 --out x", "ssvae encode has no option --lcr.weight"),
+    ],
+)
+def test_an_option_that_is_none_is_told_in_one_line(words, problem, tmp_path):
+    status, said = status_and_output(*words.split(), folder=tmp_path)
+    assert status == 2
+    assert problem in said
+    assert len(said.splitlines()) == 1
+
+
 def test_settings_become_words(tmp_path):
     file = tmp_path / "s.toml"
     file.write_text(

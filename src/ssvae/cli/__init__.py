@@ -9,9 +9,9 @@ from importlib.metadata import version
 from typing import Any, NoReturn
 
 from ssvae.cli.commands import COMMANDS, GROUPS
-from ssvae.cli.configs import SAVE, meant, saving, taken, with_settings
+from ssvae.cli.configs import SAVE, saving, taken, with_settings
 from ssvae.cli.help import help_of
-from ssvae.cli.interface import interface_of, recipe_in
+from ssvae.cli.interface import interface_of, meant, understood
 
 HELP = ("-h", "--help", "--help-all")
 
@@ -46,21 +46,14 @@ def main() -> None:
 
 
 def _run(name: str, words: Sequence[str]) -> None:
-    recipes = interface_of(name).recipes
     end = words.index("--") if "--" in words else len(words)
     words, another = words[:end], words[end:]  # another command, of which this one is about
     try:
         words, saved = taken(words, SAVE)
         words = with_settings(interface_of(name), words)
+        recipe = understood(name, words)
     except ValueError as error:
         _refuse(str(error))
-    recipe = recipe_in(words, interface_of(name))
-    if recipes and recipe is None:
-        first = next(iter(words), "")
-        found = f"ssvae {name} takes a recipe"
-        if first and not first.startswith("-"):
-            found = f"there is no recipe {first}{meant(first, recipes)}"
-        _refuse(f"{found} (recipes: {', '.join(recipes)})")
 
     from ssvae.cli.console import configure_logging, errors_in_one_line, exit_without_teardown
     from ssvae.cli.numbers import with_checked_numbers

@@ -4,13 +4,12 @@ import dataclasses
 import json
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
-from difflib import get_close_matches
 from functools import wraps
 from inspect import signature
 from pathlib import Path
 from typing import Any
 
-from ssvae.cli.interface import Interface, Option, recipe_in
+from ssvae.cli.interface import Interface, Option, meant, recipe_in
 from ssvae.storage.files import check_file, write_text
 from ssvae.storage.settings import as_json, flat
 
@@ -144,9 +143,3 @@ def _typed(option: Option, value: Any) -> list[str]:
         return name if value else [option.names[-1]] if len(option.names) > 1 else []
     values = [str(each) for each in (value if isinstance(value, list | tuple) else [value])]
     return [word for each in values for word in (*name, each)] if option.repeated else name + values
-
-
-def meant(word: str, known: Mapping[str, Any] | Sequence[str]) -> str:
-    """The end of a sentence about a name that is not known."""
-    close = get_close_matches(word, list(known), 1)
-    return f"; did you mean {close[0]}?" if close else ""

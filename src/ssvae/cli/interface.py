@@ -4,8 +4,9 @@ They are read from a file that ``python -m tools.interface`` makes of the comman
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -76,6 +77,38 @@ def recipe_in(words: Sequence[str], interface: Interface) -> str | None:
         if word in interface.recipes and before.replace("_", "-") not in taking:
             return word
     return None
+
+
+def understood(command: str, words: Sequence[str]) -> str | None:
+    """The recipe that is typed, where the command takes one.
+
+    A ValueError for a recipe or an option that is none, or is missing: at once, for what knows the
+    types takes seconds to import.
+    """
+    interface, asked, recipe = interface_of(command), f"ssvae {command}", None
+    if recipes := interface.recipes:
+        recipe = recipe_in(words, interface)
+        if recipe is None:
+            first, found = next(iter(words), ""), f"{asked} takes a recipe"
+            if first and not first.startswith("-"):
+                found = f"there is no recipe {first}{meant(first, recipes)}"
+            raise ValueError(f"{found} (recipes: {', '.join(recipes)})")
+        interface, asked = recipes[recipe], f"{asked} {recipe}"
+    typed = [w.partition("=")[0].replace("_", "-") for w in words if w.startswith("--")]
+    known = [name for option in interface.options for name in option.names]
+    for name in typed:
+        if name not in known:
+            raise ValueError(f"{asked} has no option {name}{meant(name, known) or ':'} see --help")
+    for option in interface.options:
+        if option.required and not option.positional and not set(option.names) & set(typed):
+            raise ValueError(f"{asked} needs {option.names[0]} {option.value}: {option.help}")
+    return recipe
+
+
+def meant(word: str, known: Iterable[str]) -> str:
+    """The end of a sentence about a name that is not known."""
+    close = get_close_matches(word, list(known), 1)
+    return f"; did you mean {close[0]}?" if close else ""
 
 
 @cache
