@@ -12,8 +12,9 @@ import pytest
 import s3fs
 from moto.server import ThreadedMotoServer
 
-from commands import status_and_output
+from commands import SCRIPT, launch, started, status_and_output, wait_until
 from made_videos import write
+from small_runs import rows
 from ssvae.data import open_source
 from ssvae.data.buckets import sort_into_buckets
 from ssvae.data.collection import Collection
@@ -139,6 +140,45 @@ def test_commands_take_urls(store, folder, vae_folder, tmp_path):
     with here(f"{store}/films/clip1.json") as path:
         assert json.loads(path.read_text())["caption"] == "in an object"
     assert not path.exists()
+
+
+def test_a_killed_run_from_a_bucket_goes_on_as_from_a_folder(store, folder, tmp_path):
+    words = ["train", "tiny", "--batch-size", 2, "--model.z-dim", 4, "--model.base-channels", 8]
+    words += ["--clip.frames", 9, "--clip.height", 16, "--clip.width", 16, "--warmup-steps", 2]
+    words += ["--checkpoint-every", 3, "--tracker", "none", "--device", "cpu"]
+    shards = "shard-{000..001}.tar"
+    there = [*words, "--decay-steps", 100, "--data", f"{store}/{shards}", "--out", "there"]
+    process, _ = started(*there, "--steps", 100, folder=tmp_path)
+    saved = tmp_path / "there" / "checkpoints"
+    wait_until(lambda: any(saved.glob("step-*")), process)
+    process.kill()
+    process.join()
+    reached = max(int(path.name[5:]) for path in saved.glob("step-*"))
+    steps = "--steps", reached + 2
+    status, said = status_and_output(*there, *steps, folder=tmp_path)
+    assert status == 0, said
+    here = [*words, "--decay-steps", 100, "--data", f"{folder}/{shards}", "--out", "here"]
+    status, said = status_and_output(*here, *steps, folder=tmp_path)
+    assert status == 0, said
+    one, other = (rows(tmp_path / out) for out in ("there", "here"))
+    assert len(one) == reached + 2
+    assert one == other
+
+
+def test_two_processes_share_what_lies_in_a_bucket(store, folder, vae_folder, tmp_path):
+    measured = []
+    for place, many in ((folder, False), (store, True)):
+        out = tmp_path / str(many)
+        words = ["evaluate", "reconstruction", "--model", vae_folder, "--videos", f"{place}/films"]
+        words += ["--clips", 4, "--frames", 9, "--size", 16, 24, "--out", f"{out}.json"]
+        if many:
+            launch(Path(SCRIPT), *words, "--device", "cpu")
+        else:
+            status, said = status_and_output(*words, folder=tmp_path)
+            assert status == 0, said
+        measured.append(json.loads(Path(f"{out}.json").read_text())["figures"])
+    for name, figure in measured[0].items():
+        assert measured[1][name]["value"] == pytest.approx(figure["value"], rel=1e-4), name
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ from ssvae.data.batch import Batch, Source
 from ssvae.data.captions import say_where
 from ssvae.data.collection import Clip, Collection, FileItem, Files
 from ssvae.data.fixed import FixedClips, joined, of_shelf, of_source
+from ssvae.data.hub_datasets import HubDataset, is_hub_dataset
 from ssvae.data.listing import files_below, find_media, media_among
 from ssvae.data.lists import is_list, read_list
 from ssvae.data.pixels import check_channels
@@ -43,7 +44,8 @@ def open_source(
     grows with the clips' size), "stills:FOLDER" (a camera that moves over pictures), "stills" (over
     those that scikit-image carries), a video, a folder of videos or of tar files, a ``.csv`` or
     ``.jsonl`` list, or a pattern of tar files (``data/{000..099}.tar``, wildcards); each of these
-    may be a URL (see ssvae.storage.distant).
+    may be a URL (see ssvae.storage.distant). "datasets:OWNER/NAME" is a data set of the hub (see
+    :mod:`ssvae.data.hub_datasets`).
     ``A:3,B:1`` draws three clips from A for each from B. With one frame a clip, images belong to a
     source as videos do. ``channels`` are 3, or 1 for grey, or 4 for alpha (see
     :mod:`ssvae.data.pixels`), of which the world has the shape alone.
@@ -191,8 +193,10 @@ def items_of(source: Source) -> str:
     return f"{len(source)} files, {source.shelf.checksum()[:16]}"
 
 
-def open_shelf(name: str, frames: int) -> Files | Shards:
+def open_shelf(name: str, frames: int) -> Files | Shards | HubDataset:
     """The files of a source, wherever they lie."""
+    if is_hub_dataset(name):
+        return HubDataset(name, videos_only=frames > 1)
     if is_shards(name):
         return _shards(name, expand(name), frames)
     listed = is_list(name)
