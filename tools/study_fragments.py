@@ -3,10 +3,13 @@
 from collections.abc import Callable, Mapping
 from functools import cache, lru_cache
 
+from ssvae.bench.claims import GAIN, LEVEL, SEEDS_FOR_A_CLAIM, WORDS
 from ssvae.bench.scales import variant_of
 from ssvae.regularizers.registry import registered
 from ssvae.report.tables import interval, markdown, number
 from studies.diffusability import prediction, regularizer_table, reports
+from studies.diffusability.ladder import rows as ladder_rows
+from studies.diffusability.ladder.findings import claims, comparisons
 from studies.diffusability.reports import STILLS, STUDIES, VARIANTS, WORLD, Report
 from studies.diffusability.variants import BASELINE, BOTH, OURS, TRIED, settings_of
 
@@ -57,6 +60,37 @@ def registry() -> str:
     return markdown(columns, rows)
 
 
+def evidence() -> str:
+    """Where LCR and LMR were run with the seeds that a claim takes, and what came of it."""
+    tested = []
+    for study, family, where in (
+        (VARIANTS, "Over the baseline", ""),
+        (WORLD, "regularisers", ""),
+        (STILLS, "regularisers", " on moving pictures"),
+    ):
+        for entry in _report(study.name).effects[family]:
+            if len(entry["seeds"]) < SEEDS_FOR_A_CLAIM:
+                continue
+            setting = (entry["label"].partition(": ")[2] or "the default latents") + where
+            names = _regularizers_of(entry["other"].partition("/")[2])
+            for name in names:
+                others = "".join(f" with {other}" for other in names if other != name)
+                tested.append((name, setting + others, entry["verdict"]))
+    rows = ladder_rows.read()
+    for claim in claims(comparisons(rows), rows):
+        name, at, place = claim.text.removeprefix("gain of ").partition(" at ")
+        if at and len(claim.values) >= SEEDS_FOR_A_CLAIM:
+            way = WORDS[GAIN, sum(claim.values) > 0]
+            tested.append((name, place, way if claim.corrected < LEVEL else "not shown"))
+    lines = "".join(f'    Tested("{n}", "{setting}", "{v}"),\n' for n, setting, v in tested)
+    return f"TESTED: Sequence[Tested] = (\n{lines})\n"
+
+
+def _regularizers_of(variant: str) -> list[str]:
+    names = [*OURS] if variant == BOTH else [variant] if variant in OURS else []
+    return [registered()[name].TITLE for name in names]
+
+
 def variants() -> str:
     """The variants of the study, and what each sets."""
 
@@ -100,6 +134,7 @@ FRAGMENTS: Mapping[str, Callable[[], str]] = {
     "study.stills.compared": _regularizers(STILLS.name, CHOSEN_CELL),
     "study.prediction": lambda: prediction.table(next(iter(_prediction().values()))),
     "study.prediction.models": lambda: prediction.models_table(_prediction()),
+    "study.evidence": evidence,
     "regularizers.table": registry,
     "regularizers.variants": variants,
 }

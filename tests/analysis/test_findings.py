@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from ssvae.analysis import Analysis, Analyzer, Subject, advise, analyze, findings, unexamined
+from ssvae.analysis.evidence import Tested, evidence
 from ssvae.analysis.findings import leading_share
 
 T, SIDE, CHANNELS = 13, 32, 12
@@ -198,6 +199,19 @@ def test_advice_by_the_rules():
     assert channels.verdict == "there"
     assert channels.remedy == ""
     assert advise(analysed(smooth()))[0].verdict == "there"
+
+
+def test_what_was_shown_is_said_of_where_it_was_shown():
+    tested = [Tested("LCR", "grids", "faster"), Tested("LCR", "films", "not shown")]
+    tested += [Tested("LMR", "stills", "not shown"), Tested("LMR", "noise", "not shown")]
+    said = evidence("LCR", tested)
+    assert "shown for grids (faster), and not shown for films." in said
+    assert "stills" not in said
+    said = evidence("LMR", tested)
+    assert "has not shown it" in said
+    assert said.endswith("2 settings of five seeds each: stills; noise.")
+    assert evidence("LMR", ()).endswith("has not shown it.")
+    assert evidence("LCR") in advise(analysed(white()))[0].remedy
 
 
 def test_leading_share_of_a_flat_spectrum():

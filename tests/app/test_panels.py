@@ -8,8 +8,9 @@ import pytest
 import torch
 
 from made_videos import write
+from ssvae.analysis import analyze
 from ssvae.analysis.fidelity import psnr
-from ssvae.app.films import EXAMPLE, Limits, example_film, read_film
+from ssvae.app.films import EXAMPLE, Limits, example_film, example_films, read_film
 from ssvae.app.generate import generate_panel
 from ssvae.app.measuring import (
     analysed,
@@ -41,6 +42,8 @@ def test_a_film_is_cut_to_what_models_take(backbone, tmp_path):
     assert "the film is 160x90" in film.description
     small = read_film(path, [backbone.layout], Limits(seconds=0.05, side=4000))
     assert small.clip.shape == (3, 1, 88, 160)  # never enlarged
+    for offered in example_films(tmp_path / "examples").values():
+        assert read_film(offered, [backbone.layout], Limits()).clip.shape == (3, 33, 128, 128)
     made = example_film([backbone.layout])
     assert made.name == EXAMPLE
     assert made.clip.shape[1] % 4 == 1
@@ -61,15 +64,29 @@ def test_films_that_are_none(backbone, tmp_path):
         Limits(seconds=math.nan)
 
 
+def at_once(pieces):
+    """What comes of work whose pieces follow each other."""
+    while True:
+        try:
+            next(pieces)
+        except StopIteration as end:
+            return end.value
+
+
 @pytest.mark.quick
 def test_a_reconstruction_is_measured(backbone):
     clip = World(9, 32, 32).batch([0]).video[0]
-    made = reconstructed(backbone, clip, None)
+    made = at_once(reconstructed(backbone, clip, None))
     assert made.clip.shape == clip.shape
     assert float(made.quality.psnr) == pytest.approx(float(psnr(made.clip[None], clip[None])))
     assert made.bits_per_pixel == 16 * 4 * 3 * 8 * 8 / (9 * 32 * 32)
-    assert analysed(backbone, World(40, 32, 32).batch([0]).video[0][:, :37]).protocol.frames == 17
-    assert analysed(backbone, clip).protocol.clips == 1
+    long = World(40, 32, 32).batch([0]).video[0][:, :37]
+    analysis = at_once(analysed(backbone, long))
+    assert (analysis.protocol.clips, analysis.protocol.frames) == (2, 17)
+    assert analysis.frequency.low_share == pytest.approx(
+        analyze(backbone, torch.stack([long[:, :17], long[:, 17:34]])).frequency.low_share
+    )
+    assert at_once(analysed(backbone, clip)).protocol.clips == 1
 
 
 def test_frequencies_are_cut_and_noise_has_its_deviation():
@@ -154,12 +171,13 @@ def test_runs_are_found_and_read_as_far_as_they_go(tmp_path):
 @pytest.mark.quick
 def test_the_page_is_put_together(vae_folder, run, tmp_path):
     models = Models({"one": str(vae_folder), "two": str(vae_folder)}, "cpu", torch.float32)
-    page = build(models, Limits(), partial(generate_panel, run, "cpu", torch.float32), run.parent)
+    clips = partial(generate_panel, run, "cpu", torch.float32)
+    page = build(models, Limits(), clips, run.parent, folder=tmp_path / "one")
     shown = page.get_config_file()
     labels = {c["props"].get("label") for c in shown["components"]}
     assert {"Reconstruct", "Look inside", "Generate", "Compare runs"} <= labels
     assert not shown["analytics_enabled"]
-    few = build(models, Limits(), None, None).get_config_file()
+    few = build(models, Limits(), None, None, folder=tmp_path / "two").get_config_file()
     assert "Generate" not in {c["props"].get("label") for c in few["components"]}
     with pytest.raises(ValueError, match="there is no model three"):
         models["three"]

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import torch
 
+from ssvae.analysis.evidence import evidence
 from ssvae.analysis.fidelity import FidelityResult, Steps
 from ssvae.analysis.result import Analysis
 
@@ -257,9 +258,9 @@ def advise(analysis: Analysis) -> list[Advice]:
         f"noise would have {noise:.0f} %).",
         ""
         if smooth
-        else "Local correlation regularisation (LCR) raises it. Cost: about 2 % of a training step "
-        "with ssvae.regularizers.balance; the decoder may need some steps more for the same "
-        "reconstruction, and fine detail bears less noise.",
+        else f"Local correlation regularisation (LCR) raises it. {evidence('LCR')} Cost: about 2 % "
+        "of a training step with ssvae.regularizers.balance; the decoder may need some steps more "
+        "for the same reconstruction, and fine detail bears less noise.",
     )
     share, count = leading_share(analysis), len(analysis.channels.eigenvalues)
     baseline, best = TEN_OF_48["48-channel baseline"], TEN_OF_48["SSVAE"]
@@ -274,8 +275,8 @@ def advise(analysis: Analysis) -> list[Advice]:
         ""
         if verdict == "there"
         else "Latent masked reconstruction (LMR) gathers it in the paper; in short runs of small "
-        "models it may not, so measure. Cost: no time (masked latents decode as others do); some "
-        "reconstruction, for a share of the steps decodes masked latents.",
+        f"models it may not, so measure. {evidence('LMR')} Cost: no time (masked latents decode as "
+        "others do); some reconstruction, for a share of the steps decodes masked latents.",
     )
     return [frequency, channels]
 

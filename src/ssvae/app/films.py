@@ -1,5 +1,6 @@
 """Films that are handed to the page: cut to what it shows, and named as they were."""
 
+import logging
 import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -10,11 +11,23 @@ import torch
 
 from ssvae.data.opened import NamedBytes
 from ssvae.data.pixels import of_colours, to_clip
+from ssvae.data.sources import open_source
 from ssvae.data.video import Frame, probe, read_frames
+from ssvae.data.video_writer import write_video
 from ssvae.data.world import World
 from ssvae.models.layouts import Layout, common_channels, common_length, common_side
 
 EXAMPLE = "a synthetic film"
+EXAMPLES = {
+    "shapes over waves": "world",
+    "shapes over waves, with detail": "detailed-world",
+    "a camera over a picture": "stills",
+}
+"""Films that the page offers, and the sources that they are of."""
+EXAMPLE_SIZE = 33, 128, 128
+EXAMPLE_CLIP, EXAMPLE_FPS = 7, 8.0
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -94,6 +107,21 @@ def example_film(layouts: Iterable[Layout]) -> Film:
     description = f"“{batch.captions[0]}”, {frames} frames of {size}x{size}"
     clip = of_colours(batch.video[0].cpu(), common_channels(layouts))
     return Film(EXAMPLE, clip, 8.0, description)
+
+
+def example_films(folder: Path) -> dict[str, Path]:
+    """Films to begin with, by what they show; written into a folder."""
+    folder.mkdir(parents=True)
+    found = {}
+    for name, source in EXAMPLES.items():
+        try:
+            batch = open_source(source, *EXAMPLE_SIZE).batch([EXAMPLE_CLIP])
+        except ValueError as error:  # a package that few need is not installed
+            logger.info("no example of %s: %s", name, error)
+            continue
+        found[name] = folder / f"{name}.mp4"
+        write_video(found[name], batch.on()[0], fps=EXAMPLE_FPS)
+    return found
 
 
 def _until(seconds: float, frames: Iterator[Frame]) -> Iterator[Frame]:

@@ -14,6 +14,7 @@ from diffusers import WanPipeline
 from ssvae.app.player import SHORTEST
 from ssvae.app.shared import in_a_sentence
 from ssvae.app.stepwise import stepwise
+from ssvae.app.turns import AT_ONCE, Job, Turns, waiting
 from ssvae.data import Vocabulary, vocabulary_of
 from ssvae.diffusion.pipeline import PipelineConfig, generate, open_pipeline
 from ssvae.diffusion.preview import check_preview
@@ -27,9 +28,15 @@ SEED = 3  # of the examples' draw
 
 
 def generate_panel(
-    model: str, device: torch.device | str, dtype: torch.dtype, preview: str | None = None
+    model: str,
+    device: torch.device | str,
+    dtype: torch.dtype,
+    preview: str | None = None,
+    turns: Turns | None = None,
 ) -> None:
     """Build the panel for a diffusion run, a checkpoint or a pipeline.
+
+    ``turns`` are those that it shares with the other panels.
 
     ``preview`` is a VAE that decodes each step of the sampler: a student of the pipeline's, or
     itself.
@@ -60,12 +67,13 @@ def generate_panel(
             gr.HTML(f"<p>{_what_it_knows(Path(model).name, config, vocabulary)}</p>")
             clips = gr.HTML(elem_id="generate-clips")
 
-    source = _Source(pipeline, config, decoder)
+    source = _Source(pipeline, config, decoder, turns or Turns())
     running = start.click(
         in_a_sentence(source.clips),
         [prompt, number, seed, guidance, steps],
         [clips],
         concurrency_id="models",
+        concurrency_limit=AT_ONCE,
     )
     stop.click(None, cancels=[running])
 
@@ -78,6 +86,7 @@ class _Source:
     config: PipelineConfig
     decoder: Backbone | None
     """Of the sampler's steps, where they are shown."""
+    turns: Turns
 
     def clips(
         self,
@@ -94,18 +103,22 @@ class _Source:
         if not 1 <= count <= MOST or not 1 <= strength <= 100 or not 2 <= sampler_steps <= 1000:
             raise ValueError(f"1 to {MOST} clips, a guidance of 1 to 100 and 2 to 1000 steps")
         files: list[str] = []
-        for i in range(int(count)):
-            shown = ""
-            work = self._work(text, i, count, first, strength, int(sampler_steps), progress)
-            for event in stepwise(work):
-                if event is None:
-                    continue
-                shown = _figure(event[0], self.config.fps or 8.0, event[1])
-                yield f'<div class="clips">{"".join([*files, shown])}</div>'
-            files.append(shown)
+        with self.turns.job() as job:
+            for i in range(int(count)):
+                shown = ""
+                work = self._work(
+                    job, text, i, count, first, strength, int(sampler_steps), progress
+                )
+                for event in stepwise(work):
+                    if event is None:
+                        continue
+                    shown = _figure(event[0], self.config.fps or 8.0, event[1])
+                    yield f'<div class="clips">{"".join([*files, shown])}</div>'
+                files.append(shown)
 
     def _work(
         self,
+        job: Job,
         text: str,
         i: int,
         count: int,
@@ -117,13 +130,20 @@ class _Source:
         """What makes clip ``i``, and tells of its steps."""
 
         def work(tell: Callable[[Any], None]) -> tuple[torch.Tensor, str]:
+            def wait() -> None:
+                for before in job.next_piece():
+                    progress(i / count, desc=waiting(before))
+                    tell(None)
+
             def show(_: int, step: int, latents: torch.Tensor) -> None:
                 if self.decoder is None or step == steps:
                     tell(None)  # so that who cancels need not wait for the end
                 else:
                     clip = self.decoder.decode(latents)[0].float().cpu()
                     tell((clip, f"{text}, {i + 1}: step {step} of {steps}"))
+                wait()
 
+            wait()
             (clip,) = generate(
                 self.pipeline,
                 [text],

@@ -2,9 +2,10 @@
 them.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import dataclass
 from html import escape
+from pathlib import Path
 from typing import Any
 
 import gradio as gr
@@ -23,6 +24,7 @@ from ssvae.app.measuring import (
 from ssvae.app.player import panes, player
 from ssvae.app.reconstruct import film_input, film_of
 from ssvae.app.shared import Models, drawn, in_a_sentence
+from ssvae.app.turns import AT_ONCE, waiting
 from ssvae.report.analysis_figures import plates
 
 COMPARED = 3
@@ -46,12 +48,12 @@ LEGEND = (
 )
 
 
-def inside_panel(models: Models, limits: Limits) -> gr.File:
+def inside_panel(models: Models, limits: Limits, examples: Mapping[str, Path]) -> gr.File:
     """Build the panel; where its film is dropped."""
     looked = gr.State(None, time_to_live=FORGOTTEN_AFTER)
     with gr.Row():
         with gr.Column(scale=1, min_width=260):
-            film = film_input(limits)
+            film = film_input(limits, examples)
             model = gr.Radio(
                 models.names, value=models.names[0], label="Model", elem_id="inside-model"
             )
@@ -75,6 +77,7 @@ def inside_panel(models: Models, limits: Limits) -> gr.File:
         [film, model, others, noise, cut],
         [looked, shown, words, figures],
         concurrency_id="models",
+        concurrency_limit=AT_ONCE,
         show_progress_on=[shown],
     )
     stop.click(None, cancels=[running])
@@ -84,6 +87,7 @@ def inside_panel(models: Models, limits: Limits) -> gr.File:
             [looked, noise, cut],
             [shown],
             concurrency_id="models",
+            concurrency_limit=AT_ONCE,
             trigger_mode="always_last",
             show_progress="minimal",
         )
@@ -133,22 +137,46 @@ class _Inside:
         names = [name, *(other for other in compared if other != name)][: COMPARED + 1]
         progress(0, desc="reading")
         film = film_of(path, self.models, names, self.limits)
-        progress(0.2, desc=f"through {name}")
-        looked = Looked(name, film, encoded(self.models[name], film.clip))
-        said = f"<p>{film.description}</p>"
-        yield looked, _films(looked, self.models, sigma, share), said, gr.skip()
-        analyses: dict[str, Analysis] = {}
-        for i, other in enumerate(names):
-            progress(0.3 + 0.6 * i / len(names), desc=f"spectra of {other}")
-            analyses[other] = analysed(self.models[other], film.clip)
-            yield gr.skip(), gr.skip(), gr.skip(), gr.skip()  # where a cancelled run ends
+        said, nothing = f"<p>{film.description}</p>", (gr.skip(),) * 4
+
+        def show(what: str, share: float) -> Callable[[int], Any]:
+            def told(before: int) -> Any:
+                progress(share, desc=waiting(before) if before else what)
+                return nothing  # where a cancelled run ends
+
+            return told
+
+        with self.models.turns.job() as job:
+            looked, films = yield from job.run(
+                self._first(name, film, sigma, share), show(f"through {name}", 0.2)
+            )
+            yield looked, films, said, gr.skip()
+            analyses: dict[str, Analysis] = {}
+            for i, other in enumerate(names):
+                pieces = analysed(self.models[other], film.clip)
+                told = show(f"spectra of {other}", 0.3 + 0.6 * i / len(names))
+                analyses[other] = yield from job.run(pieces, told)
         chosen = [plate for plate in plates(analyses) if plate.name in SHOWN]
         words = f"{said}{_in_words(name, analyses[name])}"
         yield gr.skip(), gr.skip(), words, drawn(*(plate.figure(analyses) for plate in chosen))
 
+    def _first(
+        self, name: str, film: Film, sigma: float, share: float
+    ) -> Generator[None, None, tuple[Looked, Any]]:
+        """The latents of a film, then the film beside them."""
+        looked = Looked(name, film, encoded(self.models[name], film.clip))
+        yield
+        return looked, _films(looked, self.models, sigma, share)
+
     def disturb(self, looked: Looked | None, sigma: float, share: float) -> Iterator[Any]:
         """The film beside it again, under noise and a lower band."""
-        yield gr.skip() if looked is None else _films(looked, self.models, sigma, share)
+        if looked is None:
+            yield gr.skip()
+            return
+        with self.models.turns.job() as job:
+            for _ in job.next_piece():
+                yield gr.skip()
+            yield _films(looked, self.models, sigma, share)
 
 
 def _films(found: Looked, models: Models, sigma: float, share: float) -> dict[str, Any]:

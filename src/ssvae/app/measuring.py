@@ -5,11 +5,12 @@ Shape legend: C channels, t, h, w frames and sides of latents; T, H, W those of 
 """
 
 import time
+from collections.abc import Generator
 from dataclasses import dataclass
 
 import torch
 
-from ssvae.analysis import Analysis, analyze
+from ssvae.analysis import Analysis, Analyzer, Subject
 from ssvae.analysis.fidelity import Quality, quality
 from ssvae.data.batch import check_finite
 from ssvae.losses import LPIPS
@@ -51,17 +52,22 @@ def decoded(backbone: Backbone, z: torch.Tensor) -> torch.Tensor:
     return clip.float().cpu().clamp(-1, 1)
 
 
-def reconstructed(backbone: Backbone, clip: torch.Tensor, lpips: LPIPS | None) -> Reconstruction:
-    """Encode a clip (3, T, H, W), decode it, and measure both."""
+def reconstructed(
+    backbone: Backbone, clip: torch.Tensor, lpips: LPIPS | None
+) -> Generator[None, None, Reconstruction]:
+    """Encode a clip (3, T, H, W), decode it, and measure both, in a piece each."""
     start = time.perf_counter()
     z = encoded(backbone, clip)
-    middle = time.perf_counter()
+    encode_seconds = time.perf_counter() - start
+    yield
+    start = time.perf_counter()
     reconstruction = decoded(backbone, z)
-    end = time.perf_counter()
+    decode_seconds = time.perf_counter() - start
+    yield
     pixels = clip[0].numel()
     marks = quality(reconstruction[None], clip[None], lpips)
     return Reconstruction(
-        reconstruction, marks, middle - start, end - middle, BITS * z.numel() / pixels
+        reconstruction, marks, encode_seconds, decode_seconds, BITS * z.numel() / pixels
     )
 
 
@@ -116,10 +122,13 @@ def disturbed(z: torch.Tensor, noise: float, cut: float, seed: int = 0) -> torch
     return z.float()
 
 
-def analysed(backbone: Backbone, clip: torch.Tensor) -> Analysis:
+def analysed(backbone: Backbone, clip: torch.Tensor) -> Generator[None, None, Analysis]:
     """The analysis of a film (3, T, H, W) alone, in pieces of :data:`WINDOW` frames where it is
     longer.
     """
     window = common_length([backbone.layout], min(clip.shape[1], WINDOW))
-    pieces = clip[:, : clip.shape[1] // window * window].unflatten(1, (-1, window)).transpose(0, 1)
-    return analyze(backbone, pieces.contiguous())
+    subject, analyzer = Subject.of(backbone), Analyzer()
+    for begin in range(0, clip.shape[1] // window * window, window):
+        analyzer.update(subject, clip[None, :, begin : begin + window])
+        yield
+    return analyzer.result()

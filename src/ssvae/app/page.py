@@ -11,13 +11,13 @@ from pathlib import Path
 
 import gradio as gr
 
-from ssvae.app.films import Limits
+from ssvae.app.films import Limits, example_films
 from ssvae.app.inside import inside_panel
 from ssvae.app.reconstruct import reconstruct_panel
 from ssvae.app.runs import runs_panel
 from ssvae.app.shared import Models
+from ssvae.app.turns import AT_ONCE
 
-WAITING = 20  # in the queue; who comes after is told so
 FORGOTTEN_AFTER = 1800  # seconds that an uploaded film is kept
 
 
@@ -36,17 +36,22 @@ def build(
     limits: Limits,
     generator: Callable[[], None] | None = None,
     runs: Path | None = None,
+    *,
+    folder: Path,
 ) -> gr.Blocks:
-    """The page: a panel for each thing to try. ``generator`` builds that for prompts."""
+    """The page: a panel for each thing to try. ``generator`` builds that for prompts, ``folder`` is
+    for films that are offered.
+    """
+    examples = example_films(folder)
     with gr.Blocks(
         title="SSVAE", analytics_enabled=False, delete_cache=(60, FORGOTTEN_AFTER), fill_width=True
     ) as page:
         gr.Markdown("# SSVAE\nVideo autoencoders whose latents are easy to diffuse.")
         with gr.Tabs():
             with gr.Tab("Reconstruct"):
-                first = reconstruct_panel(models, limits)
+                first = reconstruct_panel(models, limits, examples)
             with gr.Tab("Look inside"):
-                second = inside_panel(models, limits)
+                second = inside_panel(models, limits, examples)
             if generator is not None:
                 with gr.Tab("Generate"):
                     generator()
@@ -56,11 +61,11 @@ def build(
         for one, other in ((first, second), (second, first)):  # a film is given to both
             for event in (one.upload, one.clear):
                 event(lambda path: path, one, other, queue=False, show_progress="hidden")
-    return page.queue(max_size=WAITING, default_concurrency_limit=1, api_open=False)
+    return page.queue(max_size=AT_ONCE, default_concurrency_limit=1, api_open=False)
 
 
 def serve(
-    make_page: Callable[[], gr.Blocks],
+    make_page: Callable[..., gr.Blocks],
     limits: Limits,
     address: Address,
     on_ready: Callable[[str], None],
@@ -68,17 +73,20 @@ def serve(
 ) -> None:
     """Serve the page until it is interrupted; what was uploaded is removed then at the latest.
 
-    ``on_ready`` hears its address. Nothing is shared, and nothing told to others.
+    ``make_page`` takes a ``folder`` for its films. ``on_ready`` hears its address. Nothing is
+    shared, and nothing told to others.
     """
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     with tempfile.TemporaryDirectory(prefix="ssvae-app-") as folder:
-        os.environ["GRADIO_TEMP_DIR"] = folder  # before the page is made, which remembers it
-        page = make_page()
+        uploads, offered = (Path(folder) / name for name in ("uploads", "examples"))
+        os.environ["GRADIO_TEMP_DIR"] = str(uploads)  # before the page is made, which remembers it
+        page = make_page(folder=offered)
         _, url, _ = page.launch(
             server_name=address.host,
             server_port=address.port or None,
             share=False,
+            allowed_paths=[str(offered)],
             inbrowser=open_browser,
             quiet=True,
             prevent_thread_lock=True,

@@ -10,17 +10,18 @@ from ssvae.app.films import Limits, example_film, read_film
 from ssvae.app.measuring import Reconstruction, reconstructed
 from ssvae.app.player import panes, player
 from ssvae.app.shared import Models, drawn, in_a_sentence, table
+from ssvae.app.turns import AT_ONCE, waiting
 from ssvae.losses import find_lpips
 from ssvae.report.curves import frames_figure
 
 MOST = 2
 
 
-def reconstruct_panel(models: Models, limits: Limits) -> gr.File:
+def reconstruct_panel(models: Models, limits: Limits, examples: Mapping[str, Path]) -> gr.File:
     """Build the panel; where its film is dropped."""
     with gr.Row():
         with gr.Column(scale=1, min_width=260):
-            film = film_input(limits)
+            film = film_input(limits, examples)
             chosen = gr.CheckboxGroup(
                 models.names,
                 value=models.names[:MOST],
@@ -42,10 +43,15 @@ def reconstruct_panel(models: Models, limits: Limits) -> gr.File:
         progress(0, desc="reading")
         given = film_of(path, models, names, limits)
         lpips, reconstructions = find_lpips(), dict[str, Reconstruction]()
-        for i, name in enumerate(names):
-            progress((i + 0.2) / (len(names) + 1), desc=f"through {name}")
-            reconstructions[name] = reconstructed(models[name], given.clip, lpips)
-            yield gr.skip(), given.description, gr.skip()  # where a cancelled run ends
+        with models.turns.job() as job:
+            for i, name in enumerate(names):
+
+                def show(before: int, share: float = i / len(names), name: str = name) -> Any:
+                    progress(share, desc=waiting(before) if before else f"through {name}")
+                    return gr.skip(), given.description, gr.skip()  # where a cancelled run ends
+
+                pieces = reconstructed(models[name], given.clip, lpips)
+                reconstructions[name] = yield from job.run(pieces, show)
         progress(0.9, desc="drawing")
         clips = {given.name: given.clip} | {name: one.clip for name, one in reconstructions.items()}
         marks = {name: one.quality for name, one in reconstructions.items()}
@@ -57,17 +63,27 @@ def reconstruct_panel(models: Models, limits: Limits) -> gr.File:
         [film, chosen],
         [shown, summary, figures],
         concurrency_id="models",
+        concurrency_limit=AT_ONCE,
         show_progress_on=[shown],
     )
     stop.click(None, cancels=[running])
     return film
 
 
-def film_input(limits: Limits) -> gr.File:
-    """Where a film is dropped."""
+def film_input(limits: Limits, examples: Mapping[str, Path]) -> gr.File:
+    """Where a film is dropped, and those that are offered."""
     most = f"to {limits.megabytes} MB, {limits.seconds:g} s of it"
     label = f"A film or a picture ({most}); none: a synthetic film"
-    return gr.File(label=label, file_types=["video", "image"], height=130)
+    film = gr.File(label=label, file_types=["video", "image"], height=130)
+    offered = gr.Dataset(
+        components=[gr.Textbox(visible=False)],
+        samples=[[name] for name in examples],
+        type="index",
+        label="For example",
+    )
+    paths = list(map(str, examples.values()))
+    offered.click(lambda which: paths[which], offered, film, queue=False, show_progress="hidden")
+    return film
 
 
 def film_of(path: str | None, models: Models, names: list[str], limits: Limits) -> Any:

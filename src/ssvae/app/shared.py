@@ -9,17 +9,22 @@ import gradio as gr
 import torch
 from matplotlib.figure import Figure
 
+from ssvae.app.turns import Turns
 from ssvae.models.backbones import Backbone
 from ssvae.models.finding import open_vae
 from ssvae.report.figures import for_page, to_svg
 
 
 class Models:
-    """VAEs by the names that the page shows, each loaded when it is first wanted."""
+    """VAEs by the names that the page shows, each loaded when it is first wanted.
+
+    ``turns`` are those at all models of the page.
+    """
 
     def __init__(self, named: Mapping[str, str], device: torch.device | str, dtype: torch.dtype):
         self.named, self._device, self._dtype = dict(named), device, dtype
         self._loaded: dict[str, Backbone] = {}
+        self.turns = Turns()
 
     @property
     def names(self) -> list[str]:

@@ -57,7 +57,7 @@ def app(
     vaes = Models(named_models(models), device, common.torch_dtype)
     for name in vaes.names:
         vaes[name]  # a mistake is told before anything is served
-    clips = partial(generate_panel, generator, device, common.torch_dtype, preview)
+    clips = partial(generate_panel, generator, device, common.torch_dtype, preview, vaes.turns)
     serve(
         partial(build, vaes, limits, clips, runs),
         limits,
