@@ -42,7 +42,7 @@ def write(folder, kind):
 @pytest.fixture(params=[False, True], ids=["in memory", "kept"])
 def large(request, tmp_path, monkeypatch):
     """Whether a list counts as a large one."""
-    monkeypatch.setenv(lists.CACHE, str(tmp_path / "kept"))
+    monkeypatch.setenv("SSVAE_CACHE", str(tmp_path / "kept"))
     if request.param:
         monkeypatch.setattr(lists, "LARGE", 1)
     return request.param

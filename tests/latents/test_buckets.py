@@ -131,7 +131,8 @@ def test_each_bucket_is_a_cache_of_its_films(written, films):
     buckets = LatentBuckets(written)
     assert buckets.shapes == [(4, 3, 8, 12), (4, 3, 8, 8), (4, 2, 8, 12)]
     assert buckets.counts == [12, 6, 2]  # as many a film in each
-    assert len(buckets) == len(buckets.captions) == 20
+    assert len(buckets) == len(list(buckets.each_caption())) == 20
+    assert buckets.captions_of([13, 12]) == LatentCache(written / "9x32x32").captions_of([1, 0])
     square = LatentCache(written / "9x32x32")
     assert set(square.captions) == {(films / f"{i}.txt").read_text() for i in (6, 7, 8)}
     assert torch.equal(buckets.latents([13, 12]), square.latents([1, 0]))

@@ -33,6 +33,7 @@ def test_holds_what_the_vae_gives_at_random(cache, backbone):
     assert len(latents) == 20
     assert latents.shape == (4, 3, 8, 8)
     assert latents.captions == batch.captions
+    assert latents.captions_of([3, 0]) == [batch.captions[3], batch.captions[0]]
     order = [19, 0, 7, 8, 8, 16]
     assert torch.allclose(latents.latents(order), expected[order], atol=1e-5)
     assert torch.allclose(torch.cat(list(latents.batches(6))), expected, atol=1e-5)

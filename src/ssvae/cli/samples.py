@@ -1,5 +1,7 @@
 """A film to look at when a run is done: what its model makes."""
 
+from collections.abc import Iterable, Iterator
+from itertools import islice
 from pathlib import Path
 
 import torch
@@ -51,10 +53,19 @@ def _write_clips(recipe: DiffusionRecipe, out: Path, film: Path, device: torch.d
             f"ssvae generate PROMPT --model {out} --vae {vae}"
         )
     pipeline, config = open_pipeline(out, None, device)
-    captions = list(dict.fromkeys(LatentBuckets(recipe.latents).captions))[:SHOWN]
+    captions = list(islice(_unlike(LatentBuckets(recipe.latents).each_caption()), SHOWN))
     size = config.frames, config.height, config.width
     clips = generate(pipeline, captions, size, STEPS, seed=recipe.seed)
     write_video(film, to_show(torch.cat(list(clips), -1)), config.fps or 8)
+
+
+def _unlike(captions: Iterable[str]) -> Iterator[str]:
+    """Each the first time that it comes."""
+    seen = set[str]()
+    for caption in captions:
+        if caption not in seen:
+            seen.add(caption)
+            yield caption
 
 
 @torch.no_grad()

@@ -27,7 +27,7 @@ from ssvae.data.collection import FileItem
 from ssvae.data.video import IMAGES
 from ssvae.storage.digests import checksum
 from ssvae.storage.distant import content_at, is_distant
-from ssvae.storage.files import read_json, replacing, write_json
+from ssvae.storage.files import of_this_machine, read_json, replacing, write_json
 
 logger = logging.getLogger(__name__)
 
@@ -35,8 +35,6 @@ ENDINGS = (".csv", ".jsonl", ".parquet")
 PATH_FIELDS = ("path", "video", "file", "file_name", "video_path", "image_path", "media_path")
 LARGE = 2**22  # bytes of a list from which on its columns are kept in files
 FORMAT = 1
-CACHE = "SSVAE_CACHE"
-"""The environment variable of the folder where columns are kept; ~/.cache/ssvae without it."""
 AT_ONCE = 2**16  # rows of Parquet, and parts of text that are written together
 
 Row = Sequence[Any]
@@ -109,7 +107,7 @@ def read_list(path: str | Path) -> ListedFiles:
     facts = os.stat(path)
     if facts.st_size < LARGE:
         return _in_memory(path, base)
-    where = Path(os.environ.get(CACHE) or Path.home() / ".cache" / "ssvae") / "lists"
+    where = of_this_machine() / "lists"
     folder = where / checksum(str(Path(path).resolve()))[:16]
     key = [FORMAT, facts.st_size, facts.st_mtime_ns]
     where.mkdir(parents=True, exist_ok=True)

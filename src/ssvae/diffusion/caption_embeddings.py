@@ -2,7 +2,7 @@
 
 import hashlib
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import torch
@@ -25,7 +25,7 @@ class CaptionEmbeddings:
     that is not among them is a ValueError, for the encoder is gone by then.
     """
 
-    def __init__(self, folder: Path, encoder: str, captions: Sequence[str]):
+    def __init__(self, folder: Path, encoder: str, captions: Iterable[str]):
         unique = sorted({clean(caption) for caption in captions} | {""})
         provenance = [encoder, encoder_fingerprint(encoder)]
         digest = hashlib.sha256("\n".join([*provenance, *unique]).encode()).hexdigest()[:16]

@@ -52,13 +52,12 @@ class _Order:
 
     def __init__(self, seed: int, clips: int):
         self.seed, self.clips = seed, clips
-        self._epoch, self._order = -1, []
+        self._epoch, self._order = -1, torch.empty(0, dtype=torch.int64)
 
     def __getitem__(self, position: int) -> int:
         epoch, place = divmod(position, self.clips)
         if epoch != self._epoch:
             self._epoch = epoch
-            self._order = torch.randperm(
-                self.clips, generator=generator_of(self.seed, epoch)
-            ).tolist()
-        return self._order[place]
+            # Eight bytes a clip; as numbers of Python it would be five times that.
+            self._order = torch.randperm(self.clips, generator=generator_of(self.seed, epoch))
+        return int(self._order[place])

@@ -104,7 +104,7 @@ class DiffusionTrainer:
                     f"the cache in {recipe.latents} ({self.cache.config.encoder}): fit one to the "
                     "cache (ssvae fit-map)"
                 )
-        empty = sum(not caption.strip() for caption in self.cache.captions)
+        empty = sum(not caption.strip() for caption in self.cache.each_caption())
         if empty and accelerator.is_main_process:
             message = "%d of %d captions in %s are empty: what they show is learned without words"
             logger.warning(message, empty, len(self.cache), self.cache.path)
@@ -117,7 +117,7 @@ class DiffusionTrainer:
             width = recipe.text.width
         else:
             self._embeddings = CaptionEmbeddings(
-                self.cache.path, recipe.text.encoder, self.cache.captions
+                self.cache.path, recipe.text.encoder, self.cache.each_caption()
             )
             self._embeddings.write(accelerator)
             width = self._embeddings.width
@@ -162,7 +162,7 @@ class DiffusionTrainer:
         order = BatchOrder(
             recipe.seed, self.cache.counts, recipe.batch_size, self.accelerator.num_processes
         )
-        captions, parts = self.cache.captions, recipe.accumulate
+        parts = recipe.accumulate
         on_gpu = self.accelerator.device.type == "cuda"
 
         def read(number: int) -> LatentBatch:
@@ -171,7 +171,7 @@ class DiffusionTrainer:
             if self.teacher is not None:
                 tensors.append(self.teacher.features(indices))
             held = [x.pin_memory() if on_gpu else x for x in tensors]
-            return LatentBatch(held[0], [captions[i] for i in indices], *held[1:])
+            return LatentBatch(held[0], self.cache.captions_of(indices), *held[1:])
 
         numbers = range((first_step - 1) * parts, last_step * parts)
         # One thread: the order is read from one epoch to the next. On a CPU it would take the

@@ -5,10 +5,10 @@ that it was made of. Batches are of one size.
 """
 
 from bisect import bisect_right
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from functools import cached_property, partial
-from itertools import accumulate
+from functools import partial
+from itertools import accumulate, chain
 from pathlib import Path
 from typing import Any
 
@@ -76,10 +76,14 @@ class LatentBuckets:
         all_of_them = [cache.checksum for cache in self.caches]
         return all_of_them[0] if len(all_of_them) == 1 else checksum(all_of_them)
 
-    @cached_property
-    def captions(self) -> list[str]:
+    def each_caption(self) -> Iterator[str]:
         """The captions of all clips, in order."""
-        return [caption for cache in self.caches for caption in cache.captions]
+        return chain.from_iterable(cache.each_caption() for cache in self.caches)
+
+    def captions_of(self, indices: Sequence[int]) -> list[str]:
+        """The captions of these clips, all of one bucket."""
+        cache, own = self._own(indices)
+        return cache.captions_of(own)
 
     @property
     def statistics(self) -> ChannelResult:
@@ -91,9 +95,14 @@ class LatentBuckets:
 
     def latents(self, indices: Sequence[int]) -> torch.Tensor:
         """The latents of these clips, all of one bucket (B, C, t, h, w), in float32."""
+        cache, own = self._own(indices)
+        return cache.latents(own)
+
+    def _own(self, indices: Sequence[int]) -> tuple[LatentCache, list[int]]:
+        """The bucket of these clips, and how it counts them."""
         which = bisect_right(self._ends, indices[0])
         before = self._ends[which] - self.counts[which]
-        return self.caches[which].latents([index - before for index in indices])
+        return self.caches[which], [index - before for index in indices]
 
     def fit(self, config: MapConfig = MapConfig()) -> LatentMap:
         """One map for the latents of all buckets; see :meth:`LatentCache.fit`.

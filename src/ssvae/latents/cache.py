@@ -9,6 +9,7 @@ standardises. In ``vae`` lies a copy of the VAE, for runs are pruned and models 
 """
 
 import zlib
+from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
@@ -38,6 +39,8 @@ VAE = "vae"
 """The folder of the VAE in a cache."""
 MOMENTS = "moments"
 POSTERIORS = ("mean", "sample", MOMENTS)
+OPEN = 4096
+"""Shards that are kept open: Linux allows a process 65,530 memory maps."""
 STORAGE = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
@@ -185,9 +188,7 @@ class LatentCache(Dataset[LatentItem]):
                 f"{self.path / 'index.json'} is damaged ({type(error).__name__}: {error}): remove "
                 "it, and the same ssvae cache-latents writes it again"
             ) from error
-        self._open: dict[int, Any] = {}
-        self._tensors: dict[tuple[int, str], torch.Tensor] = {}
-        self._captions: list[str] | None = None
+        self._open = OrderedDict[int, _Shard]()
 
     def __len__(self) -> int:
         return int(self._ends[-1])
@@ -197,10 +198,8 @@ class LatentCache(Dataset[LatentItem]):
 
     def __getitems__(self, indices: Sequence[int]) -> list[LatentItem]:
         """A batch at once, as torch's data loader asks for it."""
-        mapped, captions = self.map(self.latents(indices)), self.captions
-        return [
-            {"latents": z, "caption": captions[i]} for z, i in zip(mapped, indices, strict=True)
-        ]
+        mapped, captions = self.map(self.latents(indices)), self.captions_of(indices)
+        return [{"latents": z, "caption": text} for z, text in zip(mapped, captions, strict=True)]
 
     def part(self, process: int, processes: int) -> "Subset[LatentItem]":
         """The clips of one process of several: as many as every other, and next to each other, so
@@ -226,7 +225,7 @@ class LatentCache(Dataset[LatentItem]):
 
     def __getstate__(self) -> dict[str, Any]:
         # Files are opened anew in a data loader's workers.
-        return self.__dict__ | {"_open": {}, "_tensors": {}}
+        return self.__dict__ | {"_open": OrderedDict()}
 
     def latents(self, indices: Sequence[int]) -> torch.Tensor:
         """The latents of these clips (B, C, t, h, w), in float32."""
@@ -240,7 +239,7 @@ class LatentCache(Dataset[LatentItem]):
         """
         self.check_moments()
         mean = self.latents(indices)
-        if LOG_VARIANCES not in self._shard(0).keys():  # noqa: SIM118  no mapping
+        if LOG_VARIANCES not in self._shard(0).names:
             return mean
         return torch.cat([mean, self._gathered(LOG_VARIANCES, indices).float()], 1)
 
@@ -264,12 +263,12 @@ class LatentCache(Dataset[LatentItem]):
         """Rows of a tensor that lies in all shards."""
         places = torch.as_tensor(indices)
         shards = torch.bucketize(places, self._ends, right=True)
-        first = self._mapped(int(shards[0]), name)
+        first = self._shard(int(shards[0])).tensor(name)
         found = torch.empty(len(places), *first.shape[1:], dtype=first.dtype)
         for shard in shards.unique().tolist():
             there = shards == shard
             begin = self._ends[shard - 1] if shard else 0
-            found[there] = self._mapped(shard, name)[places[there] - begin]
+            found[there] = self._shard(shard).tensor(name)[places[there] - begin]
         return found
 
     def batches(self, size: int = 256) -> Iterator[torch.Tensor]:
@@ -279,17 +278,25 @@ class LatentCache(Dataset[LatentItem]):
 
     @property
     def captions(self) -> list[str]:
-        """The captions of all clips, in order."""
-        if self._captions is None:
-            self._captions = []
-            for which in range(len(self._files)):
-                shard = self._shard(which)
-                text = shard.get_tensor("captions").numpy().tobytes()
-                ends = shard.get_tensor("ends").tolist()
-                starts = [0, *ends[:-1]]
-                pairs = zip(starts, ends, strict=True)
-                self._captions += [text[a:b].decode() for a, b in pairs]
-        return self._captions
+        """The captions of all clips, in order: of ten million a gigabyte."""
+        return list(self.each_caption())
+
+    def each_caption(self) -> Iterator[str]:
+        """The captions of all clips, one after the other."""
+        for which in range(len(self._files)):
+            shard = self._shard(which)
+            yield from map(shard.caption, range(shard.clips))
+
+    def captions_of(self, indices: Sequence[int]) -> list[str]:
+        """The captions of these clips."""
+        places = torch.as_tensor(indices)
+        found = []
+        for place, which in zip(
+            indices, torch.bucketize(places, self._ends, right=True).tolist(), strict=True
+        ):
+            begin = int(self._ends[which - 1]) if which else 0
+            found.append(self._shard(which).caption(int(place) - begin))
+        return found
 
     def fit(self, config: MapConfig = MapConfig()) -> LatentMap:
         """A map for these latents; by default each channel standardised."""
@@ -297,22 +304,46 @@ class LatentCache(Dataset[LatentItem]):
         fitted.encoder = self.config.encoder
         return fitted
 
-    def _mapped(self, which: int, name: str) -> torch.Tensor:
-        """A tensor of a shard, read from the file where it is touched."""
-        if (which, name) not in self._tensors:
-            self._tensors[which, name] = self._shard(which).get_tensor(name)
-        return self._tensors[which, name]
-
-    def _shard(self, which: int) -> Any:
-        if which not in self._open:
-            path = self._files[which]
-            try:
-                if self._sha256[which] not in (None, digest(path)):
-                    raise OSError("it is not as it was written")
-                self._open[which] = safe_open(path, "pt").__enter__()
-            except (SafetensorError, OSError) as error:
-                raise does_not_open(path, error) from error
+    def _shard(self, which: int) -> "_Shard":
+        if which in self._open:
+            self._open.move_to_end(which)
+            return self._open[which]
+        path = self._files[which]
+        try:
+            if self._sha256[which] not in (None, digest(path)):
+                raise OSError("it is not as it was written")
+            self._open[which] = _Shard(path)
+        except (SafetensorError, OSError) as error:
+            raise does_not_open(path, error) from error
+        while len(self._open) > OPEN:
+            self._open.popitem(last=False)
         return self._open[which]
+
+
+class _Shard:
+    """A shard's tensors, read from the file where they are touched."""
+
+    def __init__(self, path: Path):
+        self._file = safe_open(path, "pt").__enter__()
+        self.names = set(self._file.keys())
+        self._tensors: dict[str, torch.Tensor] = {}
+
+    @property
+    def clips(self) -> int:
+        """How many it holds."""
+        return len(self.tensor("ends"))
+
+    def tensor(self, name: str) -> torch.Tensor:
+        """A row a clip, but for the captions' bytes."""
+        if name not in self._tensors:
+            self._tensors[name] = self._file.get_tensor(name)
+        return self._tensors[name]
+
+    def caption(self, row: int) -> str:
+        """Of a clip."""
+        ends, text = self.tensor("ends"), self.tensor("captions")
+        begin = int(ends[row - 1]) if row else 0
+        return text[begin : int(ends[row])].numpy().tobytes().decode()
 
 
 def does_not_open(shard: Path, error: Exception) -> ValueError:

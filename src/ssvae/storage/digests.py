@@ -7,17 +7,39 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from ssvae.storage.files import SEAL, sealed_above, write_json
+from filelock import FileLock
+
+from ssvae.storage.files import SEAL, of_this_machine, sealed_above, write_json, write_text
+
+LARGE = 2**24
+"""Bytes of a file from which on its digest is kept for other processes of this machine."""
 
 
 def digest(path: Path) -> str:
-    """The SHA-256 of a file, which is read once unless it changes."""
+    """The SHA-256 of a file, which is read once unless its size or time changes; a large one once
+    on a machine, for hundreds of processes may open the same terabytes.
+    """
     facts = path.stat()
     return _digest(path, facts.st_size, facts.st_mtime_ns)
 
 
 @lru_cache(maxsize=1024)
 def _digest(path: Path, size: int, changed: int) -> str:
+    if size < LARGE:
+        return _read(path)
+    key = checksum([str(path.resolve()), size, changed])[:32]
+    kept = of_this_machine() / "digests" / key[:2] / key
+    try:
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(f"{kept}.lock"):  # one reads, the others wait for it
+            if not kept.exists():
+                write_text(kept, _read(path))
+            return kept.read_text()
+    except OSError:  # no place to keep it, or no file any more
+        return _read(path)
+
+
+def _read(path: Path) -> str:
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

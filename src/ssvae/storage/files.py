@@ -14,6 +14,8 @@ from typing import Any
 
 from safetensors import SafetensorError, safe_open
 
+CACHE = "SSVAE_CACHE"
+"""The environment variable of the folder for :func:`of_this_machine`; ~/.cache/ssvae without it."""
 SEAL = "sha256.json"
 """In a folder whose files stay as they are: their checksums."""
 PARTIAL = ".partial-"
@@ -47,6 +49,11 @@ class Replacement:
     def discard(self) -> None:
         """Remove what there is of it; what was there before stays."""
         _remove(self.partial)
+
+
+def of_this_machine() -> Path:
+    """Where what its processes share is kept between runs."""
+    return Path(os.environ.get(CACHE) or Path.home() / ".cache" / "ssvae")
 
 
 def _remove(path: Path) -> None:
