@@ -41,7 +41,7 @@ from ssvae.storage.digests import checksum
 from ssvae.storage.distant import PART
 from ssvae.training import make_accelerator
 
-COUNTED = Path(__file__).parents[1] / "results" / "gpu-counted"
+COUNTED = Path(__file__).parents[1] / "results" / "gpu-counted" / "results.json"
 LATENT = 48, 5, 16, 16
 SIZE = 17, 256, 256
 IN_A_SHARD = 4096
@@ -74,6 +74,11 @@ def arithmetic(clips: int, counted: dict) -> list[list[str]]:
         ["latents, float32", f"{clips * values * 4 / 1e12:.2f} TB", f"{values:,} values a clip"],
         ["latents, bfloat16", f"{clips * values * 2 / 1e12:.2f} TB", "`--storage bfloat16`"],
         ["files of latents", f"{shard:,}", f"`--shard-clips {IN_A_SHARD}`; {default:,} by default"],
+        [
+            "embeddings of captions",
+            f"{clips * TEXT / 1e12:.1f} TB",
+            "40 tokens of 4,096 (umt5-xxl)",
+        ],
         [
             "encoding",
             f"{clips / encodes / 3600:,.0f} GPU hours",
@@ -121,7 +126,7 @@ class Counting(http.server.SimpleHTTPRequestHandler):
         Counting.requests["HEAD"] += 1
         super().do_HEAD()
 
-    def log_message(self, *_: object) -> None:
+    def log_message(self, format: str, *args: object) -> None:
         """Nothing."""
 
 
@@ -179,7 +184,7 @@ from ssvae.latents import LatentCache
 
 def own_megabytes():
     lines = open("/proc/self/smaps_rollup").read().splitlines()
-    return sum(int(line.split()[1]) for line in lines if line.startswith("Private")) / 1e3
+    return sum(int(line.split()[1]) for line in lines if line.startswith("Anonymous")) / 1e3
 
 before, began = own_megabytes(), time.perf_counter()
 cache = LatentCache(sys.argv[1])
@@ -237,22 +242,20 @@ def main() -> None:
     parser.add_argument("--clips", type=int, default=10_000_000)
     parser.add_argument("--out", type=Path)
     words = parser.parse_args()
-    (file,) = COUNTED.glob("*.json")
-    rows = arithmetic(words.clips, json.loads(file.read_text()))
+    rows = arithmetic(words.clips, json.loads(COUNTED.read_text()))
     sys.stdout.write(markdown(["", f"{words.clips:,} clips", ""], rows) + "\n")
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         found = {
-            "clips": words.clips,
             "shards": of_shards(folder),
             "cache": of_a_cache(folder),
             "index": of_the_index(folder, words.clips),
-            **provenance(),
         }
     sys.stdout.write(json.dumps(found, indent=2) + "\n")
     if words.out is not None:
         words.out.mkdir(parents=True, exist_ok=True)
-        (words.out / "simulated.json").write_text(json.dumps(found, indent=2) + "\n")
+        results = {"clips": words.clips, "arithmetic": rows, **found, **provenance()}
+        (words.out / "results.json").write_text(json.dumps(results, indent=2) + "\n")
 
 
 if __name__ == "__main__":

@@ -15,6 +15,12 @@ def _read(name: str) -> Any:
     return json.loads((RESULTS / name).read_text())
 
 
+def ten_million() -> str:
+    """What so many clips cost."""
+    found = _read("ten-million/results.json")
+    return markdown(["", f"{found['clips']:,} clips", ""], found["arithmetic"])
+
+
 def swapped_latents() -> str:
     """A student's latents through its teacher, and the other way round."""
     rows = [
@@ -83,6 +89,7 @@ FRAGMENTS: Mapping[str, Callable[[], str]] = {
     "results.distil": swapped_latents,
     "results.alpha": alpha,
     "results.strips": strips,
+    "results.ten-million": ten_million,
     "results.gpu-counted": lambda: gpu_counted("as written"),
     "results.gpu-counted-compiled": lambda: gpu_counted("compiled"),
 }
