@@ -100,6 +100,7 @@ def test_a_recipe_that_is_not_there_is_guessed(tmp_path):
         ("train tiny --out x --lrc.weight 1", "no option --lrc.weight; did you mean --lcr.weight?"),
         ("train tiny --steps 3", "ssvae train tiny needs --out PATH"),
         ("analyze tiny --clip=3", "ssvae analyze has no option --clip; did you mean --clips?"),
+        ("evaluate reconstruction --metric a.py:f --metric a.py:g", "--metric is typed twice"),
         ("encode in.mp4 --lcr.weight 1 --out x", "ssvae encode has no option --lcr.weight"),
     ],
 )

@@ -1,6 +1,7 @@
 """Latents in files, whoever wrote them, and their analysis without a VAE."""
 
 import io
+import json
 import tarfile
 
 import numpy as np
@@ -145,3 +146,36 @@ def test_the_command(stored, tmp_path):
     status, said = status_and_output("analyze", "tiny", "--out", "no.html", folder=tmp_path)
     assert status == 2
     assert "--videos" in said
+
+
+def test_a_cache_knows_whether_its_first_frame_is_alone(vae_folder, tmp_path):
+    """What its VAE does counts, and not a switch that was left as it is."""
+    words = ["cache-latents", "--vae", vae_folder, "--data", "world", "--clips", 8]
+    status, said = status_and_output(*words, "--out", tmp_path / "latents", folder=tmp_path)
+    assert status == 0, said
+    config = tmp_path / "latents" / "config.json"
+    index = tmp_path / "latents" / "index.json"
+    written = json.loads(index.read_text())
+    assert open_latents(str(tmp_path / "latents")).first_frame_alone is True
+    command = ["analyze", "latents", "--json", "out.json"]
+    status, said = status_and_output(*command, "--frames-alike", folder=tmp_path)
+    assert status == 2
+    assert "is of a VAE whose first frame is alone" in said
+    written["config"]["first_frame_alone"] = False
+    del written["checksum"]
+    index.write_text(json.dumps(written))
+    config.unlink()
+    status, said = status_and_output(*command, folder=tmp_path)
+    assert status == 0, said
+    analysis = json.loads((tmp_path / "out.json").read_text())["latents"]
+    assert analysis["local_correlation_first_frame"] is None
+    assert analysis["model"]["lone_first_frame"] is False
+
+
+def test_what_is_assumed_of_the_first_frame_is_said(stored, tmp_path):
+    status, said = status_and_output("analyze", stored / "z.npy", folder=tmp_path)
+    assert status == 0, said
+    assert "--frames-alike for others" in said
+    status, said = status_and_output("analyze", "none.npy", folder=tmp_path)
+    assert status == 2
+    assert "there is no file none.npy" in said

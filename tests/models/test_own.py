@@ -102,8 +102,9 @@ def test_penalties_are_weighed_where_layers_run_last():
     vae = Backbone(open_vae(f"{FILE}:pair").vae)
     assert vae.encoders_last_layer is vae.vae.to_moments
     assert vae.decoders_last_layer is vae.vae.out
-    with pytest.raises(ValueError, match="no layer nothing, .* decoders_last="):
-        _ = Backbone(vae.vae, vae.layout, decoders_last="nothing").decoders_last_layer
+    for argument in ("encoders_last", "decoders_last"):
+        with pytest.raises(ValueError, match=f"no layer nothing: {argument} takes one of"):
+            Backbone(vae.vae, vae.layout, **{argument: "nothing"})
 
 
 def test_a_file_imports_what_lies_beside_it(tmp_path):

@@ -11,11 +11,17 @@ from commands import status_and_output
 from ssvae.analysis import Analyzer, Subject, psnr
 from ssvae.evaluation.metrics import load_metric
 from ssvae.models import AutoencoderKLSSVAE
-from ssvae.report.paper_tables import Measure, PaperTable, analysis_table, write_table
+from ssvae.report.paper_tables import (
+    Measure,
+    PaperTable,
+    analysis_table,
+    in_markdown,
+    write_table,
+)
 from ssvae.statistics.intervals import Interval, mean_interval
 
 TABLE = PaperTable(
-    [Measure("PSNR", "higher", 2), Measure("lost_%", "lower", 1), Measure("slope")],
+    [Measure("PSNR", "higher", 2, "dB"), Measure("lost_%", "lower", 1), Measure("slope")],
     {
         "a_b": [Interval(30.123, 29.5, 31.0), Interval(2.0, None, None), Interval(-1.5, -2, -1)],
         "c": [Interval(29.0, 28.0, 29.4), None, Interval(-1.0, None, None)],
@@ -28,10 +34,11 @@ def test_latex(tmp_path):
     write_table(TABLE, tmp_path / "t.tex")
     text = (tmp_path / "t.tex").read_text()
     assert r"\caption{8 clips \& more" in text
-    assert r"& PSNR $\uparrow$ & lost\_\% $\downarrow$ & slope \\" in text
-    first = r"a\_b & \textbf{30.12} {\scriptsize [29.50, 31.00]} & 2.0 & $-$1.500"
+    assert r"\label{tab:t}" in text
+    assert r"& PSNR (dB) $\uparrow$ & lost\_\% $\downarrow$ & slope \\" in text
+    first = r"a\_b & \textbf{30.12} {\scriptsize [29.50, 31.00]} & 2.00 & $-$1.50"
     assert first in text, "the best is marked, but not the only one of its measure"
-    assert r"c & 29.00 {\scriptsize [28.00, 29.40]} & -- & $-$1.000 \\" in text
+    assert r"c & 29.00 {\scriptsize [28.00, 29.40]} & -- & $-$1.00 \\" in text
     assert text.count("{") == text.count("}")
 
 
@@ -49,7 +56,7 @@ def test_other_forms(tmp_path):
     assert len(rows) == 5
     held = json.loads((tmp_path / "t.json").read_text())
     assert held["models"]["c"]["lost_%"] is None
-    assert "| a_b | **30.12 (29.50 to 31.00)** | 2.0 |" in (tmp_path / "t.md").read_text()
+    assert "| a_b | **30.12 (29.50 to 31.00)** | 2.00 |" in (tmp_path / "t.md").read_text()
     with pytest.raises(ValueError, match=r"a table is a file \.tex"):
         write_table(TABLE, tmp_path / "t.xlsx")
 
@@ -70,6 +77,37 @@ def test_what_may_be_the_best_is_bold(figures, bold):
     turned = {name: [Interval(-f.value, None, None)] for name, (f,) in rows.items()}
     best = PaperTable([Measure("x", "lower")], turned, "").best(0)
     assert best == ({"0"} if len(rows) > 1 else set())
+
+
+@pytest.mark.parametrize(
+    ("figures", "shown"),
+    [
+        ([(30.1234, 29.5, 31.0)], "30.12 (29.50 to 31.00)"),
+        ([(708743.883, 663396.398, 757249.938)], "708744 (663396 to 757250)"),
+        ([(0.0127, 0.0122, 0.0132)], "0.01270 (0.01220 to 0.01320)"),
+        ([(1.234e-5, 1.1e-5, 1.4e-5)], "1.23e-05 (1.10e-05 to 1.40e-05)"),
+        ([(1.234e-5, None, None)], "1.23e-05"),
+        ([(2.0, None, None), (0.5, None, None)], "2.000"),
+        ([(1.0, 1.0, 1.0)], "1.000 (1.000 to 1.000)"),
+        ([(0.0, None, None)], "0.000"),
+    ],
+)
+def test_figures_have_the_digits_that_intervals_leave_them(figures, shown):
+    rows = {str(i): [Interval(*figure)] for i, figure in enumerate(figures)}
+    table = PaperTable([Measure("x")], rows, "")
+    assert f"| 0 | {shown} |" in in_markdown(table)
+
+
+def test_a_paired_test_counts_before_intervals():
+    rows = {"a": [Interval(3, 2, 4)], "b": [Interval(2.9, 2, 4)], "c": [Interval(1, 0, 1.9)]}
+
+    def best(told):
+        return PaperTable([Measure("x", "higher")], rows, "", [told]).best(0)
+
+    assert best(lambda one, other: True) == {"a"}
+    assert best(lambda one, other: False) == {"a", "b", "c"}
+    assert best(lambda one, other: None) == {"a", "b"}
+    assert best(lambda one, other: {"a", "b"} == {one, other}) == {"a", "c"}
 
 
 def test_intervals_are_over_films():
@@ -153,7 +191,9 @@ def test_the_commands(tmp_path):
     words = "evaluate", "compare", "ours=tiny.json", "tiny-baseline.json", "--table", "both.tex"
     status, said = status_and_output(*words, folder=tmp_path)
     assert status == 0, said
-    assert len(re.findall(r"\\textbf", (tmp_path / "both.tex").read_text())) == 6
+    text = (tmp_path / "both.tex").read_text()
+    assert "sha256" not in text
+    assert len(re.findall(r"\\textbf", text)) >= 3
     assert "    ours & " in (tmp_path / "both.tex").read_text()
     (tmp_path / "own.py").write_text(METRIC.replace("= 2", "= 3"))
     words = "evaluate", "reconstruction", "--model", "tiny", *of, "--metric", "own.py:twice"

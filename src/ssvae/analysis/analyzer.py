@@ -187,8 +187,8 @@ class Analyzer:
         self.model = Model(
             vae.name,
             vae.parameters(),
-            vae.parameters("encoder", "quant_conv"),
-            vae.parameters("decoder", "post_quant_conv"),
+            vae.parameters("encoder", "quant_conv") or None,
+            vae.parameters("decoder", "post_quant_conv") or None,
             vae.lone_first_frame,
         )
 

@@ -68,7 +68,7 @@ def analyze_latents(
     told = [i for i, key in enumerate(kept) if key in known]
     labels = labels_of([known[kept[i]] for i in told], vocabulary)
     return Analysis(
-        model=Model(name, 0, 0, 0, lone_first_frame),
+        model=Model(name, 0, None, None, lone_first_frame),
         protocol=Protocol(clips, None, None, None, None, shape),
         frequency=frequency.result(),
         channels=channels.result(),

@@ -50,8 +50,9 @@ class Model:
     name: str
     """Its class."""
     parameters: int
-    encoder_parameters: int
-    decoder_parameters: int
+    encoder_parameters: int | None
+    """None where its parts are called otherwise than ``encoder`` and ``decoder``."""
+    decoder_parameters: int | None
     lone_first_frame: bool
     """Whether the first latent frame stands for one frame of video."""
 

@@ -1,6 +1,7 @@
 """The command that analyses VAEs."""
 
 import json
+import logging
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -29,6 +30,8 @@ from ssvae.report.paper_tables import analysis_table, write_table
 from ssvae.report.tables import analysis_tables
 from ssvae.storage.files import write_text
 from ssvae.storage.processes import gather_objects
+
+logger = logging.getLogger(__name__)
 
 
 def analyze(
@@ -82,7 +85,8 @@ def analyze(
             i3d:FILE.pt or videomae:NAME_OR_FOLDER. The probe where the clips are the world's.
         skip_artefacts: Leave out the synthetic films whose right answer is known, and what becomes
             of clips that go through again and again.
-        frames_alike: Of latents: the first latent frame stands for as many frames as the others.
+        frames_alike: Of latents: the first latent frame stands for as many frames as the others. A
+            cache knows.
     """
     check_outputs(out, json_out, figure, table)
     accelerator = common.accelerator()
@@ -113,13 +117,15 @@ def analyze(
     if not accelerator.is_main_process:
         return
     for name, place in stored.items():
-        found.analyses[name] = _of_latents(place, not frames_alike)
+        found.analyses[name] = _of_latents(name, place, frames_alike)
     if found.analyses:
         _tell(found)
         described = clips_described(videos, fps, seed) if videos and of_models else ""
         _write(found, described, out, json_out, figure, figure_width)
         if table is not None:
-            write_table(analysis_table(found.analyses, described), table)
+            # A paper that is reviewed blindly should not name folders.
+            blind = clips_described(Path(videos).name, fps, seed) if videos and of_models else ""
+            write_table(analysis_table(found.analyses, blind), table)
             console.print(f"table: {table}", soft_wrap=True, markup=False)
     if found.failed:
         reasons = "; ".join(f"{name}: {reason}" for name, reason in found.failed.items())
@@ -138,11 +144,26 @@ def _without_clips(models: Mapping[str, str]) -> str:
     return "a model needs clips: --videos world, or a film, a folder, a list"
 
 
-def _of_latents(place: str, lone_first_frame: bool) -> Analysis:
+def _of_latents(name: str, place: str, frames_alike: bool) -> Analysis:
     """The analysis of latents in files."""
     stored = open_latents(place)
+    known, alone = stored.first_frame_alone, not frames_alike
+    if known is None:
+        logger.info(
+            "%s: the first latent frame is taken %s",
+            name,
+            "for a frame of video alone, as of a causal VAE; --frames-alike for others"
+            if alone
+            else "as the others are",
+        )
+    elif frames_alike and known:
+        raise ValueError(
+            f"{place} is of a VAE whose first frame is alone: leave out --frames-alike"
+        )
     vocabulary = known_vocabulary(stored.data) if stored.data else None
-    return analyze_latents(stored.batches(), lone_first_frame, stored.captions, vocabulary)
+    return analyze_latents(
+        stored.batches(), alone if known is None else known, stored.captions, vocabulary
+    )
 
 
 @dataclass(frozen=True)

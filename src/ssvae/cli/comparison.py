@@ -15,8 +15,8 @@ from ssvae.cli.console import console
 from ssvae.evaluation.judge import HIGHEST, SCALES
 from ssvae.evaluation.metrics import WAYS
 from ssvae.evaluation.result import Evaluation, check_comparable, differences, load_evaluation
-from ssvae.report.paper_tables import Measure, PaperTable, write_table
-from ssvae.report.tables import interval
+from ssvae.report.paper_tables import Measure, PaperTable, ToldApart, write_table
+from ssvae.report.tables import measured
 
 SHOWN_AS = {
     **{name: name.upper() for name in ("psnr", "ssim", "lpips", "fvd", "kvd")},
@@ -24,6 +24,8 @@ SHOWN_AS = {
     "rkvd": "rKVD",
 }
 """In tables for papers."""
+UNIT = {"psnr": "dB"}
+"""Of measures that have one."""
 UNITS = {
     "psnr": "dB over [0, 1], the mean over clips; higher is better",
     "ssim": "the mean over frames and clips; higher is better",
@@ -64,13 +66,11 @@ def compare(
     (reference, first), *others = loaded.items()
     for measure in dict.fromkeys(m for e in loaded.values() for m in e.figures):
         each = [e.figures.get(measure) for e in loaded.values()]
-        shown.add_row(measure, *("–" if f is None else interval(vars(f), 4) for f in each))
+        shown.add_row(measure, *("–" if f is None else measured(vars(f)) for f in each))
     console.print(shown)
     for name, other in others:
         for measure, change in differences(first, other).items():
-            description = (
-                f"{name} - {reference}, clip by clip: {measure} {interval(vars(change), 4)}"
-            )
+            description = f"{name} - {reference}, clip by clip: {measure} {measured(vars(change))}"
             console.print(description, soft_wrap=True, markup=False)
     for line in first.protocol.lines():
         console.print(line, soft_wrap=True, markup=False, highlight=False, style="dim")
@@ -100,7 +100,7 @@ def tell(
     shown.add_column("value (95 % interval)", justify="right")
     shown.add_column("", style="dim")
     for measure, figure in evaluation.figures.items():
-        shown.add_row(measure, interval(vars(figure), 4), UNITS.get(measure, "of your own"))
+        shown.add_row(measure, measured(vars(figure)), UNITS.get(measure, "of your own"))
     console.print(shown)
     for line in evaluation.protocol.lines():
         console.print(line, soft_wrap=True, markup=False, highlight=False)
@@ -118,14 +118,30 @@ def _write_table(evaluations: Mapping[str, Evaluation], path: Path) -> None:
     names = list(dict.fromkeys(m for e in evaluations.values() for m in e.figures))
     rows = {name: [e.figures.get(m) for m in names] for name, e in evaluations.items()}
     protocol = next(iter(evaluations.values())).protocol
-    caption = "; ".join(protocol.lines()) + ". 95 % intervals by bootstrap over files."
-    caption = re.sub(r"\b([0-9a-f]{12})[0-9a-f]{52}\b", r"\1", caption)  # checksums
+    text = f"{'; '.join(protocol.lines())}. 95 % intervals by bootstrap over files."
+    caption = re.sub(r"; data: sha256 \w+|, sha256 \w+", "", text)
     units = {m: UNITS.get(m, protocol.networks.get(m, "")) for m in names}
     measures = [
-        Measure(SHOWN_AS.get(m, m), _better(units[m]), 2 if m == "psnr" else 3) for m in names
+        Measure(SHOWN_AS.get(m, m), _better(units[m]), 2 if m == "psnr" else 3, UNIT.get(m, ""))
+        for m in names
     ]
-    write_table(PaperTable(measures, rows, caption), path)
+    told_apart = [_told_apart(evaluations, m) for m in names]
+    write_table(
+        PaperTable(measures, rows, caption[:1].upper() + caption[1:], told_apart, text), path
+    )
     console.print(f"table: {path}", soft_wrap=True)
+
+
+def _told_apart(evaluations: Mapping[str, Evaluation], measure: str) -> ToldApart:
+    """Whether two evaluations differ in a measure, clip by clip; None where no clip has it."""
+
+    def differ(one: str, other: str) -> bool | None:
+        change = differences(evaluations[one], evaluations[other]).get(measure)
+        if change is None or change.low is None or change.high is None:
+            return None
+        return not change.low <= 0 <= change.high
+
+    return differ
 
 
 def _better(unit: str) -> str | None:

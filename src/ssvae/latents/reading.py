@@ -32,6 +32,8 @@ class StoredLatents:
     captions: Sequence[str] = ()
     data: str = ""
     """The source of the clips, where that is known."""
+    first_frame_alone: bool | None = None
+    """Whether the first latent frame stands for one frame of video, where that is known."""
 
 
 def are_latents(name: str) -> bool:
@@ -39,7 +41,9 @@ def are_latents(name: str) -> bool:
     path = Path(name)
     if path.is_dir():
         return any((path / name).is_file() for name in ("index.json", BUCKETS))
-    return path.suffix in (".npy", ".tar") or (path.suffix in ENDINGS and _names(path) is not None)
+    if path.suffix in (".npy", ".tar") or (path.suffix in ENDINGS and not path.exists()):
+        return True
+    return path.suffix in ENDINGS and _names(path) is not None
 
 
 def open_latents(name: str) -> StoredLatents:
@@ -56,10 +60,15 @@ def open_latents(name: str) -> StoredLatents:
     path = Path(name)
     if path.is_dir():
         cache = LatentCache(path)
-        return StoredLatents(lambda: cache.batches(AT_ONCE), cache.captions, cache.config.data)
+        config = cache.config
+        return StoredLatents(
+            lambda: cache.batches(AT_ONCE), cache.captions, config.data, config.first_frame_alone
+        )
     if is_shards(name):
         urls = expand(name)
         return StoredLatents(lambda: _of_tars(urls))
+    if path.suffix in ENDINGS and not path.exists():
+        raise ValueError(f"there is no file {name}")
     if path.suffix not in ENDINGS or not path.is_file():
         raise ValueError(
             f"latents lie in a cache, in tar files, or in a file {', '.join(ENDINGS)}, got {name}"

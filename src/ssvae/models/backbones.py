@@ -65,6 +65,13 @@ class Backbone:
             self._moments, self._decoded = known.moments, known.decoded
             self._checkpoints = known.checkpoints
         self.layout = layout or measured_layout(vae)
+        modules = dict(vae.named_modules())
+        for argument, name in (("encoders_last", encoders_last), ("decoders_last", decoders_last)):
+            if name is not None and name not in modules:
+                raise ValueError(
+                    f"{type(vae).__name__} has no layer {name}: {argument} takes one of its "
+                    f"named_modules(), such as {next(reversed(modules))}"
+                )
         self._last = (
             (encoders_last,) if encoders_last else ENCODERS_LAST,
             (decoders_last,) if decoders_last else DECODERS_LAST,

@@ -43,7 +43,10 @@ class Own:
         """
         found = self._called()
         if not isinstance(found, Backbone):
-            found = Backbone(as_module(found))
+            try:
+                found = Backbone(as_module(found))
+            except ValueError as error:
+                raise ValueError(f"{self.source}:{self.function}(): {error}") from error
         found.vae.eval()
         return found
 

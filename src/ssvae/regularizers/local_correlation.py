@@ -19,6 +19,7 @@ __all__ = ["LCRConfig", "LocalCorrelation", "LocalCorrelationResult", "local_cor
 
 EPSILON = 1e-8  # beside vector lengths, as published: a constant vector gives 0, not NaN
 JUDGED = 500  # steps after which a run is judged, or twice its warm-up if that is longer
+FEW = 50  # steps, of which nothing is said
 PARTS = 5  # of these steps, whose first and last are compared
 MOVED = 0.01  # of a correlation
 
@@ -281,7 +282,7 @@ class CorrelationWatch(Watch):
 
     def __init__(self, steps: int, warmup: int, threshold: float, weight: float):
         self.threshold, self.weight = threshold, weight
-        self.last = min(max(JUDGED, 2 * warmup), steps)
+        self.last = min(max(JUDGED, 2 * warmup), steps) if steps >= FEW else 0
         self._heard: list[torch.Tensor] = []
 
     def hear(self, step: int, scalars: Mapping[str, torch.Tensor]) -> str | None:

@@ -61,13 +61,10 @@ def write_report(
         (folder / f"{plate.name}.svg").write_text(svg)
         drawn.append({"svg": svg, "caption": plate.caption})
     first = next(iter(analyses.values()))
-    names = list(analyses)
     return html.render(
         out,
         "analysis.html.j2",
-        heading="A video VAE, analysed"
-        if len(names) == 1
-        else f"{len(names)} video VAEs, side by side",
+        heading=_heading(analyses),
         lead=_lead(analyses),
         protocol=_protocol(analyses, source, unread),
         failed=failed,
@@ -116,6 +113,16 @@ def _example_films(folder: Path, analyses: Mapping[str, Analysis]) -> str:
         return ""
     save_figure(artefact_figure(found), folder / "synthetic-films.png")
     return html.data_uri((folder / "synthetic-films.png").read_bytes(), "image/png")
+
+
+def _heading(analyses: Mapping[str, Analysis]) -> str:
+    latents = [a.fidelity is None for a in analyses.values()]
+    one, several = "A video VAE", "video VAEs"
+    if all(latents):
+        one, several = "Latents", "sets of latents"
+    elif any(latents):
+        several = "VAEs and sets of latents"
+    return f"{one}, analysed" if len(latents) == 1 else f"{len(latents)} {several}, side by side"
 
 
 def _lead(analyses: Mapping[str, Analysis]) -> str:

@@ -33,6 +33,7 @@ STYLE: Any = {
     "grid.color": GRID,
     "legend.frameon": False,
     "svg.hashsalt": "ssvae",
+    "pdf.fonttype": 42,  # TrueType: some conferences refuse matplotlib's Type 3
 }
 
 

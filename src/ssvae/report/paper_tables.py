@@ -1,18 +1,19 @@
 """Figures as tables for a paper: LaTeX (booktabs), CSV, Markdown or JSON.
 
 A row a model, a column a measure, with intervals where there are any. In bold are the best, and
-those that could be: whose intervals meet the best's.
+those that cannot be told from it.
 """
 
 import csv
 import io
 import json
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from ssvae.analysis import Analysis
-from ssvae.report.tables import markdown
+from ssvae.report.tables import decimals, exact, interval, markdown
 from ssvae.statistics.intervals import Interval
 from ssvae.storage.files import check_file, write_text
 
@@ -29,6 +30,17 @@ class Measure:
     better: str | None = None
     """higher, lower, or None where neither is."""
     digits: int = 3
+    """Decimals where no interval tells how many."""
+    unit: str = ""
+
+    @property
+    def title(self) -> str:
+        """With the unit."""
+        return f"{self.name} ({self.unit})" if self.unit else self.name
+
+
+ToldApart = Callable[[str, str], bool | None]
+"""Whether two models differ in a measure, by a paired test; None where it cannot tell."""
 
 
 @dataclass(frozen=True)
@@ -39,16 +51,20 @@ class PaperTable:
     rows: Mapping[str, Sequence[Interval | None]]
     """Of each model, a figure a measure; None where it has none."""
     caption: str
-    """The protocol."""
+    told_apart: Sequence[ToldApart] = ()
+    """Of each measure; without these intervals that meet do not tell two models apart."""
+    protocol: str = ""
+    """In full, where the caption is shorter."""
 
     @property
     def legend(self) -> str:
         """The caption, and what bold means where there is any."""
         bold = any(self.best(i) for i in range(len(self.measures)))
-        return self.caption + (" Bold: the best, and what its interval meets." if bold else "")
+        how = "does not differ from it clip by clip" if self.told_apart else "its interval meets"
+        return self.caption + (f" Bold: the best, and what {how}." if bold else "")
 
     def best(self, column: int) -> set[str]:
-        """The model with the best figure of a measure, and those whose intervals meet its; none
+        """The model with the best figure of a measure, and those that cannot be told from it; none
         where there is nothing to compare.
         """
         better = self.measures[column].better
@@ -59,15 +75,24 @@ class PaperTable:
         }
         if better is None or len(figures) < 2:
             return set()
-        _, best = (max if better == "higher" else min)(figures.values(), key=lambda pair: pair[0])
-        return {name for name, (_, figure) in figures.items() if _meet(figure, best)}
+        best = (max if better == "higher" else min)(figures, key=lambda name: figures[name][0])
+        return {name for name in figures if name == best or not self._apart(column, best, name)}
 
+    def _apart(self, column: int, one: str, other: str) -> bool:
+        told = self.told_apart[column](one, other) if self.told_apart else None
+        if told is not None:
+            return told
+        a, b = self.rows[one][column], self.rows[other][column]
+        assert a is not None
+        assert b is not None
+        if a.low is None or a.high is None or b.low is None or b.high is None:
+            return a.value != b.value
+        return a.low > b.high or b.low > a.high
 
-def _meet(a: Interval, b: Interval) -> bool:
-    """Whether two figures may be the same."""
-    if a.low is None or a.high is None or b.low is None or b.high is None:
-        return a.value == b.value
-    return a.low <= b.high and b.low <= a.high
+    def places(self, column: int) -> int:
+        """Decimals of a measure."""
+        figures = [row[column] for row in self.rows.values()]
+        return decimals([vars(f) for f in figures if f is not None], self.measures[column].digits)
 
 
 COLUMNS: tuple[tuple[Measure, str], ...] = (
@@ -76,7 +101,7 @@ COLUMNS: tuple[tuple[Measure, str], ...] = (
     (Measure("high share", "lower"), "high_share"),
     (Measure("slope", None, 2), "slope"),
     (Measure("effective rank", "lower", 2), "effective_rank"),
-    (Measure("PSNR", "higher", 2), "psnr"),
+    (Measure("PSNR", "higher", 2, "dB"), "psnr"),
     (Measure("SSIM", "higher"), "ssim"),
     (Measure("LPIPS", "lower"), "lpips"),
 )
@@ -95,7 +120,7 @@ def analysis_table(analyses: Mapping[str, Analysis], source: str = "") -> PaperT
     return PaperTable(
         [COLUMNS[i][0] for i in measured],
         {name: [row[i] for i in measured] for name, row in rows.items()},
-        f"{caption}. Latents are posterior means.",
+        f"{caption}. Latents are posterior means, each channel standardised.",
     )
 
 
@@ -117,17 +142,20 @@ def check_table_path(path: Path) -> None:
 def write_table(table: PaperTable, path: Path) -> None:
     """Write a table in the form that the file's ending asks for."""
     check_table_path(path)
-    forms = {".tex": latex, ".csv": comma_separated, ".md": in_markdown, ".json": as_json}
-    write_text(path, forms[path.suffix](table))
+    forms = {".csv": comma_separated, ".md": in_markdown, ".json": as_json}
+    write_text(
+        path, latex(table, path.stem) if path.suffix == ".tex" else forms[path.suffix](table)
+    )
 
 
-def latex(table: PaperTable) -> str:
+def latex(table: PaperTable, label: str) -> str:
     r"""As LaTeX, with \usepackage{booktabs}."""
-    heads = [f"{m.name.translate(ESCAPED)} {ARROWS[m.better][0]}".strip() for m in table.measures]
+    heads = [f"{m.title.translate(ESCAPED)} {ARROWS[m.better][0]}".strip() for m in table.measures]
     lines = [
         r"\begin{table}",
         r"  \centering",
         f"  \\caption{{{table.legend.translate(ESCAPED)}}}",
+        f"  \\label{{tab:{re.sub('[^A-Za-z0-9-]', '-', label)}}}",
         f"  \\begin{{tabular}}{{l{'r' * len(heads)}}}",
         r"    \toprule",
         f"    & {' & '.join(heads)} \\\\",
@@ -135,19 +163,19 @@ def latex(table: PaperTable) -> str:
     ]
     for name, row in table.rows.items():
         cells = [
-            _latex_cell(figure, measure, name in table.best(i))
-            for i, (figure, measure) in enumerate(zip(row, table.measures, strict=True))
+            _latex_cell(figure, table.places(i), name in table.best(i))
+            for i, figure in enumerate(row)
         ]
         lines.append(f"    {name.translate(ESCAPED)} & {' & '.join(cells)} \\\\")
     lines += [r"    \bottomrule", r"  \end{tabular}", r"\end{table}"]
     return "\n".join(lines) + "\n"
 
 
-def _latex_cell(figure: Interval | None, measure: Measure, best: bool) -> str:
+def _latex_cell(figure: Interval | None, places: int, best: bool) -> str:
     if figure is None or figure.value is None:
         return "--"
     value, low, high = (
-        "" if end is None else f"{end:.{measure.digits}f}".replace("-", "$-$")
+        "" if end is None else exact(end, places).replace("-", "$-$")
         for end in (figure.value, figure.low, figure.high)
     )
     value = rf"\textbf{{{value}}}" if best else value
@@ -156,24 +184,21 @@ def _latex_cell(figure: Interval | None, measure: Measure, best: bool) -> str:
 
 def in_markdown(table: PaperTable) -> str:
     """As Markdown, the caption below."""
-    heads = ["", *(f"{m.name} {ARROWS[m.better][1]}".strip() for m in table.measures)]
+    heads = ["", *(f"{m.title} {ARROWS[m.better][1]}".strip() for m in table.measures)]
     rows = []
     for name, row in table.rows.items():
         cells = []
-        for i, (figure, measure) in enumerate(zip(row, table.measures, strict=True)):
-            text = _plain(figure, measure.digits)
+        for i, figure in enumerate(row):
+            text = _plain(figure, table.places(i))
             cells.append(f"**{text}**" if name in table.best(i) else text)
         rows.append([name, *cells])
     return markdown(heads, rows) + f"\n{table.legend}\n"
 
 
-def _plain(figure: Interval | None, digits: int) -> str:
+def _plain(figure: Interval | None, places: int) -> str:
     if figure is None or figure.value is None:
         return "–"
-    value = f"{figure.value:.{digits}f}"
-    if figure.low is None or figure.high is None:
-        return value
-    return f"{value} ({figure.low:.{digits}f} to {figure.high:.{digits}f})"
+    return interval(vars(figure), show=lambda value: exact(value, places))
 
 
 def comma_separated(table: PaperTable) -> str:
@@ -197,4 +222,6 @@ def as_json(table: PaperTable) -> str:
         }
         for name, row in table.rows.items()
     }
-    return json.dumps({"protocol": table.caption, "models": models}, indent=2) + "\n"
+    return (
+        json.dumps({"protocol": table.protocol or table.caption, "models": models}, indent=2) + "\n"
+    )

@@ -1,5 +1,6 @@
 """The figures of an analysis as rows of text, the same in the terminal and in reports."""
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -9,6 +10,8 @@ from ssvae.analysis.findings import border_ratios, leading_share
 from ssvae.analysis.interpolation import Distances, Interpolations
 from ssvae.analysis.result import Model
 from ssvae.analysis.semantics import NEIGHBOURS
+
+MOST_DECIMALS = 6
 
 
 @dataclass(frozen=True)
@@ -24,6 +27,32 @@ class Row:
 def number(value: float | None, digits: int = 3) -> str:
     """A number as text; a dash where there is none."""
     return "–" if value is None else f"{value:.{digits}f}"
+
+
+def decimals(figures: Iterable[Mapping[str, Any]], otherwise: int = 3) -> int:
+    """Decimals that show two digits of the narrowest interval's half; without intervals those of
+    ``otherwise``, or three digits of the smallest value where that takes more.
+    """
+    figures = list(figures)
+    ends = [(f["low"], f["high"]) for f in figures]
+    halves = [(b - a) / 2 for a, b in ends if a is not None and b is not None and b > a]
+    if halves:
+        return max(0, 1 - math.floor(math.log10(min(halves))))
+    sizes = [abs(f["value"]) for f in figures if f["value"]]
+    return max(otherwise, 2 - math.floor(math.log10(min(sizes)))) if sizes else otherwise
+
+
+def exact(value: float, places: int) -> str:
+    """A number to so many decimals; of many as a power of ten."""
+    if places <= MOST_DECIMALS or not value:
+        return f"{value:.{min(places, MOST_DECIMALS)}f}"
+    return f"{value:.{max(1, places + math.floor(math.log10(abs(value))))}e}"
+
+
+def measured(entry: Mapping[str, Any]) -> str:
+    """A value with its interval, to the digits that the interval leaves it."""
+    places = decimals([entry], 4)
+    return interval(entry, show=lambda value: exact(value, places))
 
 
 def percent(share: float) -> str:
@@ -223,9 +252,9 @@ def _size_and_cost(analyses: Sequence[Analysis]) -> list[Row]:
     def parameters(model: Model) -> str:
         parts = model.encoder_parameters, model.decoder_parameters
         whole = millions(model.parameters)
-        if not all(parts):  # its parts are called otherwise
+        if None in parts:  # its parts are called otherwise
             return whole if model.parameters else "–"
-        return ", ".join((whole, *map(millions, parts)))
+        return ", ".join((whole, *(millions(part) for part in parts if part is not None)))
 
     rows = [
         _row("class", "of the model", [a.model.name.removeprefix("Autoencoder") for a in analyses]),
