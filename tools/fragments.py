@@ -32,9 +32,14 @@ MARKED = re.compile(
 @cache
 def fragments() -> Mapping[str, Callable[[], str]]:
     """What makes each, by name."""
-    from tools import result_fragments, study_fragments
+    from tools import readme_fragments, result_fragments, study_fragments
 
-    return {EXPORTS: exports, **result_fragments.FRAGMENTS, **study_fragments.FRAGMENTS}
+    return {
+        EXPORTS: exports,
+        "readme.claims": readme_fragments.claims_of_the_paper,
+        **result_fragments.FRAGMENTS,
+        **study_fragments.FRAGMENTS,
+    }
 
 
 def copies() -> Mapping[Path, str]:
