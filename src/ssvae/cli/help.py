@@ -16,6 +16,7 @@ SETTINGS = (
     Option(("--save-config",), SAVE, "FILE", default=""),
 )
 """What every command takes besides its own."""
+SHARED = ("--device", "--dtype", "--cudnn-benchmark", "--debug")
 RESUME = Option(("--resume",), "Go on with this run under its own settings.", "RUN", default="")
 
 
@@ -30,7 +31,7 @@ def help_of(command: str, interface: Interface, words: list[str]) -> str:
             return "\n".join(_recipes(head, interface))
         interface, head = interface.recipes[recipe], f"{head} {recipe}"
     if asked == "--help-all":
-        return "\n".join([*_head(head, interface), *_listed(interface.options)])
+        return "\n".join([*_head(head, interface), *_listed([*interface.options, *SETTINGS])])
     groups = [option.group for option in interface.options if option.group]
     if behind and behind[0] in groups:
         return "\n".join(_listed(o for o in interface.options if o.group == behind[0]))
@@ -72,13 +73,17 @@ def _first_level(
         own = [o for o in own if o not in fields]
         needed = [o for o in fields if _is_needed(o)]
         own, fields = needed + own, [o for o in fields if o not in needed]
-    yield from _listed([*own, *((RESUME,) if of_recipe else ()), *SETTINGS])
+    shared = [o for o in own if o.names[0] in SHARED]
+    yield from _listed([*(o for o in own if o not in shared), *((RESUME,) if of_recipe else ())])
+    yield ""
+    alike = [f"{o.names[0]} {o.value or ''}".strip() for o in (*shared, *SETTINGS)]
+    yield from _paragraphs(f"options of every command (--help-all tells them): {', '.join(alike)}")
     if fields:
-        yield ""
         yield from _paragraphs("settings: " + ", ".join(o.key.replace("_", "-") for o in fields))
     if groups:
+        one = "lcr" if "lcr" in groups else groups[0]
         yield from _paragraphs(
-            "groups of settings: " + ", ".join(groups) + f". {head} --help {groups[0]} tells one, "
+            "groups of settings: " + ", ".join(groups) + f". {head} --help {one} tells one, "
             "--help-all all."
         )
 
