@@ -56,13 +56,13 @@ def _of_spectra(report: Report, claim: str, variant: str, name: str, way: int) -
     assert change.low is not None
     assert change.high is not None
     share = name == "low_share"
-    shown = interval(asdict(change), show=lambda x: f"{100 * x:+.1f} %" if share else f"{x:+.1f}")
+    shown = interval(asdict(change), show=lambda x: f"{100 * x:+.1f}" if share else f"{x:+.1f}")
     towards = change.low > 0 if way > 0 else change.high < 0
     away = change.high < 0 if way > 0 else change.low > 0
     return [
         claim,
         f"{LAPTOP}, {len(one)} seeds",
-        f"{shown} {'of the energy' if share else 'effective rank'}",
+        f"{shown} {'points of the energy' if share else 'effective rank'}",
         "**shown**" if towards else "contradicted" if away else "not shown",
     ]
 
@@ -77,7 +77,7 @@ def _of_ladder(claim: PrimaryClaim, found: Sequence[Comparison]) -> list[str]:
     entry = next((c for c in found if claim.text.endswith(f"rung {c.place.rung}")), None)
     shown = "–" if entry is None else f"reward {interval(asdict(entry.gain), 3)} higher"
     if seeds < SEEDS_FOR_A_CLAIM:
-        verdict = f"open: {seeds} of {SEEDS_FOR_A_CLAIM} seeds" if seeds else "not run yet"
+        verdict = f"unfinished: {seeds} of {SEEDS_FOR_A_CLAIM} seeds" if seeds else "not run yet"
     else:
         verdict = "**shown**" if claim.corrected < LEVEL else "not shown"
     return [f"The same with LCR, at {side}x{side} pixels", f"clips of {clip}", shown, verdict]

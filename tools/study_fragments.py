@@ -45,15 +45,17 @@ def registry() -> str:
         effect = gains.get(f"{CHOSEN_CELL}/{variant}")
         gain = "–" if effect is None else interval(effect["gain"]["reward"], 3)
         seeds = "–" if effect is None else str(len(effect["seeds"]))
+        verdict = "–" if effect is None else effect["verdict"].partition(":")[0]
         paper = f"[{kind.PAPER}](https://arxiv.org/abs/{kind.PAPER})"
         cost = number(costs.get(variant), 2)
-        rows.append([kind.TITLE, f"`{kind.NAME}`", kind.SUMMARY, cost, gain, seeds, paper])
+        rows.append([kind.TITLE, f"`{kind.NAME}`", kind.SUMMARY, cost, gain, verdict, seeds, paper])
     columns = [
         "regulariser",
         "field of a recipe",
         "what it does",
         "a step",
         "gain",
+        "verdict",
         "seeds",
         "paper",
     ]
