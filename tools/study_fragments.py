@@ -8,6 +8,7 @@ from ssvae.bench.scales import variant_of
 from ssvae.regularizers.registry import registered
 from ssvae.report.tables import interval, markdown, number
 from studies.diffusability import prediction, regularizer_table, reports
+from studies.diffusability.ladder import report as ladder_report
 from studies.diffusability.ladder import rows as ladder_rows
 from studies.diffusability.ladder.findings import claims, comparisons
 from studies.diffusability.reports import STILLS, STUDIES, VARIANTS, WORLD, Report
@@ -83,9 +84,17 @@ def evidence() -> str:
         name, at, place = claim.text.removeprefix("gain of ").partition(" at ")
         if at and len(claim.values) >= SEEDS_FOR_A_CLAIM:
             way = WORDS[GAIN, sum(claim.values) > 0]
-            tested.append((name, place, way if claim.corrected < LEVEL else "not shown"))
+            side = place.removeprefix("rung ")
+            setting = f"clips of {side}x{side} pixels"
+            tested.append((name, setting, way if claim.corrected < LEVEL else "not shown"))
     lines = "".join(f'    Tested("{n}", "{setting}", "{v}"),\n' for n, setting, v in tested)
     return f"TESTED: Sequence[Tested] = (\n{lines})\n"
+
+
+def ladder_claims() -> str:
+    """The plan's four claims, as far as they have been run."""
+    rows = ladder_rows.read()
+    return ladder_report.claims_table(claims(comparisons(rows), rows))
 
 
 def _regularizers_of(variant: str) -> list[str]:
@@ -137,6 +146,8 @@ FRAGMENTS: Mapping[str, Callable[[], str]] = {
     "study.prediction": lambda: prediction.table(next(iter(_prediction().values()))),
     "study.prediction.models": lambda: prediction.models_table(_prediction()),
     "study.evidence": evidence,
+    "study.ladder": ladder_claims,
+    "study.ladder.all": lambda: ladder_report.comparisons_table(comparisons(ladder_rows.read())),
     "regularizers.table": registry,
     "regularizers.variants": variants,
 }
@@ -145,5 +156,6 @@ COPIES = {
     WORLD.folder / "figure.svg": "docs/images/cells.svg",
     STILLS.folder / "figure.svg": "docs/images/stills.svg",
     WORLD.folder / "prediction.svg": "docs/images/prediction.svg",
+    ladder_report.FOLDER / "by-rung.svg": "docs/images/by-rung.svg",
 }
 """Figures that pages show."""

@@ -25,7 +25,7 @@ TESTED: Sequence[Tested] = (
     Tested("LCR", "patches of 2x2", "not shown"),
     Tested("LCR", "48 channels", "not shown"),
     Tested("LCR", "48 channels on moving pictures", "not shown"),
-    Tested("LCR", "rung 64", "not shown"),
+    Tested("LCR", "clips of 64x64 pixels", "not shown"),
 )
 # end
 
