@@ -126,6 +126,14 @@ def test_what_is_not_there_is_told(name, problem, films, tmp_path):
         open_source(name.replace("HERE", str(tmp_path / "d")), *SIZE)
 
 
+def test_a_hub_that_does_not_answer_is_not_asked_again(monkeypatch):
+    monkeypatch.setattr("ssvae.data.hub_datasets.silence", lambda: "no network")
+    for place in ("datasets.config", "huggingface_hub.constants"):
+        monkeypatch.setattr(f"{place}.HF_HUB_OFFLINE", False)  # which is set back behind this
+    with pytest.raises(ValueError, match=r"datasets:no/such does not load: .*\(no network\)"):
+        open_source("datasets:no/such", *SIZE)
+
+
 def test_a_command_takes_one(stored, vae_folder, tmp_path):
     words = ["cache-latents", "--vae", vae_folder, "--data", stored["typed"], "--clips", 8]
     words += ["--frames", 5, "--size", 16, 16, "--out", tmp_path / "latents"]

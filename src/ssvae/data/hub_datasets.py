@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from huggingface_hub import constants as hub_constants
 
 from ssvae.data.captions import FIELDS, NOWHERE, of_fields, say_where
 from ssvae.data.collection import FileItem
@@ -17,6 +18,7 @@ from ssvae.data.opened import NamedBytes, VideoError, VideoFile
 from ssvae.data.video import EXTENSIONS, IMAGES
 from ssvae.storage.digests import checksum_of_rows
 from ssvae.storage.distant import is_distant
+from ssvae.storage.hub import silence
 
 PREFIX = "datasets:"
 COLUMNS = (*PATH_FIELDS, *(ending.removeprefix(".") for ending in EXTENSIONS))
@@ -84,17 +86,22 @@ class HubDataset:
 def _load(name: str) -> Any:
     """The rows that a name stands for."""
     try:
+        from datasets import config as datasets_config
         from datasets import get_dataset_split_names, load_dataset
     except ImportError as error:
         raise ValueError(
             f"{name} needs the library datasets: pip install 'ssvae[cloud]'"
         ) from error
     where, config, revision, split = _read(name)
+    reason = "" if os.path.isdir(where) else silence()
+    if reason:  # what was fetched before is taken, and nothing asked for half a minute
+        datasets_config.HF_HUB_OFFLINE = hub_constants.HF_HUB_OFFLINE = True
     try:
         split = split or _first_split(get_dataset_split_names(where, config, revision=revision))
         return load_dataset(where, config, split=split, revision=revision)
     except Exception as error:  # of as many kinds as there are builders
-        raise ValueError(f"{name} does not load: {_line(error)}") from error
+        unreached = f"; the hub does not answer ({reason})" if reason else ""
+        raise ValueError(f"{name} does not load: {_line(error)}{unreached}") from error
 
 
 def _read(name: str) -> tuple[str, str | None, str | None, str | None]:

@@ -15,7 +15,7 @@ SECONDS = 5.0
 
 
 @cache
-def _silence() -> str:
+def silence() -> str:
     """Why the hub does not answer; empty where it does."""
     if constants.HF_HUB_OFFLINE:
         return "HF_HUB_OFFLINE is set"
@@ -39,7 +39,7 @@ def hub_options(
         return name, {}
     plain, _, revision = name.partition("@")
     options = {"revision": revision} if revision else {}
-    if not (reason := _silence()):
+    if not (reason := silence()):
         return plain, options
     owner, repository, *folders = plain.split("/")
     inside = "/".join([*folders, file])
