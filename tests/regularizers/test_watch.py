@@ -14,16 +14,17 @@ def heard(values, threshold=0.75, first=1):
 
 
 def test_a_correlation_that_stays_is_told_with_a_weight_that_fits():
-    told = heard([0.21] * 10)
+    told = heard([0.21] * 60)
     assert told is not None
-    assert "in 10 steps (0.210 at first, 0.210 now) with weight 0.002" in told
+    assert "in 60 steps (0.210 at first, 0.210 now) with weight 0.002" in told
     assert "--lcr.weight" in told
 
 
 def test_one_that_rises_or_is_there_is_not():
-    assert heard([0.2 + 0.01 * i for i in range(10)]) is None
-    assert heard([0.76] * 10) is None
-    assert heard([0.21] * 10, first=100) is None  # a run that goes on
+    assert heard([0.2 + 0.002 * i for i in range(60)]) is None
+    assert heard([0.76] * 60) is None
+    assert heard([0.21] * 60, first=100) is None  # a run that goes on
+    assert heard([0.21] * 10) is None  # too short to tell
 
 
 @pytest.mark.parametrize(("warmup", "at"), [(0, 500), (1000, 2000)])

@@ -103,7 +103,8 @@ def understood(command: str, words: Sequence[str]) -> str | None:
         several = "..." in (option.value or "") and not option.repeated
         if several and sum(name in option.names for name in typed) > 1:
             raise ValueError(f"{option.names[0]} is typed twice: give all its values behind one")
-        if option.required and not option.positional and not set(option.names) & set(typed):
+        needed = option.required and not option.positional and not option.repeated
+        if needed and not set(option.names) & set(typed):
             raise ValueError(f"{asked} needs {option.names[0]} {option.value}: {option.help}")
     return recipe
 
