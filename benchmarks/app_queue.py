@@ -12,9 +12,9 @@ import subprocess
 import sys
 import tempfile
 import time
+from importlib import import_module
 from pathlib import Path
-
-from playwright.async_api import Page, async_playwright
+from typing import Any
 
 from ssvae.data import World, write_video
 
@@ -22,7 +22,7 @@ CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 LONG_SIDE, LONG_FRAMES, FPS = 256, 97, 24.0
 
 
-async def use(page: Page, url: str, film: Path | None, begin: asyncio.Barrier) -> dict[str, float]:
+async def use(page: Any, url: str, film: Path | None, begin: asyncio.Barrier) -> dict[str, float]:
     """Reconstruct a film, or the synthetic one: seconds until it is there, the furthest place."""
     await page.goto(url)
     await page.wait_for_selector("#reconstruct-start")
@@ -41,7 +41,7 @@ async def use(page: Page, url: str, film: Path | None, begin: asyncio.Barrier) -
 
 
 async def measure(url: str, browsers: int, film: Path) -> None:
-    async with async_playwright() as playwright:
+    async with import_module("playwright.async_api").async_playwright() as playwright:
         chromium = await playwright.chromium.launch(
             executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"]
         )
