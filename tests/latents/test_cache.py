@@ -165,3 +165,17 @@ def test_other_settings_and_broken_files_are_refused(backbone, vae_folder, cache
         write(backbone, vae_folder, foreign)
     with pytest.raises(ValueError, match=r"4n \+ 1 frames"):
         write(backbone, vae_folder, tmp_path / "odd", frames=8)
+
+
+def test_few_shards_are_open_at_once(backbone, vae_folder, tmp_path, monkeypatch):
+    """Others are opened again, and give the same."""
+    cache = write(backbone, vae_folder, tmp_path, clips=12, shard_clips=2)
+    order = [11, 0, 7, 3, 9, 5, 1]
+    expected = cache.latents(order), cache.captions_of(order)
+    assert len(cache._open) > 2
+    monkeypatch.setattr("ssvae.latents.cache.OPEN", 2)
+    again = LatentCache(tmp_path)
+    assert torch.equal(again.latents(order), expected[0])
+    assert again.captions_of(order) == expected[1]
+    assert len(again._open) == 2
+    assert list(again.each_caption()) == cache.captions

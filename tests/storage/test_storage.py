@@ -1,4 +1,5 @@
 import errno
+import hashlib
 import os
 import stat
 
@@ -7,6 +8,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import save_file
 
+from ssvae.storage import digests
 from ssvae.storage.digests import damaged, seal
 from ssvae.storage.files import (
     Replacement,
@@ -169,3 +171,24 @@ def test_who_shares_a_folder_may_read_what_is_written(tmp_path):
     for path in ("weights.safetensors", "model/vae/weights.safetensors"):
         assert stat.S_IMODE((tmp_path / path).stat().st_mode) == 0o640
     assert sorted(path.name for path in tmp_path.iterdir()) == ["model", "weights.safetensors"]
+
+
+def test_a_large_files_digest_is_taken_once_on_a_machine(tmp_path, monkeypatch):
+    monkeypatch.setenv("SSVAE_CACHE", str(tmp_path / "kept"))
+    monkeypatch.setattr(digests, "LARGE", 4)
+    file, read = tmp_path / "shard", []
+    monkeypatch.setattr(
+        digests, "_read", lambda path, own=digests._read: read.append(1) or own(path)
+    )
+    file.write_bytes(b"some bytes")
+    expected = hashlib.sha256(b"some bytes").hexdigest()
+    for _ in range(2):
+        digests._digest.cache_clear()  # as another process begins
+        assert digests.digest(file) == expected
+    assert len(read) == 1
+    file.write_bytes(b"other bytes")
+    assert digests.digest(file) == hashlib.sha256(b"other bytes").hexdigest()
+    (tmp_path / "none").touch()
+    monkeypatch.setenv("SSVAE_CACHE", str(tmp_path / "none"))  # no folder: it is read, not kept
+    digests._digest.cache_clear()
+    assert digests.digest(file) == hashlib.sha256(b"other bytes").hexdigest()

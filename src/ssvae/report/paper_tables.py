@@ -120,7 +120,8 @@ def analysis_table(analyses: Mapping[str, Analysis], source: str = "") -> PaperT
     return PaperTable(
         [COLUMNS[i][0] for i in measured],
         {name: [row[i] for i in measured] for name, row in rows.items()},
-        f"{caption}. Latents are posterior means, each channel standardised.",
+        f"{caption}. Latents are posterior means; frequencies and local correlation are of "
+        "standardised channels.",
     )
 
 
@@ -143,9 +144,8 @@ def write_table(table: PaperTable, path: Path) -> None:
     """Write a table in the form that the file's ending asks for."""
     check_table_path(path)
     forms = {".csv": comma_separated, ".md": in_markdown, ".json": as_json}
-    write_text(
-        path, latex(table, path.stem) if path.suffix == ".tex" else forms[path.suffix](table)
-    )
+    text = latex(table, path.stem) if path.suffix == ".tex" else forms[path.suffix](table)
+    write_text(path, text)
 
 
 def latex(table: PaperTable, label: str) -> str:
