@@ -1,7 +1,7 @@
-"""A model of colours learns alpha: what it keeps, and what it gains.
+r"""A model of colours learns alpha: what it keeps, and what it gains.
 
-    python benchmarks/alpha.py --videos films:1,stills:1 --unseen FOLDER --work runs/alpha --out
-    results/alpha
+    python benchmarks/alpha.py --videos films:1,stills:1 --unseen FOLDER --work runs/alpha \
+        --out results/alpha
 
 Films with alpha are cut out of others: the moving shapes of the procedural world, soft edges and,
 every other time, half transparent, over the clips of --videos. They are written as FFV1 into

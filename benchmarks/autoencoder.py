@@ -1,7 +1,7 @@
-"""What the autoencoder costs: ours, ours by its definition with every saving off, and Wan 2.2's.
+r"""What the autoencoder costs: ours, ours by its definition with every saving off, and Wan 2.2's.
 
-    python benchmarks/autoencoder.py [--frames 17] [--size 128] [--images 8] [--rounds 3] [--out
-    DIR]
+    python benchmarks/autoencoder.py [--frames 17] [--size 128] [--images 8] [--rounds 3] \
+        [--out DIR]
 
 One run on the same clips, weights drawn at random. The contestants take turns; the best round
 counts. Multiply-adds are those of the convolutions that really run. The share of the peak is the

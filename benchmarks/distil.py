@@ -1,10 +1,9 @@
-"""A student against its teacher: swaps of latents both ways, speed and memory, on films neither has
-seen.
+r"""A student against its teacher: swaps of latents, speed and memory, on films unseen by both.
 
-    python benchmarks/distil.py --teacher film --student runs/student --videos DIR --out
-    results/distil/film.json python benchmarks/distil.py --sizes --out results/distil/sizes.json
-    # decoders at the published layout python benchmarks/distil.py --steps --out
-    results/distil/steps.json    # what a cache of latents spares
+    python benchmarks/distil.py --teacher film --student runs/student --videos DIR \
+        --out results/distil/film.json
+    python benchmarks/distil.py --sizes --out results/distil/sizes.json   # the published layout
+    python benchmarks/distil.py --steps --out results/distil/steps.json   # what a cache spares
 
 Clips as evaluate reconstruction takes them; PSNR over [0, 1], the mean over clips. Seconds and
 memory are of one clip on one thread, the median of three after a first.

@@ -4,7 +4,7 @@
 
 Without SRC it makes clips of 640x480 from the procedural world. One thread reads the same clips in
 turns: through the whole loader, and with FFmpeg alone (open, seek, decode the frames that are
-    needed, convert those that are used). Then so many threads as there are cores.
+needed, convert those that are used). Then so many threads as there are cores.
 """
 
 import argparse

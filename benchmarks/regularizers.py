@@ -1,7 +1,7 @@
-"""What each regulariser costs a training step of a VAE.
+r"""What each regulariser costs a training step of a VAE.
 
-    python benchmarks/regularizers.py [--scale laptop] [--batch 4] [--rounds 30] [--out
-    studies/diffusability/results/costs.json]
+    python benchmarks/regularizers.py [--scale laptop] [--batch 4] [--rounds 30] \
+        [--out studies/diffusability/results/costs.json]
 
 All take turns, so that a machine whose speed drifts is fair to all. Printed are the median of a
 step and the ratio to the step without regularisers, round by round, with its quartiles. --out keeps

@@ -1,7 +1,7 @@
-"""What an update costs: our step, and the published way of making the same updates.
+r"""What an update costs: our step, and the published way of making the same updates.
 
-    python benchmarks/training.py [--preset small] [--frames 17] [--size 64] [--batch 1] [--rounds
-    8]
+    python benchmarks/training.py [--preset small] [--frames 17] [--size 64] [--batch 1] \
+        [--rounds 8]
 
 An update is one of the model and one of its discriminators (before the GAN starts, of the model
 alone). Ours takes one forward and one backward pass for both. The published way takes a batch for

@@ -109,7 +109,7 @@ def test_the_page_about_inference(run, tmp_path, monkeypatch, capsys):
     for code in blocks(page):  # that the graph is whole shows before it is compiled
         exec(code.replace("fullgraph=True", 'fullgraph=True, backend="eager"'), names)
     assert capsys.readouterr().out.count("torch.Size([1, 3, ") == 4  # 1 + 4 + 4 + 4 frames
-    assert names["again"].shape == names["clip"].shape
+    assert names["reconstruction"].shape == names["clip"].shape
     assert names["second"].shape[2] == 8
     assert names["video"].shape == (1, 9, 32, 32, 3)
 

@@ -9,7 +9,7 @@ from ssvae.analysis.predictors import PREDICTORS
 from ssvae.bench.provenance import provenance
 from ssvae.bench.records import ROWS, append_rows
 from ssvae.bench.report import write_figure
-from ssvae.bench.scales import Scale
+from ssvae.bench.scales import BASELINE, BOTH, Scale
 from ssvae.bench.stages import Options
 from ssvae.bench.tasks import OnProgress, Task, run_tasks
 from ssvae.evaluation.probe import load_probe
@@ -17,7 +17,6 @@ from ssvae.latents.cache import LatentCache
 from ssvae.models.backbones import load_backbone
 from ssvae.report.tables import interval, markdown, number
 from ssvae.storage.files import write_text
-from studies.diffusability.cells import CELLS
 from studies.diffusability.evidence import predictors_of
 from studies.diffusability.ladder.rows import read
 from studies.diffusability.points import (
@@ -35,7 +34,7 @@ from studies.diffusability.reports import Study
 from studies.diffusability.run import vae_task
 from studies.diffusability.scatter import scatter_figure
 from studies.diffusability.small_models import SIZES, BestModels, best_models
-from studies.diffusability.variants import title_of
+from studies.diffusability.variants import OURS, title_of
 
 WELL, ENOUGH = 0.9, 0.7
 """|rho| that is wanted, and below which nothing is said."""
@@ -251,11 +250,13 @@ def _scatter(group: Group) -> Figure:
         {name.replace("_", " "): [point.figures[name] for point in points] for name in best},
         [f"rho {interval(asdict(one.rho))}" for one in best.values()],
         [point.measured["reward"] for point in points],
-        [_title(point.family) for point in points],
+        [_kind(point.family) for point in points],
+        [point.size for point in points],
         TARGETS["reward"],
     )
 
 
-def _title(family: str) -> str:
-    cell, _, variant = family.partition("/")
-    return f"{title_of(variant)}: {CELLS[cell].title}"
+def _kind(family: str) -> str:
+    """A VAE's regularisers, those of other papers as one."""
+    variant = family.partition("/")[2]
+    return title_of(variant) if variant in (BASELINE, *OURS, BOTH) else "of another paper"

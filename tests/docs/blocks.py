@@ -2,11 +2,11 @@
 
 A comment before a block says what is not shown in it:
 
-    <!-- docs-run skip: why -->             it cannot run here; it is parsed, and its options are
-    checked <!-- docs-run replace: WORD => word --> what stands for something of the reader's own
-    <!-- docs-run continues -->             it goes on with the Python blocks above it <!-- docs-run
-    before:                   Python that makes what the block takes as given ... --> <!-- docs-run
-    saves: FILE               the reader saves it as this file -->
+    <!-- docs-run skip: why -->              it cannot run here; its options are checked
+    <!-- docs-run replace: WORD => word -->  what stands for something of the reader's own
+    <!-- docs-run continues -->              it goes on with the Python blocks above it
+    <!-- docs-run before: CODE -->           Python, on lines of its own, that makes what is given
+    <!-- docs-run saves: FILE -->            the reader saves it as this file
 """
 
 import ast

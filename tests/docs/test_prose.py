@@ -1,6 +1,7 @@
 """How README and docs are written: short sentences, and one name for one thing."""
 
 import re
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,28 @@ FORBIDDEN = {
     r"\bnot any more\b": "no longer",
 }
 """Names that something else here has, and that name."""
+TERMS = {
+    "lcr": r"\bL[CM]R\b",
+    "local-correlation": r"\b[Ll]ocal\scorrelation\b(?!\sregularisation)",
+    "low-share": r"\benergy\sat\slow\sfrequencies\b|\blow-frequency\sshare\b",
+    "effective-rank": r"\beffective\sranks?\b",
+    "world": r"\bprocedural\sworld\b",
+    "reward": r"\brewards?\b",
+    "ceiling": r"\bceilings?\b",
+    "gain": r"\bspeed-ups?\b",
+    "times": r"\btimes\s(?:of\smean|nearer)\b",
+    "token": r"\ba\stoken\sa\slatent\b",
+    "ladder": r"\brungs?\b",
+    "moments": r"(?<!two )\b[Mm]oments\b",
+    "first-frame": r"\blone\sfirst\sframe\b",
+}
+"""Anchors of the glossary, and how the prose of a page says each."""
+LINKING = [page for page in PAGES if page.name not in ("README.md", "index.md", "glossary.md")]
+NO_PROSE = re.compile(
+    r"<!-- fragment.*?<!-- end -->|<!--.*?-->|```.*?```|`[^`\n]*`|!?\[[^\]]*\]\([^)]*\)"
+    r"|^\s*(?:\||#|--8<--).*?$",
+    re.DOTALL | re.MULTILINE,
+)
 
 
 def sentences(text: str) -> list[str]:
@@ -56,3 +79,27 @@ def test_one_name_for_one_thing(page):
     text = "\n".join(sentences(page.read_text()))
     for name, instead in FORBIDDEN.items():
         assert not re.search(name, text), f"{name}: say {instead}"
+
+
+@pytest.mark.parametrize("page", LINKING, ids=lambda page: page.name)
+def test_a_term_links_to_the_glossary_where_it_is_first_used(page):
+    text = page.read_text()
+    prose = NO_PROSE.sub(lambda found: " " * len(found[0]), text)
+    for anchor, said in TERMS.items():
+        if used := re.search(said, prose):
+            link = text.find(f"(glossary.md#{anchor})")
+            assert 0 <= link < used.start(), f"{used[0]!r} comes before a link to its definition"
+
+
+def test_the_glossary_is_short_and_has_these_terms():
+    found = re.findall(r"^## .*{: #([\w-]+) }$", (ROOT / "docs" / "glossary.md").read_text(), re.M)
+    assert len(found) <= 15
+    assert set(TERMS) <= set(found)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_a_picture_has_a_caption(page):
+    lines = [line for line in page.read_text().splitlines() if line.strip()]
+    for line, after in pairwise(lines):
+        if line.startswith("!["):
+            assert after.startswith(("*", "![")), f"what is to be seen in {line}?"
