@@ -19,8 +19,8 @@ FORBIDDEN = {
 }
 """Names that something else here has, and that name."""
 TERMS = {
-    "lcr": r"\bL[CM]R\b",
-    "local-correlation": r"\b[Ll]ocal\scorrelation\b(?!\sregularisation)",
+    "lcr": r"\b(?:LCR|LMR)\b",
+    "local-correlation": r"\blocal\scorrelation\b(?!\sregularisation)",
     "low-share": r"\benergy\sat\slow\sfrequencies\b|\blow-frequency\sshare\b",
     "effective-rank": r"\beffective\sranks?\b",
     "world": r"\bprocedural\sworld\b",
@@ -30,7 +30,7 @@ TERMS = {
     "times": r"\btimes\s(?:of\smean|nearer)\b",
     "token": r"\ba\stoken\sa\slatent\b",
     "ladder": r"\brungs?\b",
-    "moments": r"(?<!two )\b[Mm]oments\b",
+    "moments": r"(?<!two )\bmoments\b",
     "first-frame": r"\blone\sfirst\sframe\b",
 }
 """Anchors of the glossary, and how the prose of a page says each."""
@@ -86,7 +86,7 @@ def test_a_term_links_to_the_glossary_where_it_is_first_used(page):
     text = page.read_text()
     prose = NO_PROSE.sub(lambda found: " " * len(found[0]), text)
     for anchor, said in TERMS.items():
-        if used := re.search(said, prose):
+        if used := re.search(said, prose, re.IGNORECASE):
             link = text.find(f"(glossary.md#{anchor})")
             assert 0 <= link < used.start(), f"{used[0]!r} comes before a link to its definition"
 
