@@ -1,6 +1,8 @@
 """What the README and the pages of docs/ show, run as it stands there."""
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -123,7 +125,18 @@ def test_the_page_about_training():
         assert f"`{name.removesuffix('-baseline')}`" in page, name
 
 
-@pytest.mark.parametrize("page", ["analysis", "scaling", "evaluation"])
+def test_the_loop_on_several_processes(tmp_path):
+    """As torchrun starts it."""
+    (script,) = blocks((ROOT / "docs" / "scaling.md").read_text())
+    (tmp_path / "ddp.py").write_text(script)
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+    done = subprocess.run(
+        [*command, "--nproc-per-node", "2", "ddp.py"], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert not done.returncode, done.stderr
+
+
+@pytest.mark.parametrize("page", ["analysis", "evaluation"])
 def test_the_code_of_other_pages(page, capsys):
     for code in blocks((ROOT / "docs" / f"{page}.md").read_text()):
         exec(code, {})

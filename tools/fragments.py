@@ -32,11 +32,12 @@ MARKED = re.compile(
 @cache
 def fragments() -> Mapping[str, Callable[[], str]]:
     """What makes each, by name."""
-    from tools import readme_fragments, result_fragments, study_fragments
+    from tools import readme_fragments, recipe_fragments, result_fragments, study_fragments
 
     return {
         EXPORTS: exports,
         "readme.claims": readme_fragments.claims_of_the_paper,
+        **recipe_fragments.FRAGMENTS,
         **result_fragments.FRAGMENTS,
         **study_fragments.FRAGMENTS,
     }

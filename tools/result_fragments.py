@@ -85,11 +85,27 @@ def gpu_counted(kind: str) -> str:
     return markdown(["one H100, bfloat16", *(unit for unit, _ in units.values())], rows)
 
 
+def diffusion_steps() -> str:
+    """What a step of each diffusion recipe takes, over the conventional one's."""
+    lines = (RESULTS / "diffusion-steps" / "rows.jsonl").read_text().splitlines()
+    rows = [json.loads(line) for line in lines]
+    kinds = list(dict.fromkeys((row["dtype"], row["compiled"]) for row in rows))
+    found = {(row["recipe"], row["dtype"], row["compiled"]): row for row in rows}
+    table = [
+        [name, *(f"{row['milliseconds']:.0f} ms, x {row['ratio']:.2f}" for row in of_kinds)]
+        for name in dict.fromkeys(row["recipe"] for row in rows)
+        for of_kinds in [[found[name, *kind] for kind in kinds]]
+    ]
+    columns = [f"{dtype}{', compiled' if compiled else ''}" for dtype, compiled in kinds]
+    return markdown(["a step", *columns], table)
+
+
 FRAGMENTS: Mapping[str, Callable[[], str]] = {
     "results.distil": swapped_latents,
     "results.alpha": alpha,
     "results.strips": strips,
     "results.ten-million": ten_million,
+    "results.diffusion-steps": diffusion_steps,
     "results.gpu-counted": lambda: gpu_counted("as written"),
     "results.gpu-counted-compiled": lambda: gpu_counted("compiled"),
 }

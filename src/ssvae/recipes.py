@@ -115,7 +115,7 @@ def ssvae_256p() -> VAERecipe:
     """The published first stage: 315 M parameters, 256 x 256 x 17 at 8 fps, 32 GPUs.
 
     Every number is the published one (arXiv 2512.05394 and its code) but three that it does not
-    tell: gradients are clipped at 1, a running mean of the weights is kept, and every 5000 steps
+    tell: gradients are clipped at 1, an EMA of the weights is kept, and every 5000 steps
     are validated. A GPU sees one clip or six images, one batch in eight of images.
     """
     return VAERecipe(
@@ -217,8 +217,8 @@ def distil() -> DistilRecipe:
 def dit_tiny() -> DiffusionRecipe:
     """1.2 M parameters on the tiny VAE's latents: minutes on two cores.
 
-    The recommended recipe (docs/diffusability.md): four blocks of width 128, a token for each
-    latent, Muon, times nearer the noise. Small batches learn more in a minute than large ones here.
+    The recommended recipe (docs/diffusability.md): four blocks of width 128, one token per
+    latent, Muon, noisier timesteps. Small batches learn more in a minute than large ones here.
     The rate is constant, so that a longer run is the same run, longer; --cooldown-steps lets it
     fall at the end.
     """
@@ -232,7 +232,7 @@ def dit_tiny() -> DiffusionRecipe:
 
 
 def dit_tiny_conventional() -> DiffusionRecipe:
-    """The conventional recipe, for comparison: patches of 2 x 2 latents, AdamW, times of mean 0.
+    """The conventional recipe: patches of 2 x 2 latents, AdamW, timesteps of mean 0.
 
     AdamW's rate is the best of four (docs/diffusability.md).
     """

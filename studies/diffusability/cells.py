@@ -52,12 +52,12 @@ class Cell:
 
 
 CELLS: dict[str, Cell] = {
-    DEFAULT: Cell("a token a latent, Muon (default)", {}),
+    DEFAULT: Cell("one token per latent, Muon (default)", {}),
     CONVENTIONAL: Cell("patches of 2x2, AdamW (conventional)", PATCH_2 | ADAMW, False, TO_PLATEAU),
     "conventional-times": Cell(
-        "conventional, but times of mean +1", PATCH_2 | ADAMW | TIMES, False
+        "conventional, but timesteps of mean +1", PATCH_2 | ADAMW | TIMES, False
     ),
-    RECOMMENDED: Cell("times nearer the noise, mean +1 (recommended)", TIMES),
+    RECOMMENDED: Cell("noisier timesteps, mean +1 (recommended)", TIMES),
     RECOMMENDED_LONG: Cell("recommended, as long as the conventional", TIMES, False, TO_PLATEAU),
     "recommended-adamw": Cell("recommended, but AdamW", TIMES | ADAMW, False),
     "recommended-patch-2": Cell("recommended, but patches of 2x2", TIMES | PATCH_2, False),
@@ -69,9 +69,9 @@ CELLS: dict[str, Cell] = {
     "adamw": Cell("AdamW", ADAMW),
     "whitened": Cell("principal channels, whitened", {"diffusion.normalization": "whitened"}),
     "principal": Cell("principal channels, one scale", {"diffusion.normalization": "principal"}),
-    "time-minus-1": Cell("times nearer the data, mean -1", {"diffusion.time_mean": -1.0}),
-    "time-plus-half": Cell("times nearer the noise, mean +.5", {"diffusion.time_mean": 0.5}),
-    "time-plus-2": Cell("times nearer the noise, mean +2", {"diffusion.time_mean": 2.0}),
+    "time-minus-1": Cell("cleaner timesteps, mean -1", {"diffusion.time_mean": -1.0}),
+    "time-plus-half": Cell("noisier timesteps, mean +.5", {"diffusion.time_mean": 0.5}),
+    "time-plus-2": Cell("noisier timesteps, mean +2", {"diffusion.time_mean": 2.0}),
     "x-prediction": Cell("x-prediction", {"diffusion.model.prediction": "sample"}),
     "threshold-60": Cell("threshold of LCR .60", {"vae.lcr.threshold": 0.6}),
     "threshold-90": Cell("threshold of LCR .90", {"vae.lcr.threshold": 0.9}),

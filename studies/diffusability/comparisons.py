@@ -22,15 +22,15 @@ WHOLE = Arm(RECOMMENDED, BASELINE)
 """The recommended recipe."""
 WHOLE_LONG = Arm(RECOMMENDED_LONG, BASELINE)
 PARTS: Mapping[str, Arm] = {
-    "times nearer the noise": Arm(DEFAULT, BASELINE),
+    "noisier timesteps": Arm(DEFAULT, BASELINE),
     "Muon": Arm("recommended-adamw", BASELINE),
-    "a token a latent": Arm("recommended-patch-2", BASELINE),
+    "one token per latent": Arm("recommended-patch-2", BASELINE),
 }
 """Its parts, and the arm that has all but that one."""
 ALONE: Mapping[str, Arm] = {
-    "times nearer the noise": Arm("conventional-times", BASELINE),
+    "noisier timesteps": Arm("conventional-times", BASELINE),
     "Muon": Arm("patch-2", BASELINE),
-    "a token a latent": Arm("adamw", BASELINE),
+    "one token per latent": Arm("adamw", BASELINE),
     "LCR": Arm(CONVENTIONAL, "lcr"),
     "LMR": Arm(CONVENTIONAL, "lmr"),
 }

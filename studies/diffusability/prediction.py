@@ -184,7 +184,7 @@ def table(group: Group) -> str:
     """Each figure's rank correlations with all targets."""
     shown = {target: figures for target, figures in group.correlations.items() if figures}
     seconds = group.points[0].seconds
-    columns = ["figure"]
+    columns = ["metric"]
     for target in shown:
         columns += [f"rho with {TARGETS[target]}", "weakest without one family"]
     rows = [
@@ -208,7 +208,7 @@ def table(group: Group) -> str:
     return (
         f"{markdown(columns, rows)}\nSpearman's rho over {len(group.points)} VAEs of "
         f"{len(families)} families, learned by one diffusion recipe; 95 % intervals by drawing "
-        f"families. The best of {len(rows)} figures that tell nothing passes {', '.join(bars)} "
+        f"families. The best of {len(rows)} metrics that tell nothing passes {', '.join(bars)} "
         f"once in twenty times. The bar is {WELL}; below {ENOUGH}, or the bar of chance, also "
         "without any one family, nothing is predicted.\n"
     )
@@ -217,7 +217,7 @@ def table(group: Group) -> str:
 def models_table(found: Prediction) -> str:
     """The best linear models of all groups, in sample and left out."""
     columns = [
-        *("VAEs", "target", "figures", "best in sample", "R²"),
+        *("VAEs", "target", "metrics", "best in sample", "R²"),
         *("best left out", "R²", "R² by chance"),
     ]
     rows = [

@@ -131,8 +131,7 @@ def family_table(report: Report, family: str) -> str:
         if not regularizer_table.is_other(entry["other"].partition("/")[2])
     ]
     shares = SHARES if report.study is VARIANTS else (CLAIMED,)
-    timed = family in ("recipe", "alone", "parts", "left-out", "settings", "next")
-    return effects_table(entries, report.quantities, timed=timed, shares=shares)
+    return effects_table(entries, report.quantities, shares)
 
 
 def overview(report: Report) -> str:

@@ -39,7 +39,6 @@ def test_a_planted_difference_and_a_planted_null(found):
     assert both["seeds"] == [0, 1, 2, 3, 4]
     assert both["gain"]["reward"]["value"] == pytest.approx(0.2, rel=0.1)
     assert both["verdict"] == "faster, ends higher"
-    assert both["time_of_a_step"] == 1
     assert lmr["verdict"] == "not shown"
 
 
@@ -164,7 +163,7 @@ def test_the_plateau_and_the_power():
 
 
 def test_tables_have_a_row_each(found):
-    effect_rows = effects_table(list(found.values()), QUANTITIES, timed=True, shares=(0.5, 0.9))
+    effect_rows = effects_table(list(found.values()), QUANTITIES, (0.5, 0.9))
     assert effect_rows.count("\n| ") == 1 + len(found)
     assert "speed-up to 50%" in effect_rows
     arms = {Arm("cell", "a"): curves(1e-3), Arm("cell", "b"): curves(2e-3)}

@@ -138,7 +138,7 @@ def test_other_cells_seeds_and_controls_join(done):
     ceilings = [r.measure["ceiling"]["reward"] for r in (hurt, own)]
     assert ceilings[0] == pytest.approx(ceilings[1], abs=1e-3)
     found = effects(families(arms, laptop()), arms, QUANTITIES)
-    assert [e["label"] for e in found["parts"]] == ["times nearer the noise"]
+    assert [e["label"] for e in found["parts"]] == ["noisier timesteps"]
     assert [end["step"] for end in found["recipe"][0]["ends"]] == [16, 4]
 
 

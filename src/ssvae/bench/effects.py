@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import islice
-from statistics import median
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -125,15 +124,6 @@ class PairedCurves:
             for arm in (self.reference, self.other)
         ]
 
-    def time_of_a_step(self) -> float | None:
-        """Of the other, in units of the reference's, over seeds that both ran on alike machines."""
-        ratios = [
-            one.steps_per_second / two.steps_per_second
-            for one, two in zip(self.reference, self.other, strict=True)
-            if one.steps_per_second and two.steps_per_second and one.provenance == two.provenance
-        ]
-        return median(ratios) if ratios else None
-
     @property
     def on_one_vae(self) -> bool:
         """Whether both learned the latents of the same VAEs."""
@@ -178,7 +168,6 @@ def effects(
             "shared_step": each.shared,
             "ends": each.ends(chief),
             "ceiling_gap": each.ceiling_gap(chief),
-            "time_of_a_step": each.time_of_a_step(),
             "speedup": {},
             "speedups": {},
             "gain": {},

@@ -87,7 +87,7 @@ class Scorer(ABC):
         }
 
     def sample(self, checkpoint: Path, backbone: Backbone) -> torch.Tensor:
-        """A clip for each caption by the model of a checkpoint (its running mean)."""
+        """A clip for each caption by the model of a checkpoint (its EMA)."""
         pipeline = assemble(checkpoint, backbone, backbone.device)
         s = self.sampling
         return generate(

@@ -21,35 +21,23 @@ TITLES = {"frechet": "Fréchet", "kernel": "KVD"}
 def effects_table(
     entries: Sequence[Mapping[str, Any]],
     quantities: Sequence[Quantity],
-    timed: bool = False,
     shares: Sequence[float] = (CLAIMED,),
 ) -> str:
-    """Effects whose claims are corrected together.
-
-    Times of a step are left out where both sides train the same diffusion model: they would differ
-    by what else the machine did.
-    """
+    """Effects whose claims are corrected together."""
     chief, *others = [quantity.name for quantity in quantities]
     digits = DIGITS[chief]
     columns = ["", "seeds", *(f"speed-up to {share:.0%}" for share in shares)]
-    columns += [
-        *(TITLES.get(name, name) for name in others),
-        *(["time of a step"] if timed else []),
-    ]
-    columns += [
-        f"gain in {TITLES.get(chief, chief)}",
-        f"{TITLES.get(chief, chief)} at the last step of the other, of its own",
-        "verdict",
-    ]
+    columns += [TITLES.get(name, name) for name in others]
+    score = TITLES.get(chief, chief)
+    columns += [f"gain in {score}", f"reference's last {score}", f"its last {score}", "verdict"]
     rows = [
         [
             entry["label"],
             str(len(entry["seeds"])),
             *(_ratio(entry["speedups"].get(f"{share:g}")) for share in shares),
             *(_ratio(entry["speedup"].get(name)) for name in others),
-            *([number(entry["time_of_a_step"], 2)] if timed else []),
             interval(entry["gain"][chief], digits) + f" at {entry['shared_step']}",
-            ", ".join(f"{number(end[chief], digits)} at {end['step']}" for end in entry["ends"]),
+            *(f"{number(end[chief], digits)} at {end['step']}" for end in entry["ends"]),
             entry["verdict"],
         ]
         for entry in entries

@@ -77,7 +77,7 @@ COMMANDS = {
     ),
     "average": Command(
         "diffusion",
-        "Make the running mean of a diffusion run's weights of another length, after the run.",
+        "Make the EMA of a diffusion run's weights with another length, after the run.",
     ),
     "export": Command(
         "diffusion",

@@ -316,7 +316,7 @@ def average(
     step: int | None = None,
     common: CommonOptions = Common(),
 ) -> None:
-    """Make the running mean of a diffusion run's weights of another length, after the run.
+    """Make the EMA of a diffusion run's weights with another length, after the run.
 
     The run must have kept snapshots (train-diffusion --snapshots-every N).
 

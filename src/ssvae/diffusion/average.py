@@ -16,7 +16,7 @@ OF_TRAINING = (MODEL, OPTIMIZERS, EMA, MEANS, SEAL, "repa")
 
 
 def write_average(run: Path, out: Path, length: float, step: int | None = None) -> Path:
-    """A checkpoint like a run's last, of the running mean of this length at this step, or at the
+    """A checkpoint like a run's last, of the EMA of this length at this step, or at the
     last snapshot's: it generates and is exported, but no run goes on from it.
 
     Raises:

@@ -87,7 +87,7 @@ def assemble(
     device: torch.device | str = "cpu",
     dtype: torch.dtype = torch.float32,
 ) -> WanPipeline:
-    """The pipeline of a checkpoint: the running mean of the weights, with the VAE.
+    """The pipeline of a checkpoint: the EMA of the weights, with the VAE.
 
     ``backbone`` is the VAE that made the latents; where None it is loaded from where it was then. A
     ValueError where it has latents of its own.

@@ -171,7 +171,7 @@ class DiffusionRecipe:
     """What clips are made from: captions; or, for half of them, the first frame too (image to
     video, for causal VAEs)."""
     init: str | None = None
-    """A diffusion run or checkpoint to start from, instead of random weights: its running mean, and
+    """A diffusion run or checkpoint to start from, instead of random weights: its EMA, and
     its map of latents where ``map`` is None and they are of one VAE."""
     seed: int = 0
     """Seed of the initial weights, the order of the data and all noise."""
@@ -202,9 +202,9 @@ class DiffusionRecipe:
     caption_dropout: float = 0.1
     """Share of captions that are left empty, for classifier-free guidance."""
     ema_decay: float = 0.98
-    """Decay of the running mean of the weights, which is what samples."""
+    """Decay of the EMA of the weights, which is what samples."""
     snapshots_every: int = 0
-    """Steps between snapshots of two more running means, of which ssvae average makes one of any
+    """Steps between snapshots of two more EMAs, of which ssvae average makes one of any
     length after the run; 0 keeps none."""
     gradient_checkpointing: bool = False
     """Compute activations twice, to keep few in memory."""

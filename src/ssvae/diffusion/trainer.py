@@ -87,7 +87,7 @@ def train_diffusion(
 
 
 class DiffusionTrainer:
-    """A diffusion model in training: the model, its running mean, its optimiser, and a step."""
+    """A diffusion model in training: the model, its EMA, its optimiser, and a step."""
 
     def __init__(self, recipe: DiffusionRecipe, accelerator: Accelerator):
         check_optimizer(recipe.optimizer, accelerator)
@@ -153,7 +153,7 @@ class DiffusionTrainer:
         self.ema = ema_of(self.objective.parameters(), recipe.ema_decay, device)
         self.means = None
         if recipe.snapshots_every:
-            check_whole_weights("snapshots of running means", accelerator)
+            check_whole_weights("snapshots of EMAs", accelerator)
             self.means = PowerMeans(self.objective.parameters())
 
     def batches(self, first_step: int, last_step: int) -> Generator[tuple[LatentBatch, ...]]:
@@ -263,7 +263,7 @@ class DiffusionTrainer:
         return state
 
     def save(self, folder: Path, state: dict[str, Any]) -> None:
-        """Write a :meth:`state`: the running mean as models that load by themselves, and the
+        """Write a :meth:`state`: the EMA as models that load by themselves, and the
         rest.
         """
         self.objective.transformer.save_config(folder / "transformer")
@@ -308,7 +308,7 @@ class DiffusionTrainer:
         if self.means is not None:
             if not (folder / MEANS).exists():
                 raise ValueError(
-                    f"{folder} keeps no running means for snapshots: begin another run with "
+                    f"{folder} keeps no EMAs for snapshots: begin another run with "
                     "--snapshots-every"
                 )
             self.means.load(load_file(folder / MEANS), self._names)
@@ -344,7 +344,7 @@ class DiffusionTrainer:
         return self.cache.fit(MapConfig(normalization=recipe.normalization))
 
     def _take_weights(self, folder: Path) -> None:
-        """Start from a checkpoint's running mean; a ValueError for a model of another shape."""
+        """Start from a checkpoint's EMA; a ValueError for a model of another shape."""
         for name, part in self.objective.named_children():
             path, own = folder / name / WEIGHTS[name], dict(part.named_parameters())
             if name == "repa" and not path.exists():

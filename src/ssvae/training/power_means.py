@@ -95,7 +95,7 @@ def combined(run: Path, length: float, step: int | None = None) -> dict[str, tor
     snapshots = snapshots_of(run)
     if not snapshots:
         raise ValueError(
-            f"{run} holds no snapshots of running means: a run keeps them with --snapshots-every N"
+            f"{run} holds no snapshots of EMAs: a run keeps them with --snapshots-every N"
         )
     last = max(snapshots) if step is None else step
     if last not in snapshots:

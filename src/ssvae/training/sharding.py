@@ -67,7 +67,7 @@ def replicate(accelerator: Accelerator, model: nn.Module, optimizer: torch.optim
 
 
 def ema_of(weights: Iterable[nn.Parameter], decay: float, device: torch.device) -> EMAModel:
-    """A running mean of weights, as they are divided."""
+    """An EMA of weights, as they are divided."""
     weights = list(weights)
     foreach = not any(isinstance(weight, DTensor) for weight in weights)
     ema = EMAModel(weights, decay=decay, foreach=foreach)
@@ -88,7 +88,7 @@ def load_ema(
 
 @contextmanager
 def averaged(ema: EMAModel | None, weights: Iterable[nn.Parameter]) -> Iterator[None]:
-    """The running mean in the weights' place, for a while, where there is one."""
+    """The EMA in the weights' place, for a while, where there is one."""
     if ema is None:
         yield
         return
@@ -137,7 +137,7 @@ def full_state(
 ) -> dict[str, torch.Tensor]:
     """A :func:`copied` state of a module, of weights that have two names the first alone.
 
-    The running mean stands for the weights of which it is kept, ``of_ema``.
+    The EMA stands for the weights of which it is kept, ``of_ema``.
     """
     averages: Sequence[torch.Tensor] = [] if ema is None else ema.shadow_params
     mean = {id(w): x for w, x in zip(of_ema if averages else (), averages, strict=True)}

@@ -1,8 +1,8 @@
 """What a resumed run needs of a model and its optimisers: one format for all trainers.
 
 ``model.safetensors`` holds the weights as they are learned, ``optimizers.pt`` the optimisers'
-states, ``ema.pt`` how far the running mean is where there is one. The trainers write models that
-load by themselves beside it, of the running mean where there is one.
+states, ``ema.pt`` how far the EMA is where there is one. The trainers write models that
+load by themselves beside it, of the EMA where there is one.
 """
 
 from collections.abc import Mapping, Sequence

@@ -133,7 +133,7 @@ class TrainingRecipe:
     learned_variance: bool = False
     """Learn the scale of the reconstruction's error, one number."""
     ema_decay: float = 0.0
-    """Decay of a running mean of the weights, which is then what is saved as the model; 0 has
+    """Decay of an EMA of the weights, which is then what is saved as the model; 0 has
     none."""
     gradient_checkpointing: bool = False
     """Compute activations twice, to keep few in memory."""

@@ -50,7 +50,7 @@ class _InTimeAlone(nn.Module):
 
 
 class PlainDiT(nn.Module):
-    """DiT (arXiv 2212.09748, adaLN-zero) with a token a latent and fixed positions."""
+    """DiT (arXiv 2212.09748, adaLN-zero) with one token per latent and fixed positions."""
 
     def __init__(
         self,
