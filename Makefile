@@ -42,7 +42,7 @@ check: $(READY)
 	$(BIN)/pyright --pythonpath $(BIN)/python
 
 docs: $(READY_DOCS)
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict  # which --quiet would keep from seeing warnings
 
 package: $(READY)
 	.ci/package $(VERSIONS)
