@@ -171,8 +171,8 @@ class DiffusionRecipe:
     """What clips are made from: captions; or, for half of them, the first frame too (image to
     video, for causal VAEs)."""
     init: str | None = None
-    """A diffusion run or checkpoint to start from, instead of random weights: its EMA, and
-    its map of latents where ``map`` is None and they are of one VAE."""
+    """A diffusion run or checkpoint to start from, instead of random weights: its EMA, and its map
+    of latents where ``map`` is None and they are of one VAE. Its patches may be larger."""
     seed: int = 0
     """Seed of the initial weights, the order of the data and all noise."""
     batch_size: int = 64

@@ -1,7 +1,7 @@
 """Training a video diffusion model on cached latents."""
 
 import logging
-from collections.abc import Generator, Mapping
+from collections.abc import Generator
 from contextlib import nullcontext
 from dataclasses import dataclass
 from itertools import islice
@@ -10,10 +10,8 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
-from diffusers.utils import SAFETENSORS_WEIGHTS_NAME as DIFFUSERS_WEIGHTS
 from safetensors.torch import load_file
 from torch import nn
-from transformers.utils import SAFE_WEIGHTS_NAME as TRANSFORMERS_WEIGHTS
 
 from ssvae.data.loader import ahead
 from ssvae.diffusion.building import build, problems_of, shift_of
@@ -24,6 +22,7 @@ from ssvae.diffusion.order import BatchOrder
 from ssvae.diffusion.pipeline import PipelineConfig, checkpoint_of, load_config
 from ssvae.diffusion.recipe import DiffusionRecipe
 from ssvae.diffusion.repa import Repa
+from ssvae.diffusion.starting import WEIGHTS, take_weights
 from ssvae.diffusion.teachers import TeacherFeatures
 from ssvae.diffusion.text import encoder_fingerprint, tokenize, word_level_encoder
 from ssvae.diffusion.transformer import PooledWanTransformer3DModel
@@ -55,11 +54,6 @@ from ssvae.transfer import moved
 logger = logging.getLogger(__name__)
 
 MAP, MEANS = "map.safetensors", "means.safetensors"
-WEIGHTS = {
-    "transformer": DIFFUSERS_WEIGHTS,
-    "text_encoder": TRANSFORMERS_WEIGHTS,
-    "repa": DIFFUSERS_WEIGHTS,
-}
 
 
 @dataclass(frozen=True)
@@ -140,7 +134,7 @@ class DiffusionTrainer:
         )
         self.objective.train().to(device)
         if start is not None:
-            self._take_weights(start)
+            take_weights(self.objective, start)
         optimizers = transformer_optimizers(
             transformer.blocks,
             self.objective.parameters(),
@@ -267,15 +261,15 @@ class DiffusionTrainer:
         rest.
         """
         self.objective.transformer.save_config(folder / "transformer")
-        write_tensors(state["transformer"], folder / "transformer" / DIFFUSERS_WEIGHTS)
+        write_tensors(state["transformer"], folder / "transformer" / WEIGHTS["transformer"])
         if self.objective.text_encoder is not None:
             config: Any = self.objective.text_encoder.config
             config.save_pretrained(folder / "text_encoder")
-            write_tensors(state["text_encoder"], folder / "text_encoder" / TRANSFORMERS_WEIGHTS)
+            write_tensors(state["text_encoder"], folder / "text_encoder" / WEIGHTS["text_encoder"])
             self.tokenizer.save_pretrained(folder / "tokenizer")
         if "repa" in state:
             (folder / "repa").mkdir()
-            write_tensors(state["repa"], folder / "repa" / DIFFUSERS_WEIGHTS)
+            write_tensors(state["repa"], folder / "repa" / WEIGHTS["repa"])
         if MEANS in state:
             write_tensors(state[MEANS], folder / MEANS)
         save_map(self.map, folder / MAP)
@@ -343,24 +337,6 @@ class DiffusionTrainer:
                 return held
         return self.cache.fit(MapConfig(normalization=recipe.normalization))
 
-    def _take_weights(self, folder: Path) -> None:
-        """Start from a checkpoint's EMA; a ValueError for a model of another shape."""
-        for name, part in self.objective.named_children():
-            path, own = folder / name / WEIGHTS[name], dict(part.named_parameters())
-            if name == "repa" and not path.exists():
-                continue  # it begins anew
-            held = load_file(path) if path.exists() else {}
-            names = own.keys() | held.keys()
-            other = [each for each in names if _shape(own, each) != _shape(held, each)]
-            if other:
-                raise ValueError(
-                    f"the {name} in {folder} has other weights than the recipe's ({min(other)} and "
-                    f"{len(other) - 1} more differ): give the same model and text options"
-                )
-            with torch.no_grad():
-                for each, weight in own.items():
-                    weight.copy_(held[each])
-
     def _check_same_data(self, folder: Path) -> None:
         before = load_config(folder).cache
         if before not in ("", self.cache.checksum):
@@ -393,7 +369,3 @@ class DiffusionTrainer:
             nn.utils.rnn.pad_sequence(list(x), batch_first=True) for x in zip(*rows, strict=True)
         ]
         return tuple(moved(x, device) for x in padded)
-
-
-def _shape(weights: Mapping[str, torch.Tensor], name: str) -> torch.Size | None:
-    return weights[name].shape if name in weights else None
