@@ -68,8 +68,9 @@ def test_what_a_sentence_is():
     assert sentences(text) == ["One code here.", "Two, and three (e.g. that).", "Four: five."]
 
 
-def test_sentences_are_short():
-    every = [sentence for page in PAGES for sentence in sentences(page.read_text())]
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_sentences_are_short(page):
+    every = sentences(page.read_text())
     words = sum(len(sentence.split()) for sentence in every)
     assert words / len(every) <= MOST, f"{words / len(every):.1f} words a sentence"
 
