@@ -11,6 +11,7 @@ from torch.nn.functional import conv3d
 from small_diffusion import small_recipe
 from ssvae.diffusion.starting import repatched
 from ssvae.diffusion.trainer import DiffusionTrainer, train_diffusion
+from ssvae.diffusion.transformer import PooledWanTransformer3DModel, positions
 from ssvae.training import make_accelerator
 
 
@@ -47,12 +48,21 @@ def test_patches_that_do_not_divide_leave_the_weights():
     assert repatched(weights, (1, 1, 4)) == weights
 
 
+def test_small_tokens_lie_about_the_place_of_a_large_one():
+    small = positions(3, 8, 8, 12, (1, 0.5, 0.5))
+    assert torch.equal(small[:4, :, 0, 0], positions(3, 4, 4, 12)[:4, :, 0, 0])  # frames
+    frequency = 1.5  # of the first sine over the height, tokens at -.25 and .25
+    torch.testing.assert_close(small[4, 0, :2, 0], torch.tensor([-0.25, 0.25]).mul(frequency).sin())
+
+
 def test_a_run_starts_from_another_with_larger_patches(cache, tmp_path):
     recipe = small_recipe(cache, steps=2)
     large = replace(recipe, model=replace(recipe.model, patch_size=(1, 2, 2)))
     train_diffusion(large, tmp_path / "large", make_accelerator("cpu"))
     small = replace(recipe, init=str(tmp_path / "large"))
-    train_diffusion(small, tmp_path / "small", make_accelerator("cpu"))
+    last = train_diffusion(small, tmp_path / "small", make_accelerator("cpu"))
+    own = PooledWanTransformer3DModel.from_pretrained(last / "transformer").patch_embedding
+    assert own.spacing == (1, 0.5, 0.5)
     back = replace(large, init=str(tmp_path / "small"))
     with pytest.raises(ValueError, match="transformer in .* has other weights"):
         DiffusionTrainer(back, make_accelerator("cpu"))

@@ -15,7 +15,12 @@ from ssvae.diffusion.transformer import PooledWanTransformer3DModel
 from ssvae.latents.buckets import LatentBuckets
 
 
-def build(recipe: DiffusionRecipe, channels: int, text_width: int) -> PooledWanTransformer3DModel:
+def build(
+    recipe: DiffusionRecipe,
+    channels: int,
+    text_width: int,
+    token_spacing: tuple[float, float, float] = (1.0, 1.0, 1.0),
+) -> PooledWanTransformer3DModel:
     """The transformer with fresh weights, for latents of so many channels."""
     m = recipe.model
     return PooledWanTransformer3DModel(
@@ -30,6 +35,7 @@ def build(recipe: DiffusionRecipe, channels: int, text_width: int) -> PooledWanT
         num_layers=m.layers,
         cross_attn_norm=True,
         prediction=m.prediction,
+        token_spacing=token_spacing,
     )
 
 

@@ -9,6 +9,7 @@ from safetensors.torch import load_file
 from transformers.utils import SAFE_WEIGHTS_NAME as TRANSFORMERS_WEIGHTS
 
 from ssvae.diffusion.objective import FlowObjective
+from ssvae.storage.files import read_json
 
 WEIGHTS = {
     "transformer": DIFFUSERS_WEIGHTS,
@@ -37,6 +38,16 @@ def take_weights(objective: FlowObjective, folder: Path) -> None:
         with torch.no_grad():
             for each, weight in own.items():
                 weight.copy_(held[each])
+
+
+def token_spacing(start: Path | None, patch: tuple[int, int, int]) -> tuple[float, float, float]:
+    """How far tokens of this patch lie apart in places as a checkpoint knows them; else 1."""
+    if start is None:
+        return (1.0, 1.0, 1.0)
+    config = read_json(start / "transformer" / "config.json")
+    held, sides = config.get("token_spacing", (1.0, 1.0, 1.0)), config["patch_size"]
+    t, h, w = (one * new / old for one, new, old in zip(held, patch, sides, strict=True))
+    return t, h, w
 
 
 def repatched(weights: Mapping[str, torch.Tensor], patch: Sequence[int]) -> dict[str, torch.Tensor]:

@@ -22,7 +22,7 @@ from ssvae.diffusion.order import BatchOrder
 from ssvae.diffusion.pipeline import PipelineConfig, checkpoint_of, load_config
 from ssvae.diffusion.recipe import DiffusionRecipe
 from ssvae.diffusion.repa import Repa
-from ssvae.diffusion.starting import WEIGHTS, take_weights
+from ssvae.diffusion.starting import WEIGHTS, take_weights, token_spacing
 from ssvae.diffusion.teachers import TeacherFeatures
 from ssvae.diffusion.text import encoder_fingerprint, tokenize, word_level_encoder
 from ssvae.diffusion.transformer import PooledWanTransformer3DModel
@@ -115,7 +115,8 @@ class DiffusionTrainer:
             )
             self._embeddings.write(accelerator)
             width = self._embeddings.width
-        transformer = build(recipe, self.cache.shapes[0][0], width)
+        spacing = token_spacing(start, recipe.model.patch_size)
+        transformer = build(recipe, self.cache.shapes[0][0], width, spacing)
         if recipe.gradient_checkpointing:
             transformer.enable_gradient_checkpointing()
         if recipe.compile:

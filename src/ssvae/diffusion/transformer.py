@@ -31,16 +31,24 @@ LONGEST_PLAIN = 1024  # tokens; beyond, the square of weights takes more memory 
 SHORTEST_TIME = 0.05  # of a sample's velocity, as in JiT: nearer to the data it would be rounding
 
 
-def positions(frames: int, height: int, width: int, dim: int) -> torch.Tensor:
+def positions(
+    frames: int,
+    height: int,
+    width: int,
+    dim: int,
+    spacing: tuple[float, float, float] = (1.0, 1.0, 1.0),
+) -> torch.Tensor:
     """Sines and cosines that say where a token is (dim, frames, height, width).
 
-    A third of the width for each axis, wavelengths from four tokens to four hundred.
+    A third of the width for each axis, wavelengths from four to four hundred. Tokens lie
+    ``spacing`` apart on each axis, within the same frame: two of 1/2 about the place of one of 1.
     """
     pairs = dim // 6
     frequencies = 1.5 * 100.0 ** -(torch.arange(pairs) / pairs)
     cube = torch.zeros(dim, frames, height, width)
     for axis, side in enumerate((frames, height, width)):
-        angles = torch.arange(side) * frequencies[:, None]
+        places = (torch.arange(side) + 0.5) * spacing[axis] - 0.5
+        angles = places * frequencies[:, None]
         shape = [-1, *(side if other == axis else 1 for other in range(3))]
         waves = torch.cat([angles.sin(), angles.cos()]).view(shape)
         cube[2 * pairs * axis : 2 * pairs * (axis + 1)] = waves
@@ -49,10 +57,16 @@ def positions(frames: int, height: int, width: int, dim: int) -> torch.Tensor:
 
 @lru_cache(maxsize=16)
 def _positions_on(
-    frames: int, height: int, width: int, dim: int, device: torch.device, dtype: torch.dtype
+    frames: int,
+    height: int,
+    width: int,
+    dim: int,
+    spacing: tuple[float, float, float],
+    device: torch.device,
+    dtype: torch.dtype,
 ) -> torch.Tensor:
     """Made once: a copy to a GPU in every step would make the host wait."""
-    return positions(frames, height, width, dim).to(device, dtype)
+    return positions(frames, height, width, dim, spacing).to(device, dtype)
 
 
 class PlacedPatchEmbedding(nn.Conv3d):
@@ -62,11 +76,13 @@ class PlacedPatchEmbedding(nn.Conv3d):
     find out. A small model that is told learns directions in a fraction of the steps.
     """
 
+    spacing: tuple[float, float, float] = (1.0, 1.0, 1.0)
+
     def forward(self, input: torch.Tensor) -> torch.Tensor:
         """Latents (B, C, T, H, W) to tokens (B, D, t, h, w)."""
         tokens = super().forward(input)
         D, T, H, W = tokens.shape[1:]
-        return tokens + _positions_on(T, H, W, D, tokens.device, tokens.dtype)
+        return tokens + _positions_on(T, H, W, D, self.spacing, tokens.device, tokens.dtype)
 
 
 class PooledTextEmbedding(WanTimeTextImageEmbedding):
@@ -164,6 +180,9 @@ class PooledWanTransformer3DModel(WanTransformer3DModel):
     layers make x instead, and the velocity follows, (x_t - x) / t with t at least .05 (JiT, arXiv
     2511.13720): the same loss and the same sampler, but what the layers have to hold is as simple
     as the data.
+
+    ``token_spacing`` is how far tokens lie apart on each axis, for weights that learned larger
+    patches: 1/2 where these were twice as large.
     """
 
     __module__ = "ssvae"  # where a saved pipeline names it, and importing ssvae alone offers it
@@ -190,6 +209,7 @@ class PooledWanTransformer3DModel(WanTransformer3DModel):
         rope_max_seq_len: int = 1024,
         pos_embed_seq_len: None = None,
         prediction: Literal["velocity", "sample"] = "velocity",
+        token_spacing: tuple[float, float, float] = (1.0, 1.0, 1.0),
     ):
         if (image_dim, added_kv_proj_dim, pos_embed_seq_len) != (None, None, None):
             raise ValueError("this transformer takes no image beside the caption: leave it out")
@@ -213,6 +233,7 @@ class PooledWanTransformer3DModel(WanTransformer3DModel):
         dim = num_attention_heads * attention_head_dim
         t, h, w = patch_size
         self.patch_embedding = PlacedPatchEmbedding(in_channels, dim, (t, h, w), (t, h, w))
+        self.patch_embedding.spacing = (token_spacing[0], token_spacing[1], token_spacing[2])
         self.condition_embedder = PooledTextEmbedding(dim, freq_dim, 6 * dim, text_dim)
         for block in self.blocks:
             assert isinstance(block, WanTransformerBlock)
