@@ -1,11 +1,17 @@
 """Fragments that are tables of what the benchmarks by hand gave, from ``results/``."""
 
 import json
+import math
+from collections import defaultdict
 from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from pathlib import Path
+from statistics import mean
 from typing import Any
 
-from ssvae.report.tables import markdown, number
+from ssvae.bench.convergence import steps_to_target, student
+from ssvae.report.tables import interval, markdown, number
+from ssvae.statistics.intervals import Interval
 
 NVLINK = 450.0  # MB a millisecond
 RESULTS = Path(__file__).parents[1] / "results"
@@ -100,12 +106,53 @@ def diffusion_steps() -> str:
     return markdown(["a step", *columns], table)
 
 
+def time_to_score() -> str:
+    """Seconds until each recipe has the conventional one's last reward and Fréchet distance."""
+    lines = (RESULTS / "time-to-score" / "rows.jsonl").read_text().splitlines()
+    curves = defaultdict[tuple[str, int], list[Any]](list)
+    for row in map(json.loads, lines):
+        curves[row["recipe"], row["seed"]].append(row)
+    names = list(dict.fromkeys(name for name, _ in curves))
+    table = []
+    for name in names:
+        seeds = [seed for other, seed in curves if other == name]
+        cells = [name, str(len(seeds))]
+        for score, sign in (("reward", 1), ("frechet", -1)):
+            ratios = []
+            for seed in seeds:
+                end = curves[names[0], seed][-1]
+                own = curves[name, seed]
+                found = steps_to_target(
+                    [row["seconds"] for row in own],
+                    [sign * row["scores"][score] for row in own],
+                    sign * end["scores"][score],
+                )
+                ratios += [] if found is None else [math.log(end["seconds"] / found)]
+            whole = len(ratios) == len(seeds) and name != names[0]
+            cells.append(interval(exponentials(student(ratios)), 2) if whole else "–")
+        last = [curves[name, seed][-1] for seed in seeds]
+        for score, digits in (("reward", 3), ("frechet", 0)):
+            cells.append(number(mean(row["scores"][score] for row in last), digits))
+        cells.append(f"{mean(row['seconds'] for row in last):.0f} s")
+        table.append(cells)
+    columns = ["recipe", "seeds", "sooner at its reward", "at its Fréchet distance"]
+    return markdown([*columns, "last reward", "last Fréchet", "after"], table)
+
+
+def exponentials(found: Interval) -> dict[str, float | None]:
+    """An interval of logarithms as one of ratios."""
+    return {
+        name: None if value is None else math.exp(value) for name, value in asdict(found).items()
+    }
+
+
 FRAGMENTS: Mapping[str, Callable[[], str]] = {
     "results.distil": swapped_latents,
     "results.alpha": alpha,
     "results.strips": strips,
     "results.ten-million": ten_million,
     "results.diffusion-steps": diffusion_steps,
+    "results.time-to-score": time_to_score,
     "results.gpu-counted": lambda: gpu_counted("as written"),
     "results.gpu-counted-compiled": lambda: gpu_counted("compiled"),
 }
