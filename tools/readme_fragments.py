@@ -63,7 +63,7 @@ def _of_spectra(report: Report, claim: str, variant: str, name: str, way: int) -
         claim,
         f"{LAPTOP}, {len(one)} seeds",
         f"{shown} {'points of the energy' if share else 'effective rank'}",
-        "**shown**" if towards else "contradicted" if away else "not shown",
+        "**shown**" if towards else "contradicted here" if away else "not shown",
     ]
 
 
@@ -80,4 +80,5 @@ def _of_ladder(claim: PrimaryClaim, found: Sequence[Comparison]) -> list[str]:
         verdict = f"unfinished: {seeds} of {SEEDS_FOR_A_CLAIM} seeds" if seeds else "not run yet"
     else:
         verdict = "**shown**" if claim.corrected < LEVEL else "not shown"
-    return [f"The same with LCR, at {side}x{side} pixels", f"clips of {clip}", shown, verdict]
+    where = f"clips of {clip}, {seeds} seed{'s' * (seeds != 1)}"
+    return [f"The same with LCR, at {side}x{side} pixels", where, shown, verdict]
