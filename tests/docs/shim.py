@@ -41,6 +41,9 @@ WITHOUT = {"evaluate reconstruction --originals": "--frames 9"}
 
 def main() -> None:
     name, *words = sys.argv[1:]
+    if name == "torchrun" and "ssvae" not in words:  # a script of the reader's
+        command = [sys.executable, "-m", "torch.distributed.run", "--standalone", *words]
+        sys.exit(subprocess.run(command, check=False).returncode)
     if name in ("torchrun", "accelerate"):  # one process stands for several
         words = words[words.index("ssvae") + 1 :]
         name = "ssvae"
