@@ -107,11 +107,14 @@ def diffusion_steps() -> str:
 
 
 def time_to_score() -> str:
-    """Seconds until each recipe has the conventional one's last reward and Fréchet distance."""
+    """Seconds until each recipe has the conventional one's last reward and Fréchet distance, in
+    float32, not compiled.
+    """
     lines = (RESULTS / "time-to-score" / "rows.jsonl").read_text().splitlines()
     curves = defaultdict[tuple[str, int], list[Any]](list)
     for row in map(json.loads, lines):
-        curves[row["recipe"], row["seed"]].append(row)
+        if row["dtype"] == "float32" and not row["compiled"]:
+            curves[row["recipe"], row["seed"]].append(row)
     names = list(dict.fromkeys(name for name, _ in curves))
     table = []
     for name in names:

@@ -63,6 +63,10 @@ def test_a_run_starts_from_another_with_larger_patches(cache, tmp_path):
     last = train_diffusion(small, tmp_path / "small", make_accelerator("cpu"))
     own = PooledWanTransformer3DModel.from_pretrained(last / "transformer").patch_embedding
     assert own.spacing == (1, 0.5, 0.5)
+    (tmp_path / "empty").mkdir()
+    nothing = replace(recipe, init=str(tmp_path / "empty"), map=str(last / "map.safetensors"))
+    with pytest.raises(ValueError, match="transformer in .* has other weights"):
+        DiffusionTrainer(nothing, make_accelerator("cpu"))
     back = replace(large, init=str(tmp_path / "small"))
     with pytest.raises(ValueError, match="transformer in .* has other weights"):
         DiffusionTrainer(back, make_accelerator("cpu"))

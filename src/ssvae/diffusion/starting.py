@@ -42,9 +42,10 @@ def take_weights(objective: FlowObjective, folder: Path) -> None:
 
 def token_spacing(start: Path | None, patch: tuple[int, int, int]) -> tuple[float, float, float]:
     """How far tokens of this patch lie apart in places as a checkpoint knows them; else 1."""
-    if start is None:
+    path = None if start is None else start / "transformer" / "config.json"
+    if path is None or not path.exists():  # take_weights says what is missing
         return (1.0, 1.0, 1.0)
-    config = read_json(start / "transformer" / "config.json")
+    config = read_json(path)
     held, sides = config.get("token_spacing", (1.0, 1.0, 1.0)), config["patch_size"]
     t, h, w = (one * new / old for one, new, old in zip(held, patch, sides, strict=True))
     return t, h, w

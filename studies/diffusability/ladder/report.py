@@ -206,7 +206,7 @@ def by_rung(found: Sequence[Comparison]) -> Figure:
             panel.xaxis.set_major_locator(FixedLocator([compression(side) for side in SIDES]))
             panel.xaxis.set_minor_locator(NullLocator())
             panel.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))
-            panel.set_xlabel("pixels a latent, a side")
+            panel.set_xlabel("pixels per latent, on a side")
         low, high = gain.get_ylim()
         gain.set_ylim(min(low, -0.02), max(high, 0.1))  # so that little looks little
         gain.set_title("Gain of LCR in reward, after equal steps")
